@@ -1,0 +1,52 @@
+"""What can go wrong, said to a user: one line that says what, where, and what to do."""
+
+from typing import Literal
+
+Status = Literal[
+    "ok",
+    "missing",  # no such file, or a link to nowhere
+    "folder",  # a folder where a file is wanted
+    "special",  # a pipe, socket or device
+    "denied",  # the system does not let us read it
+    "empty",  # zero bytes
+    "unsupported",  # not an image, or of a kind that is not read
+    "truncated",  # begins like an image and ends too early
+    "corrupt",  # breaks its own format
+    "oversized",  # more pixels than are decoded
+]
+
+
+class ChangelingError(Exception):
+    """Base of all errors that a user can mend; the command line prints it and exits with code 2."""
+
+
+class ImageError(ChangelingError):
+    """One image cannot be read; `status` is the word that its row carries."""
+
+    def __init__(self, status: Status, message: str) -> None:
+        super().__init__(message)
+        self.status: Status = status
+
+
+class DatasetError(ChangelingError):
+    """A dataset folder, or what it is imported from, is not what it should be."""
+
+
+class WeightsError(ChangelingError):
+    """Weights cannot be fetched, or are not the ones they should be."""
+
+
+class BackboneError(ChangelingError):
+    """A backbone's name is unknown, or its graph does not fit."""
+
+
+class FeatureError(ChangelingError):
+    """Features are missing, or were made by something else."""
+
+
+class ModelError(ChangelingError):
+    """A detector's files are broken, or it is asked to run on features that it was not made for."""
+
+
+class ReportError(ChangelingError):
+    """Results cannot be read or a report cannot be written."""

@@ -1,0 +1,128 @@
+"""What every experiment returns and every report reads: tables of estimates and sheets of images."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from changeling.errors import ReportError
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Estimate(_File):
+    """A number, its 95 % interval from a bootstrap over clusters, and how many clusters and images it rests on.
+
+    Shares are fractions in [0, 1]; the report prints them as per cent.
+    """
+
+    value: float
+    low: float
+    high: float
+    clusters: int
+    images: int
+
+
+class Column(_File):
+    """A column of estimates. `group` is the header above it ("Validation", "Test")."""
+
+    key: str
+    label: str
+    group: str = ""
+    chance: float | None = None  # what guessing scores, drawn as a line; None where it has no one value
+    better: Literal["high", "low", "none"] = "high"
+
+
+class Row(_File):
+    """A row: its labels, one for each of the table's `labels`, and its estimates by column key."""
+
+    labels: dict[str, str]
+    cells: dict[str, Estimate]
+
+
+class Table(_File):
+    """A table as in the paper: label columns on the left, estimates under grouped headers on the right."""
+
+    key: str
+    title: str
+    labels: tuple[str, ...]  # names of the label columns, e.g. ("Generator", "Backbone")
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    note: str = ""
+
+
+class Picture(_File):
+    """One image on a sheet. A file that is not there is drawn as an empty frame with its text."""
+
+    path: str
+    role: Literal["parent", "child"] | None = None
+    title: str = ""  # the generator, or the file's name
+    probability: float | None = None  # of being generated
+    label: Literal["real", "fake", "unsure"] | None = None
+
+
+class Strip(_File):
+    """A row of pictures that belong together, such as a cluster, with the text above it."""
+
+    title: str
+    caption: str = ""
+    pictures: tuple[Picture, ...]
+
+
+class Sheet(_File):
+    """A contact sheet."""
+
+    key: str
+    title: str
+    strips: tuple[Strip, ...]
+    note: str = ""
+
+
+class Source(_File):
+    """Which features a Result rests on."""
+
+    backbone: str
+    weights: str  # hash
+    preprocessing: str  # hash
+
+
+class Result(_File):
+    """One experiment's outcome, with all that is needed to repeat it."""
+
+    experiment: str
+    title: str
+    paper: str = ""  # which table or figure of the paper it is, if any
+    summary: str  # one or two sentences: what was found
+    settings: dict[str, str | int | float | bool | None]
+    tables: tuple[Table, ...] = ()
+    sheets: tuple[Sheet, ...] = ()
+    dataset: dict[str, str | int] = Field(default_factory=dict)  # name, hash, counts
+    sources: tuple[Source, ...] = ()
+    versions: dict[str, str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def save(self, folder: Path) -> Path:
+        """Write `folder/<experiment>.json`, whole or not at all; return its path."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.experiment}.json"
+        temporary = path.with_suffix(".json.tmp")
+        temporary.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> Result:
+        """Read one Result. Raises ReportError if it is not one."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            raise ReportError(f"{path}: no such result; run `changeling study` first") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "file"
+            raise ReportError(f"{path}: not a Result: {where}: {first['msg']}") from None
