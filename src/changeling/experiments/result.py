@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from changeling.errors import ReportError
+from changeling.files import whole
 
 
 class _File(BaseModel):
@@ -108,11 +108,9 @@ class Result(_File):
 
     def save(self, folder: Path) -> Path:
         """Write `folder/<experiment>.json`, whole or not at all; return its path."""
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.experiment}.json"
-        temporary = path.with_suffix(".json.tmp")
-        temporary.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        with whole(path) as temporary:
+            temporary.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
         return path
 
     @classmethod

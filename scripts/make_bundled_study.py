@@ -1,0 +1,118 @@
+"""Make the features that the package carries: the true clusters, and unpaired images to train a probe.
+
+    python scripts/make_bundled_study.py IMAGES_CSV
+
+IMAGES_CSV lists images with the columns of `changeling import folder`. Every image is first brought to the same
+form (short side at most 384 pixels, JPEG 86, 4:2:0, no metadata), real and fake alike. Needs changeling[torch].
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from changeling.backbones import registry
+from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, Split, write_dataset
+from changeling.clusters.sources import Sourced, from_csv, import_dataset
+from changeling.features.extract import extract
+from changeling.features.store import load_features, part_path, part_rows, read_header, write_part
+from changeling.images.decode import read_image
+from changeling.images.encode import web_form
+from changeling.progress import bars
+
+OUTPUT = Path(__file__).parents[1] / "src/changeling/data/study"
+CLUSTERS = "clusters_"  # sources of true clusters begin so
+PER_SOURCE = 20  # unpaired images taken from one source at most
+TEST_CLUSTERS = 12  # of 18; the others validate
+
+
+def main(listing: Path) -> None:
+    """Choose, bring to one form, extract, and store as float16."""
+    chosen = choose(list(from_csv(listing)))
+    with tempfile.TemporaryDirectory() as name, bars() as progress:
+        folder = Path(name)
+        dataset = alike(import_dataset(iter(chosen), folder / "as-is", progress=progress), folder / "alike")
+        bundle = write_dataset(OUTPUT, portable(dataset, chosen), captions(dataset))
+        for backbone in registry.names():
+            extract(dataset, registry.load(backbone), progress=progress)
+            store(dataset, bundle, backbone)
+    (OUTPUT / "card.json").write_text(json.dumps(card(bundle, chosen), indent=1) + "\n")
+
+
+def choose(images: list[Sourced]) -> list[Sourced]:
+    """All true clusters, six to validate and twelve to test; of other sources up to 20 images, a fifth to validate."""
+    true = [(row, texts) for row, texts in images if row.source.startswith(CLUSTERS)]
+    ids = sorted({row.cluster_id for row, _ in true}, key=digest)
+    splits: dict[str, Split] = {name: "test" if i < TEST_CLUSTERS else "val" for i, name in enumerate(ids)}
+    chosen = [(replace(row, split=splits[row.cluster_id]), texts) for row, texts in true]
+    taken: Counter[str] = Counter()
+    for row, texts in sorted(images, key=lambda image: digest(image[0].image_id)):
+        if not row.source.startswith(CLUSTERS) and taken[row.source] < PER_SOURCE:
+            taken[row.source] += 1
+            chosen.append((replace(row, split="val" if int(digest(row.source), 16) % 5 == 0 else "train"), texts))
+    return chosen
+
+
+def alike(dataset: Dataset, folder: Path) -> Dataset:
+    """Re-encode every image into `folder`, in the same order."""
+    rows = [ImageRow(**row) for row in dataset.images.to_pylist()]
+    for index, row in enumerate(rows):
+        data = web_form(read_image(row.path).image)
+        path = folder / f"{index:05d}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        rows[index] = replace(row, path=path.name, sha256=hashlib.sha256(data).hexdigest())
+    return write_dataset(folder, rows, captions(dataset))
+
+
+def portable(dataset: Dataset, chosen: list[Sourced]) -> list[ImageRow]:
+    """The rows with the path that the listing gave: the images themselves do not ship."""
+    rows = [ImageRow(**row) for row in dataset.images.to_pylist()]
+    return [replace(row, path=original.image_id) for row, (original, _) in zip(rows, chosen, strict=True)]
+
+
+def captions(dataset: Dataset) -> list[CaptionRow]:
+    """The captions of a dataset, as rows."""
+    return [CaptionRow(**row) for row in dataset.captions.to_pylist()]
+
+
+def store(dataset: Dataset, bundle: Dataset, backbone: str) -> None:
+    """Copy the features into the bundle as float16."""
+    values = load_features(dataset, backbone).values.astype(np.float16)
+    for index, (start, stop) in enumerate(part_rows(len(dataset))):
+        header = read_header(part_path(dataset, backbone, index))
+        write_part(part_path(bundle, backbone, index), header, values[start:stop])
+
+
+def card(bundle: Dataset, chosen: list[Sourced]) -> dict[str, object]:
+    """Where the features come from."""
+    sources = {
+        source: dict(Counter(row.role for row, _ in chosen if row.source == source))
+        for source in sorted({row.source for row, _ in chosen})
+    }
+    return {
+        "what": "Features of 18 true clusters (parents with their children) and of unpaired images to train a probe",
+        "made by": "scripts/make_bundled_study.py",
+        "form": "every image, real or fake: short side at most 384 pixels, JPEG 86, 4:2:0, no metadata",
+        "dtype": "float16",
+        "hash": bundle.hash,
+        "splits": dict(Counter(bundle.column("split"))),
+        "sources": sources,
+        "images": "belong to their makers and are not part of this package; features cannot be turned back into them",
+    }
+
+
+def digest(text: str) -> str:
+    """A fixed shuffle: hexadecimal SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""Backbones: frozen encoders, named as in open_clip and timm, image -> feature."""

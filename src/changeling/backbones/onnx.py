@@ -1,0 +1,94 @@
+"""Backbones that run on onnxruntime: an ONNX file that says in its metadata how it wants to be fed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from changeling.errors import BackboneError
+from changeling.images.transforms import IMAGENET, Preprocessing
+
+_PREPROCESSING = "changeling.preprocessing"
+_WEIGHTS = "changeling.weights"
+
+
+class OnnxBackbone:
+    """A frozen encoder in an ONNX file. Its layers are the graph's outputs, each (B, D).
+
+    Attributes:
+        name: what it is called, with `@layer` unless that is the default.
+        weights: hash of the weights.
+        preprocessing: what is done to an image before it.
+        dim: D, the length of a feature.
+    """
+
+    def __init__(self, path: Path, name: str, layer: str | None = None) -> None:
+        """Open the graph at `path`. Raises BackboneError if it is not one, or has no such layer."""
+        self._session = _open(path)
+        layers = {output.name: output.shape for output in self._session.get_outputs()}
+        default = "proj" if "proj" in layers else next(iter(layers))
+        self._layer = layer or default
+        if self._layer not in layers:
+            raise BackboneError(f"{name} has no layer @{self._layer}; it has {_listed(layers)}")
+        self.name = name if self._layer == default else f"{name}@{self._layer}"
+        facts = self._session.get_modelmeta().custom_metadata_map
+        self.weights = facts.get(_WEIGHTS) or _file_hash(path)
+        self.preprocessing = (
+            Preprocessing.model_validate_json(facts[_PREPROCESSING]) if _PREPROCESSING in facts else IMAGENET
+        )
+        self._input = self._session.get_inputs()[0].name
+        side = self.preprocessing.crop
+        self.dim = self.encode(np.zeros((1, 3, side, side), np.float32)).shape[1]
+
+    def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Preprocessed images (B, 3, H, W) -> features (B, D), float32.
+
+        Raises:
+            BackboneError: the graph does not take such images or does not give a vector for each.
+        """
+        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
+
+        try:
+            (features,) = self._session.run([self._layer], {self._input: pixels})
+        except (Fail, InvalidArgument, RuntimeException) as error:
+            raise BackboneError(f"{self.name} does not take images of {pixels.shape}: {_short(error)}") from None
+        if features.ndim != 2 or len(features) != len(pixels):
+            raise BackboneError(f"{self.name} gives {features.shape} for {len(pixels)} images, not one vector each")
+        return np.asarray(features, dtype=np.float32)
+
+
+def describe(model: Any, *, weights: str, preprocessing: Preprocessing) -> None:
+    """Write into an ONNX model's metadata what `OnnxBackbone` reads there."""
+    for key, value in ((_WEIGHTS, weights), (_PREPROCESSING, preprocessing.model_dump_json())):
+        model.metadata_props.add(key=key, value=value)
+
+
+def _open(path: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base of their own
+        raise BackboneError(f"{path} is not an ONNX model that can be run: {_short(error)}") from None
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _listed(names: Sequence[str] | dict[str, Any]) -> str:
+    return ", ".join(f"@{name}" for name in names)
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

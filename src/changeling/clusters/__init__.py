@@ -1,0 +1,1 @@
+"""Clusters: parents, captions and children, as a dataset folder."""

@@ -1,0 +1,1 @@
+"""The detector: features -> head -> verdict. Light: no torch, no scikit-learn until something is trained."""

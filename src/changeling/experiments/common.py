@@ -1,0 +1,89 @@
+"""What experiments share: picking a generator's images of a split, and saying what a Result rests on."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from changeling.clusters.manifest import Dataset, Split
+from changeling.experiments.result import Estimate, Source
+from changeling.features.store import Features
+from changeling.stats.intervals import Interval
+
+ALL = "all"  # the row of all generators together
+MIN_CLUSTERS = 3  # a generator with fewer clusters in every split has no row of its own
+SPLIT_TITLES: dict[Split, str] = {"val": "Validation", "test": "Test"}
+
+
+def generators(dataset: Dataset) -> list[str]:
+    """The generators with rows of their own, sorted, after `all` if there are several."""
+    names, clusters, splits = dataset.column("generator"), dataset.clusters, dataset.column("split")
+    counted = [
+        name
+        for name in sorted(set(names[dataset.labels == 1]))
+        if any(len(set(clusters[(names == name) & (splits == split)])) >= MIN_CLUSTERS for split in SPLIT_TITLES)
+    ]
+    alone = len(set(names[dataset.labels == 1])) == 1
+    return counted if alone else [ALL, *counted]
+
+
+def select(dataset: Dataset, valid: NDArray[np.bool_], generator: str, split: Split) -> NDArray[np.int64]:
+    """Rows of a split: all for `all`; else the children of one generator and the parents of their clusters."""
+    mask = (dataset.column("split") == split) & valid
+    if generator != ALL:
+        children = mask & (dataset.column("generator") == generator)
+        parents = mask & (dataset.labels == 0) & np.isin(dataset.clusters, dataset.clusters[children])
+        mask = children | parents
+    return np.flatnonzero(mask)
+
+
+def compact(clusters: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Renumber clusters as 0 .. C - 1."""
+    return np.unique(clusters, return_inverse=True)[1].astype(np.int64)
+
+
+def estimate(interval: Interval) -> Estimate:
+    """An interval as a Result holds it."""
+    return Estimate(
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+        clusters=interval.clusters,
+        images=interval.images,
+    )
+
+
+def about(dataset: Dataset) -> dict[str, str | int]:
+    """Which dataset a Result rests on, with its counts."""
+    labels = dataset.labels
+    return {
+        "name": dataset.path.absolute().name,
+        "hash": dataset.hash,
+        "images": len(dataset),
+        "clusters": len(set(dataset.clusters)),
+        "parents": int((labels == 0).sum()),
+        "children": int(labels.sum()),
+    }
+
+
+def sources(features: Sequence[Features]) -> tuple[Source, ...]:
+    """Which features a Result rests on."""
+    return tuple(
+        Source(backbone=f.header.backbone, weights=f.header.weights, preprocessing=f.header.preprocessing)
+        for f in features
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes the numbers."""
+    packages = ("changeling", "numpy", "scipy", "scikit-learn")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+
+
+def percent(value: float) -> str:
+    """A share for a sentence: one decimal."""
+    return f"{100 * value:.1f} %"

@@ -1,0 +1,111 @@
+"""Table 1: how often the parent stands closest to, or farthest from, the other images of its cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from changeling.clusters.manifest import Dataset
+from changeling.experiments import common
+from changeling.experiments.result import Column, Estimate, Result, Row, Table
+from changeling.features.store import Features, load_features
+from changeling.progress import Progress, silent
+from changeling.stats.intervals import ratio_interval
+from changeling.stats.metrics import Distance, distance_accuracies
+
+
+def run(
+    dataset: Dataset,
+    backbones: Sequence[str],
+    *,
+    seed: int = 0,
+    distance: Distance = "cosine",
+    progress: Progress = silent,
+) -> Result:
+    """Min and max intra-cluster distance accuracy for every generator, backbone and split (section 4.2).
+
+    Raises:
+        FeatureError: a backbone's features are missing or of other images.
+    """
+    features = [load_features(dataset, backbone) for backbone in backbones]
+    rows: list[Row] = []
+    pairs = [(generator, one) for generator in common.generators(dataset) for one in features]
+    for done, (generator, one) in enumerate(pairs, start=1):
+        cells = _cells(dataset, one, generator, distance, seed)
+        if cells:
+            rows.append(Row(labels={"Generator": generator, "Backbone": one.header.backbone}, cells=cells))
+        progress("distances", done, len(pairs))
+    return Result(
+        experiment="distances",
+        title="Is the parent the odd one out of its cluster?",
+        paper="Table 1",
+        summary=_summary(rows),
+        settings={"distance": distance, "resamples": 2000, "seed": seed},
+        tables=(_table(dataset, features, rows),),
+        dataset=common.about(dataset),
+        sources=common.sources(features),
+        versions=common.versions(),
+        notes=("A cluster counts if it has a parent and at least two children: with one child both are equally far.",),
+    )
+
+
+def _cells(dataset: Dataset, features: Features, generator: str, distance: Distance, seed: int) -> dict[str, Estimate]:
+    cells: dict[str, Estimate] = {}
+    for split in common.SPLIT_TITLES:
+        chosen = common.select(dataset, features.valid, generator, split)
+        if not len(chosen):
+            continue
+        clusters = common.compact(dataset.clusters[chosen])
+        pair = distance_accuracies(features.values[chosen], dataset.labels[chosen], clusters, distance)
+        for name, ratio in zip(("min", "max"), pair, strict=True):
+            if ratio.denominator.any():
+                cells[f"{split}_{name}"] = common.estimate(ratio_interval(ratio, seed=seed))
+    return cells
+
+
+def _table(dataset: Dataset, features: Sequence[Features], rows: Sequence[Row]) -> Table:
+    columns = [
+        Column(
+            key=f"{split}_{name}",
+            label=f"{name.title()} distance",
+            group=title,
+            chance=_chance(dataset, features, split),
+            better="none",
+        )
+        for split, title in common.SPLIT_TITLES.items()
+        for name in ("min", "max")
+    ]
+    return Table(
+        key="distances",
+        title="Min / max intra-cluster distance accuracy, raw features",
+        labels=("Generator", "Backbone"),
+        columns=tuple(columns),
+        rows=tuple(rows),
+        note="Min: the parent's mean distance to the other images of its cluster is the smallest; max: the largest.",
+    )
+
+
+def _chance(dataset: Dataset, features: Sequence[Features], split: str) -> float | None:
+    """What guessing scores: the mean of 1 / (images of the cluster) over the clusters that count."""
+    mask = (dataset.column("split") == split) & features[0].valid if features else np.zeros(len(dataset), bool)
+    sizes = np.bincount(dataset.clusters[mask])
+    parents = np.bincount(dataset.clusters[mask & (dataset.labels == 0)], minlength=len(sizes))
+    counted = (parents == 1) & (sizes >= 3)
+    return float((1 / sizes[counted]).mean()) if counted.any() else None
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    best = max(
+        (row for row in rows if "test_max" in row.cells),
+        key=lambda row: row.cells["test_max"].value,
+        default=None,
+    )
+    if best is None:
+        return "No cluster of the test split has a parent and two children: there is nothing to compare."
+    cell = best.cells["test_max"]
+    return (
+        f"By {best.labels['Backbone']} features the parent is the farthest of its cluster in "
+        f"{common.percent(cell.value)} of {cell.clusters} test clusters "
+        f"(95 % interval {common.percent(cell.low)} to {common.percent(cell.high)})."
+    )

@@ -1,0 +1,1 @@
+"""Features: made once from a dataset's images, kept in parts, read back as arrays."""

@@ -1,0 +1,127 @@
+"""Feature parts on disk: safetensors files in the order of images.parquet, whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from changeling.clusters.manifest import Dataset
+from changeling.errors import FeatureError
+from changeling.files import whole
+
+PART = 256  # images in a part: the unit of work, of resuming and of scaling out
+
+
+class Header(BaseModel):
+    """What a part says of itself, in the metadata of its safetensors file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backbone: str
+    weights: str
+    preprocessing: str
+    rows: tuple[int, int]  # first row of images.parquet, and the row after the last
+    images: str  # hash of the image files' hashes: a part of other images is another part
+    errors: dict[int, tuple[str, str]] = {}  # row -> (status, error) of images without a feature
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The features of a dataset by one backbone.
+
+    Attributes:
+        header: of the first part; `backbone`, `weights` and `preprocessing` are those of all.
+        values: float32 (N, D), in the order of images.parquet; NaN where an image could not be read.
+        valid: bool (N,): which rows have a feature.
+    """
+
+    header: Header
+    values: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+
+
+def folder(dataset: Dataset, backbone: str) -> Path:
+    """Where the parts of a backbone are: its name, with the separators of paths replaced."""
+    return dataset.path / "features" / backbone.replace("/", "_").replace(":", "_")
+
+
+def part_path(dataset: Dataset, backbone: str, index: int) -> Path:
+    """Path of the part with this index."""
+    return folder(dataset, backbone) / f"part-{index:05d}.safetensors"
+
+
+def available(dataset: Dataset) -> tuple[str, ...]:
+    """Names of the backbones that have features, sorted."""
+    firsts = sorted((dataset.path / "features").glob("*/part-00000.safetensors"))
+    return tuple(read_header(path).backbone for path in firsts)
+
+
+def write_part(path: Path, header: Header, values: NDArray[np.floating]) -> None:
+    """Write a part under a temporary name and rename it last."""
+    with whole(path) as temporary:
+        save_file({"features": values}, temporary, metadata={"changeling": header.model_dump_json()})
+
+
+def read_header(path: Path) -> Header:
+    """Read what a part says of itself. Raises FeatureError if it is not a part."""
+    try:
+        with safe_open(path, "numpy") as part:
+            return Header.model_validate_json((part.metadata() or {})["changeling"])
+    except (SafetensorError, KeyError, ValidationError, OSError) as error:
+        raise FeatureError(f"{path} is not a part of features ({_short(error)}); remove it and extract again") from None
+
+
+def load_features(dataset: Dataset, backbone: str) -> Features:
+    """Read all features of a dataset by a backbone.
+
+    Raises:
+        FeatureError: parts are missing, or were made from other images, weights or preprocessing.
+    """
+    blocks: list[NDArray[np.float32]] = []
+    headers: list[Header] = []
+    for index, (start, stop) in enumerate(part_rows(len(dataset))):
+        path = part_path(dataset, backbone, index)
+        if not path.exists():
+            raise FeatureError(
+                f"{dataset.path} has no features by {backbone} for rows {start} to {stop - 1}; "
+                f"run `changeling extract {dataset.path} --backbone {backbone}`"
+            )
+        header = read_header(path)
+        expected = header.model_copy(update={"rows": (start, stop), "images": images_hash(dataset, start, stop)})
+        if header != expected:
+            raise FeatureError(f"{path} was made from other images; extract again")
+        headers.append(header)
+        with safe_open(path, "numpy") as part:
+            blocks.append(part.get_tensor("features").astype(np.float32, copy=False))
+    _agree(headers, folder(dataset, backbone))
+    values = np.concatenate(blocks)
+    return Features(headers[0], values, np.isfinite(values[:, 0]))
+
+
+def part_rows(count: int) -> list[tuple[int, int]]:
+    """First row and row after the last of each part, for `count` images."""
+    return [(start, min(start + PART, count)) for start in range(0, count, PART)]
+
+
+def images_hash(dataset: Dataset, start: int, stop: int) -> str:
+    """Twelve hexadecimal digits over the ids and file hashes of some rows."""
+    columns = [dataset.images[name].slice(start, stop - start).to_pylist() for name in ("image_id", "sha256")]
+    return hashlib.sha256(json.dumps(columns).encode()).hexdigest()[:12]
+
+
+def _agree(headers: Sequence[Header], where: Path) -> None:
+    if len({(header.backbone, header.weights, header.preprocessing) for header in headers}) > 1:
+        raise FeatureError(f"the parts of {where} were made by different weights or preprocessing; extract again")
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:120]

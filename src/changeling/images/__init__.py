@@ -1,0 +1,1 @@
+"""Images: from untrusted files to pixels, and from pixels to what a backbone wants."""

@@ -1,0 +1,193 @@
+"""Read one untrusted image file: the pixels as a viewer would show them, or an ImageError that says why not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from changeling.errors import ImageError
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
+# by which images are found in folders; a file's own suffix decides nothing
+_JPEG, _TIFF = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), (".tif", ".tiff")
+_OTHERS = (".png", ".webp", ".avif", ".gif", ".bmp", ".ppm", ".pgm", ".pnm", ".jp2", ".j2k")
+SUFFIXES = frozenset([*_JPEG, *_TIFF, *_OTHERS])
+MAX_PIXELS = 89_478_485  # 89 million, Pillow's own line for what may be a decompression bomb
+MAX_BYTES = 1 << 30  # a file is held in memory while it is decoded
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A decoded image.
+
+    Attributes:
+        image: RGB, upright, alpha laid on white; of an animation the first frame.
+        width, height: of the file, upright, in pixels. `image` may be smaller: see `read_image`.
+        format: Pillow's name of the file's format, e.g. "JPEG".
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    format: str
+
+
+def read_image(path: str | os.PathLike[str], *, short_side: int | None = None) -> Picture:
+    """Decode the image at `path`.
+
+    With `short_side`, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size (libjpeg's scaled DCT), as long as
+    its short side stays at least `short_side`: ten times as fast on a phone's photograph.
+
+    Raises:
+        ImageError: with a one-word status and a sentence, whatever is wrong with the file.
+    """
+    with _opened(_read_bytes(Path(path))) as image:
+        return _decode(image, short_side)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What can be said of an image file without decoding its pixels; width and height are upright."""
+
+    width: int
+    height: int
+    format: str
+    sha256: str
+
+
+def inspect_image(path: str | os.PathLike[str]) -> Facts:
+    """Hash the file at `path` and read its header. Raises ImageError, but not for pixels that are broken."""
+    data = _read_bytes(Path(path))
+    with _opened(data) as image:
+        width, height = image.size
+        if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
+            width, height = height, width
+        return Facts(width, height, image.format or "", hashlib.sha256(data).hexdigest())
+
+
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """Open image bytes; whatever fails here or in the caller's block becomes an ImageError."""
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            yield image
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError("unsupported", _unidentified(data)) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _oversized() from None
+    except MemoryError:
+        raise ImageError("oversized", "not enough memory to decode it") from None
+    except Exception as error:  # decoders raise whatever they like on broken data
+        raise _broken(error) from None
+
+
+def _read_bytes(path: Path) -> bytes:
+    """Read the file, or say which kind of file it is not."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ImageError("folder", "is a folder, not an image")
+        if not stat.S_ISREG(mode):
+            raise ImageError("special", "is a pipe, socket or device, not a file")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        dangling = os.path.lexists(path)
+        raise ImageError("missing", "is a link to nowhere" if dangling else "no such file") from None
+    except PermissionError:
+        raise ImageError("denied", "permission denied") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL in it
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ImageError("missing", f"cannot be read: {reason}") from None
+    if not data:
+        raise ImageError("empty", "the file has no bytes")
+    if len(data) > MAX_BYTES:
+        raise ImageError("oversized", f"the file has more than {MAX_BYTES >> 20} MiB")
+    return data
+
+
+def _decode(image: Image.Image, short_side: int | None) -> Picture:
+    width, height = image.size
+    if short_side is not None and image.format in ("JPEG", "MPO"):
+        # draft() keeps both sides at least as large as asked, and asks nothing of images that are small already
+        scale = short_side / min(width, height)
+        if scale < 1:
+            image.draft(None, (max(1, int(width * scale)), max(1, int(height * scale))))
+    if image.width * image.height > MAX_PIXELS:
+        raise _oversized()
+    name = image.format or ""
+    image.load()
+    upright = _upright(image)
+    if upright.size != image.size:
+        width, height = height, width
+    return Picture(_to_rgb(upright), width, height, name)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn the image as its EXIF says; broken EXIF turns nothing, as in a viewer."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode to 8-bit RGB: 16-bit is scaled, alpha is laid on white."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode in _SIXTEEN_BIT:
+        return _from_array(np.asarray(image).astype(np.float32) / 257.0)
+    if image.mode in ("I", "F"):
+        return _from_array(_scaled(np.asarray(image, dtype=np.float32)))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_array(grey: NDArray[np.float32]) -> Image.Image:
+    return Image.fromarray(np.rint(grey).clip(0, 255).astype(np.uint8)).convert("RGB")
+
+
+def _scaled(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bring wide greys to [0, 255] by the range they use: up to 1, 255, 65,535 or their own largest value."""
+    if not np.isfinite(grey).all():
+        raise ImageError("unsupported", "has pixels that are infinite or not numbers")
+    top = float(grey.max(initial=0.0))
+    full = next((limit for limit in (1.0, 255.0, 65535.0) if top <= limit), top)
+    return grey * np.float32(255.0 / full)
+
+
+def _oversized() -> ImageError:
+    return ImageError("oversized", f"more than {MAX_PIXELS / 1e6:.0f} million pixels; scale it down first")
+
+
+def _unidentified(data: bytes) -> str:
+    known = {b"%PDF": "a PDF", b"<svg": "an SVG drawing", b"<?xm": "an XML file", b"8BPS": "a Photoshop file"}
+    kind = known.get(data[:4])
+    if kind is None and data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
+        kind = "a HEIC image"
+    said = f"is {kind}, which is not read" if kind else "is not an image that is read, or its header is broken"
+    return f"{said}; convert it to PNG or JPEG"
+
+
+def _broken(error: Exception) -> ImageError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    ends_early = isinstance(error, EOFError) or "truncated" in reason.lower()
+    return ImageError("truncated" if ends_early else "corrupt", f"cannot be decoded: {reason}")

@@ -1,0 +1,28 @@
+"""Write images so that the file gives nothing away: one form for both classes."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Literal
+
+from PIL import Image
+
+from changeling.images.transforms import resize_short
+
+WEB_SIDE, WEB_QUALITY = 384, 86
+
+
+def web_form(image: Image.Image) -> bytes:
+    """RGB image -> JPEG bytes as a web page would show it: short side at most 384, quality 86, 4:2:0, no metadata."""
+    small = resize_short(image, WEB_SIDE, Image.Resampling.LANCZOS) if min(image.size) > WEB_SIDE else image
+    return encode(small, "JPEG", WEB_QUALITY)
+
+
+def encode(image: Image.Image, codec: Literal["JPEG", "WEBP"], quality: int, subsampling: int = 2) -> bytes:
+    """RGB image -> bytes without metadata. `subsampling` is Pillow's (0 is 4:4:4, 2 is 4:2:0), for JPEG alone."""
+    buffer = BytesIO()
+    if codec == "JPEG":
+        image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+    else:
+        image.save(buffer, "WEBP", quality=quality)
+    return buffer.getvalue()

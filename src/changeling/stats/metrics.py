@@ -1,0 +1,139 @@
+"""The paper's metrics (section 4.2) and the ones that stand beside them.
+
+Labels are 0 for real and 1 for fake; `clusters` gives each image's cluster as an integer in [0, C). Most
+functions return a `Ratio`: a numerator and a denominator a cluster, so that the metric is the quotient of the
+sums and can be resampled by cluster without touching the images again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Distance = Literal["cosine", "l2"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A metric as sum(numerator) / sum(denominator) over clusters; both (C,). `images` is what it rests on."""
+
+    numerator: Floats
+    denominator: Floats
+    images: int
+
+    @property
+    def value(self) -> float:
+        """The metric; NaN if nothing counts."""
+        total = float(self.denominator.sum())
+        return float(self.numerator.sum()) / total if total else float("nan")
+
+
+def overall_accuracy(labels: Ints, predictions: Ints, clusters: Ints) -> Ratio:
+    """Share of images that are rightly called real or fake (section 4.2)."""
+    correct = (labels == predictions).astype(np.float64)
+    return Ratio(_sums(clusters, correct), _sums(clusters), len(labels))
+
+
+def full_cluster_accuracy(labels: Ints, predictions: Ints, clusters: Ints) -> Ratio:
+    """Share of clusters in which every image is rightly called (section 4.2)."""
+    wrong = _sums(clusters, labels != predictions)
+    present = _sums(clusters) > 0
+    return Ratio((present & (wrong == 0)).astype(np.float64), present.astype(np.float64), len(labels))
+
+
+def recall(labels: Ints, predictions: Ints, clusters: Ints, label: int) -> Ratio:
+    """Share of the images of one label that are rightly called; balanced accuracy is the mean of both."""
+    mine = labels == label
+    count = int(clusters.max()) + 1
+    right = _sums(clusters[mine & (labels == predictions)], minlength=count)
+    return Ratio(right, _sums(clusters[mine], minlength=count), int(mine.sum()))
+
+
+def distance_accuracies(
+    features: Floats | NDArray[np.float32], labels: Ints, clusters: Ints, distance: Distance = "cosine"
+) -> tuple[Ratio, Ratio]:
+    """Min and max intra-cluster distance accuracy (section 4.2, Table 1).
+
+    For each image of a cluster, its mean distance to the cluster's other images; the share of clusters in which
+    the parent's is the smallest, and the largest. Clusters with one parent and two or more children count: with
+    one child both distances are the same. A tie is no hit. Chance is 1 / (children + 1).
+
+    Args:
+        features: (N, D).
+        labels, clusters: (N,).
+        distance: cosine, or L2 between the features as they are.
+    """
+    count = int(clusters.max()) + 1
+    smallest, largest, counted = np.zeros(count), np.zeros(count), np.zeros(count)
+    images = 0
+    order = np.argsort(clusters, kind="stable")
+    for members in np.split(order, np.flatnonzero(np.diff(clusters[order])) + 1):
+        parents = np.flatnonzero(labels[members] == 0)
+        if len(parents) != 1 or len(members) < 3:
+            continue
+        means = mean_distances(features[members], distance)
+        mine, others = means[parents[0]], np.delete(means, parents[0])
+        cluster = clusters[members[0]]
+        smallest[cluster], largest[cluster] = mine < others.min(), mine > others.max()
+        counted[cluster] = 1
+        images += len(members)
+    return Ratio(smallest, counted, images), Ratio(largest, counted, images)
+
+
+def mean_distances(features: Floats | NDArray[np.float32], distance: Distance = "cosine") -> Floats:
+    """Mean distance of each row of (n, D) to the n - 1 others (n,)."""
+    rows = features.astype(np.float64)
+    if distance == "cosine":
+        rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        between = 1.0 - rows @ rows.T
+    else:
+        between = np.linalg.norm(rows[:, None] - rows[None], axis=2)
+    np.fill_diagonal(between, 0.0)
+    means: Floats = between.sum(axis=1) / (len(rows) - 1)
+    return means
+
+
+def auroc(labels: Ints, scores: Floats) -> float:
+    """Probability that a fake scores above a real, ties counting half; NaN if a class is missing."""
+    fakes = int(labels.sum())
+    reals = len(labels) - fakes
+    if not fakes or not reals:
+        return float("nan")
+    ranks = rankdata(scores)
+    return float((ranks[labels == 1].sum() - fakes * (fakes + 1) / 2) / (fakes * reals))
+
+
+def weighted_auroc(labels: Ints, scores: Floats, weights: Floats) -> Floats:
+    """`auroc` for each row of image weights (B, N): what a bootstrap over clusters needs. NaN like `auroc`."""
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
+    fakes = np.add.reduceat(weights[:, order] * (labels[order] == 1), starts, axis=1)
+    reals = np.add.reduceat(weights[:, order] * (labels[order] == 0), starts, axis=1)
+    below = np.cumsum(reals, axis=1) - reals
+    pairs = fakes.sum(axis=1) * reals.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        area: Floats = (fakes * (below + reals / 2)).sum(axis=1) / np.where(pairs > 0, pairs, np.nan)
+    return area
+
+
+def true_positive_rate(labels: Ints, scores: Floats, false_positive_rate: float) -> float:
+    """Share of fakes above the smallest threshold that at most `false_positive_rate` of the reals exceed."""
+    return float((scores[labels == 1] > threshold_at(scores[labels == 0], false_positive_rate)).mean())
+
+
+def threshold_at(real_scores: Floats, false_positive_rate: float) -> float:
+    """The smallest of the real scores that at most this share of them exceeds."""
+    ordered = np.sort(real_scores)[::-1]
+    return float(ordered[min(int(false_positive_rate * len(ordered)), len(ordered) - 1)])
+
+
+def _sums(clusters: Ints, values: NDArray[Any] | None = None, minlength: int = 0) -> Floats:
+    """Sum of `values`, or the number of images, in each cluster (C,)."""
+    sums: Floats = np.bincount(clusters, values, minlength).astype(np.float64)
+    return sums
