@@ -65,7 +65,7 @@ def detect(
     model: Annotated[
         Path | None, typer.Option(help="A detector's folder (see `train`); default: the bundled one.")
     ] = None,
-    format: Annotated[Format, typer.Option(help="How to write the verdicts.")] = Format.table,  # noqa: A002
+    format: Annotated[Format, typer.Option(help="How to write the verdicts.")] = Format.table,
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
 ) -> None:
     """Say of each image whether it is real, fake or unsure."""

@@ -186,3 +186,37 @@ def showing(detector: Detector, verdicts: Sequence[Verdict]) -> Result:
         dataset=dict(model.trained_on),
         versions=dict(model.versions),
     )
+
+
+def _held_out(detector: Detector) -> Table:
+    columns = (
+        Column(key="auroc", label="AUROC", chance=0.5),
+        Column(key="found_at_5", label="Found at 5 %", chance=0.05),
+        Column(key="found_at_1", label="Found at 1 %", chance=0.01),
+    )
+    rows = []
+    for held in detector.model.held_out:
+        cells = {}
+        for column in columns:
+            value, low, high = getattr(held, column.key)
+            cells[column.key] = Estimate(value=value, low=low, high=high, clusters=held.clusters, images=held.images)
+        rows.append(Row(labels={"Fakes by": held.generator}, cells=cells))
+    return Table(
+        key="held-out",
+        title="Generators that the head was not trained on, against photographs of sources that it was not trained on",
+        labels=("Fakes by",),
+        columns=columns,
+        rows=tuple(rows),
+        note="Found at 5 %: the share of the fakes that are found when 5 % of the real images are called fake.",
+    )
+
+
+def _picture(verdict: Verdict) -> Picture:
+    path = Path(verdict.path)
+    return Picture(
+        path=str(path.absolute()),
+        role="child" if path.parent.name == "fake" else "parent",
+        title=path.stem,
+        probability=verdict.probability,
+        label=verdict.label,
+    )

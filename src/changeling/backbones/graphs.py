@@ -44,6 +44,7 @@ def fold_int8(model: ModelProto) -> None:
     nodes = [folded.get(node.output[0], node) for node in graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
+    _prune(model)
 
 
 def set_layers(model: ModelProto, layers: Mapping[str, str]) -> None:
@@ -76,7 +77,8 @@ def _prune(model: ModelProto) -> None:
         if needed.intersection(node.output):
             kept.append(node)
             needed.update(node.input)
-    missing = {output.name for output in graph.output} - {name for node in kept for name in node.output}
+    given = {value.name for value in (*graph.input, *graph.initializer)}
+    missing = needed - given - {name for node in kept for name in node.output} - {""}  # "": an input left out
     if missing:
         raise BackboneError(f"the graph does not make {', '.join(sorted(missing))}")
     tensors = [tensor for tensor in graph.initializer if tensor.name in needed]

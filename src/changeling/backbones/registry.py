@@ -93,7 +93,7 @@ def names() -> tuple[str, ...]:
 
 def _cached(name: str, recipe: Recipe, progress: Progress) -> Path:
     """The alias's ONNX file, made on first use: written under a temporary name and renamed last."""
-    path = cache_dir() / f"{name}-{recipe.weights}.onnx"
+    path = cache_dir() / f"{name}-{recipe.weights}-{recipe.preprocessing.hash}.onnx"
     if not path.exists():
         if recipe.needs_torch and importlib.util.find_spec("torch") is None:
             raise BackboneError(

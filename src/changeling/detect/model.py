@@ -16,7 +16,7 @@ from changeling.backbones.registry import Backbone
 from changeling.errors import ModelError
 from changeling.files import whole
 
-BUNDLED = Path(__file__).parents[1] / "data" / "detector"
+BUNDLED = Path(__file__).parents[1] / "data" / "changeling-1"
 Label = Literal["real", "fake", "unsure"]
 
 
@@ -26,6 +26,7 @@ class HeldOut(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     generator: str
+    clusters: int
     images: int
     auroc: tuple[float, float, float]  # value, and the ends of its 95 % interval
     found_at_1: tuple[float, float, float]  # share of the fakes found when 1 % of the reals are called fake
@@ -41,7 +42,6 @@ class Model(BaseModel):
     backbone: str
     weights: str  # hash: features of other weights are refused
     preprocessing: str  # hash
-    segments: int = 1  # a feature is cut into so many equal parts, each scaled to unit length, before the head
     slope: float  # probability = 1 / (1 + exp(-(slope * score + bias)))
     bias: float
     real_below: float  # a probability below is called real,
@@ -56,13 +56,12 @@ class Model(BaseModel):
 class Head:
     """A linear map from a feature (D,) to a score."""
 
-    weight: NDArray[np.float32]
+    weight: NDArray[np.float64]
     bias: float
-    segments: int
 
     def scores(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
         """Features (N, D) -> scores (N,): the higher, the more likely generated."""
-        scores: NDArray[np.float64] = normalise(features, self.segments) @ self.weight.astype(np.float64) + self.bias
+        scores: NDArray[np.float64] = features.astype(np.float64) @ self.weight + self.bias
         return scores
 
 
@@ -103,7 +102,7 @@ class Trained:
         """Write head.safetensors, then model.json: a folder with model.json is whole."""
         with whole(folder / "head.safetensors") as temporary:
             bias = np.array([self.head.bias], dtype=np.float64)
-            save_file({"weight": self.head.weight, "bias": bias}, temporary)
+            save_file({"weight": self.head.weight.astype(np.float32), "bias": bias}, temporary)
         with whole(folder / "model.json") as temporary:
             temporary.write_text(self.model.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
@@ -113,7 +112,7 @@ def load_model(folder: Path = BUNDLED) -> Trained:
     try:
         model = Model.model_validate_json((folder / "model.json").read_bytes())
         tensors = load_file(folder / "head.safetensors")
-        head = Head(tensors["weight"].astype(np.float32), float(tensors["bias"][0]), model.segments)
+        head = Head(tensors["weight"].astype(np.float64), float(tensors["bias"][0]))
     except (FileNotFoundError, NotADirectoryError):
         raise ModelError(f"{folder} is not a detector: it needs model.json and head.safetensors") from None
     except ValidationError as error:
@@ -122,14 +121,6 @@ def load_model(folder: Path = BUNDLED) -> Trained:
         raise ModelError(f"{folder / 'model.json'}: {where}: {first['msg']}") from None
     except (SafetensorError, KeyError, IndexError, OSError) as error:
         raise ModelError(f"{folder / 'head.safetensors'} cannot be read: {error}") from None
-    if head.weight.ndim != 1 or len(head.weight) % model.segments:
-        raise ModelError(f"{folder}: a head of shape {head.weight.shape} does not fit {model.segments} segments")
+    if head.weight.ndim != 1:
+        raise ModelError(f"{folder}: a head has one dimension, not the shape {head.weight.shape}")
     return Trained(model, head)
-
-
-def normalise(features: NDArray[np.floating], segments: int) -> NDArray[np.float64]:
-    """Features (N, D) -> (N, D), each of `segments` equal parts scaled to unit length."""
-    parts = features.astype(np.float64).reshape(len(features), segments, -1)
-    lengths = np.linalg.norm(parts, axis=2, keepdims=True)
-    unit: NDArray[np.float64] = (parts / np.maximum(lengths, 1e-12)).reshape(len(features), -1)
-    return unit

@@ -18,7 +18,7 @@ from changeling.progress import Progress, silent
 from changeling.stats import metrics
 from changeling.stats.intervals import auroc_interval, mean_interval, ratio_interval
 
-COARSE = tuple(10.0**power for power in range(-6, 5))
+COARSE = tuple(10.0**power for power in range(-6, 3))
 _COLUMNS = {"overall": "Overall", "full": "Full cluster", "balanced": "Balanced", "auroc": "AUROC"}
 
 
@@ -72,7 +72,7 @@ def run(dataset: Dataset, backbones: Sequence[str], *, seed: int = 0, progress: 
         summary=_summary(rows),
         settings=settings,
         tables=(_table(dataset, rows),),
-        dataset=common.about(dataset) | {"training images": len(_training_rows(dataset, features[0], seed))},
+        dataset=common.about(dataset) | {"training images": len(training_rows(dataset, features[0], seed))},
         sources=common.sources(features),
         versions=common.versions(),
     )
@@ -84,7 +84,7 @@ def fit_probe(dataset: Dataset, features: Features, *, seed: int = 0) -> Probe:
     C is swept over powers of ten, then between the neighbours of the best. Raises DatasetError if a split lacks
     real or fake images.
     """
-    train = _training_rows(dataset, features, seed)
+    train = training_rows(dataset, features, seed)
     val = np.flatnonzero((dataset.column("split") == "val") & features.valid)
     for name, rows in (("train", train), ("val", val)):
         if len(set(dataset.labels[rows])) < 2:
@@ -108,7 +108,7 @@ def fit_probe(dataset: Dataset, features: Features, *, seed: int = 0) -> Probe:
     return Probe(mean.astype(np.float64), scale.astype(np.float64), model.coef_[0], float(model.intercept_[0]), best)
 
 
-def _training_rows(dataset: Dataset, features: Features, seed: int) -> NDArray[np.int64]:
+def training_rows(dataset: Dataset, features: Features, seed: int) -> NDArray[np.int64]:
     """The parents of the train split and one random child of each cluster (section 4.1)."""
     mask = (dataset.column("split") == "train") & features.valid
     parents = np.flatnonzero(mask & (dataset.labels == 0))

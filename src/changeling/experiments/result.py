@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Literal
 
@@ -110,17 +111,20 @@ class Result(_File):
         """Write `folder/<experiment>.json`, whole or not at all; return its path."""
         path = folder / f"{self.experiment}.json"
         with whole(path) as temporary:
-            temporary.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            # json's ASCII rather than pydantic's UTF-8: a path may hold bytes that are no text
+            temporary.write_text(json.dumps(self.model_dump(), indent=1) + "\n", encoding="ascii")
         return path
 
     @classmethod
     def load(cls, path: Path) -> Result:
         """Read one Result. Raises ReportError if it is not one."""
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate(json.loads(path.read_bytes()))
         except FileNotFoundError:
             raise ReportError(f"{path}: no such result; run `changeling study` first") from None
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "file"
             raise ReportError(f"{path}: not a Result: {where}: {first['msg']}") from None
+        except ValueError as error:
+            raise ReportError(f"{path}: not a Result: {error}") from None

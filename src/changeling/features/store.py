@@ -60,9 +60,9 @@ def part_path(dataset: Dataset, backbone: str, index: int) -> Path:
 
 
 def available(dataset: Dataset) -> tuple[str, ...]:
-    """Names of the backbones that have features, sorted."""
+    """Names of the backbones that have features of the images as they are, sorted."""
     firsts = sorted((dataset.path / "features").glob("*/part-00000.safetensors"))
-    return tuple(read_header(path).backbone for path in firsts)
+    return tuple(name for name in (read_header(path).backbone for path in firsts) if "+" not in name)
 
 
 def write_part(path: Path, header: Header, values: NDArray[np.floating]) -> None:

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from changeling.errors import ImageError
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
 # by which images are found in folders; a file's own suffix decides nothing
 _JPEG, _TIFF = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), (".tif", ".tiff")
 _OTHERS = (".png", ".webp", ".avif", ".gif", ".bmp", ".ppm", ".pgm", ".pnm", ".jp2", ".j2k")
@@ -54,7 +54,7 @@ def read_image(path: str | os.PathLike[str], *, short_side: int | None = None) -
     Raises:
         ImageError: with a one-word status and a sentence, whatever is wrong with the file.
     """
-    with _opened(_read_bytes(Path(path))) as image:
+    with _opened(_read_bytes(path)) as image:
         return _decode(image, short_side)
 
 
@@ -70,11 +70,9 @@ class Facts:
 
 def inspect_image(path: str | os.PathLike[str]) -> Facts:
     """Hash the file at `path` and read its header. Raises ImageError, but not for pixels that are broken."""
-    data = _read_bytes(Path(path))
+    data = _read_bytes(path)
     with _opened(data) as image:
-        width, height = image.size
-        if image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8):
-            width, height = height, width
+        width, height = reversed(image.size) if _on_its_side(image) else image.size
         return Facts(width, height, image.format or "", hashlib.sha256(data).hexdigest())
 
 
@@ -96,11 +94,15 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         raise _broken(error) from None
 
 
-def _read_bytes(path: Path) -> bytes:
+def _read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Read the file, or say which kind of file it is not."""
+    if not os.fspath(path):  # pathlib would take it for the current folder
+        raise ImageError("missing", "the path is empty")
+    path = Path(path)
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
+            os.scandir(path).close()  # a folder that cannot be listed is denied
             raise ImageError("folder", "is a folder, not an image")
         if not stat.S_ISREG(mode):
             raise ImageError("special", "is a pipe, socket or device, not a file")
@@ -125,9 +127,9 @@ def _decode(image: Image.Image, short_side: int | None) -> Picture:
     width, height = image.size
     if short_side is not None and image.format in ("JPEG", "MPO"):
         # draft() keeps both sides at least as large as asked, and asks nothing of images that are small already
-        scale = short_side / min(width, height)
-        if scale < 1:
-            image.draft(None, (max(1, int(width * scale)), max(1, int(height * scale))))
+        shortest = min(width, height)
+        if short_side < shortest:
+            image.draft(None, (width * short_side // shortest, height * short_side // shortest))
     if image.width * image.height > MAX_PIXELS:
         raise _oversized()
     name = image.format or ""
@@ -136,6 +138,17 @@ def _decode(image: Image.Image, short_side: int | None) -> Picture:
     if upright.size != image.size:
         width, height = height, width
     return Picture(_to_rgb(upright), width, height, name)
+
+
+def _on_its_side(image: Image.Image) -> bool:
+    """Whether EXIF swaps width and height. Of a TIFF, Pillow gives the upright size from the start."""
+    if image.format == "TIFF":
+        return False
+    try:
+        exif = Image.Image.getexif(image)  # the header's: a PNG's own method decodes the pixels to look behind them
+    except Exception:
+        return False
+    return exif.get(_ORIENTATION) in (5, 6, 7, 8)
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from changeling.images.transforms import resize_short
 
+Codec = Literal["JPEG", "WEBP"]
 WEB_SIDE, WEB_QUALITY = 384, 86
 
 
@@ -18,11 +19,12 @@ def web_form(image: Image.Image) -> bytes:
     return encode(small, "JPEG", WEB_QUALITY)
 
 
-def encode(image: Image.Image, codec: Literal["JPEG", "WEBP"], quality: int, subsampling: int = 2) -> bytes:
+def encode(image: Image.Image, codec: Codec, quality: int, subsampling: int = 2) -> bytes:
     """RGB image -> bytes without metadata. `subsampling` is Pillow's (0 is 4:4:4, 2 is 4:2:0), for JPEG alone."""
     buffer = BytesIO()
     if codec == "JPEG":
-        image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+        # a comment would otherwise be taken over from the file that the image came from
+        image.save(buffer, "JPEG", quality=quality, subsampling=subsampling, comment=b"")
     else:
         image.save(buffer, "WEBP", quality=quality)
     return buffer.getvalue()

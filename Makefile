@@ -1,0 +1,35 @@
+# make demo: a core install in .venv, and what changeling does, on real pictures.
+# make test: everything in .venv-test: lint, types, floors, tests.
+PYTHON ?= python3
+PIP = -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
+
+demo: .venv/installed
+	.venv/bin/changeling demo
+
+test: .venv-test/installed browser
+	.venv-test/bin/ruff check .
+	.venv-test/bin/ruff format --check .
+	.venv-test/bin/mypy
+	.venv-test/bin/lint-imports
+	.venv-test/bin/python -m pytest --cov
+
+.venv/installed: pyproject.toml requirements.lock
+	$(PYTHON) -m venv .venv
+	.venv/bin/python $(PIP) --editable .
+	touch $@
+
+.venv-test/installed: pyproject.toml requirements.lock
+	$(PYTHON) -m venv .venv-test
+	.venv-test/bin/python $(PIP) --editable '.[all,dev]'
+	touch $@
+
+# The report is looked at in Chromium. Where it cannot be installed, pytest says which tests it leaves out.
+browser:
+	@command -v chromium >/dev/null || { command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] \
+	  && apt-get update -qq && apt-get install -qq -y chromium >/dev/null; } \
+	  || echo "no chromium, and it cannot be installed here: the tests marked 'browser' are left out"
+
+clean:
+	rm -rf .venv .venv-test changeling-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+
+.PHONY: demo test browser clean

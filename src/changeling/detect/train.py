@@ -1,0 +1,174 @@
+"""Train a linear head on a dataset's features, real and fake treated alike."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+
+from changeling.backbones import registry
+from changeling.backbones.registry import Backbone
+from changeling.clusters.manifest import Dataset
+from changeling.detect.card import write_card
+from changeling.detect.heldout import FOLDS, Rows, judge, splits
+from changeling.detect.model import Head, Model, Trained
+from changeling.features.extract import extract
+from changeling.features.store import load_features
+from changeling.images.views import draw_resave, draw_view
+from changeling.progress import Progress, silent
+from changeling.stats import metrics
+from changeling.stats.calibration import fit_platt
+from changeling.stats.metrics import Floats, Ints
+
+CS = (0.3, 1.0, 3.0, 10.0)
+COMPONENTS = 1024  # the head lives in the span of so many principal components
+EVENNESS = 0.25  # all images of a source and class weigh count ** EVENNESS together: no large source rules
+FALSE_ALARMS = 0.05  # share of held-out reals above `fake_above`
+MISSES = 0.10  # share of held-out fakes below `real_below`
+
+_Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """Standardised features, projected to principal components: feature (D,) -> (K,), of unit length on average."""
+
+    mean: NDArray[np.float32]
+    projection: NDArray[np.float32]  # (D, K), divided by each dimension's deviation
+
+    @classmethod
+    def of(cls, features: list[_Matrix], seed: int) -> Basis:
+        """Fit to all rows of some feature matrices; labels play no part."""
+        rows = np.concatenate(features)
+        mean, scale = rows.mean(axis=0), rows.std(axis=0) + np.float32(1e-6)
+        rows = np.asarray((rows - mean) / scale, dtype=np.float32)
+        count = min(COMPONENTS, *rows.shape)
+        pca = PCA(count, svd_solver="randomized", iterated_power=2, random_state=seed).fit(rows)
+        directions: _Matrix = pca.components_.T
+        length = np.sqrt(((rows @ directions) ** 2).sum(axis=1).mean())
+        return cls(mean, np.asarray(directions / scale[:, None] / length, dtype=np.float32))
+
+    def __call__(self, features: _Matrix) -> _Matrix:
+        """Features (N, D) -> (N, K)."""
+        return np.asarray((features - self.mean) @ self.projection, dtype=np.float32)
+
+    def head(self, weight: Floats, bias: float) -> Head:
+        """A linear head on the components, as one on the features themselves."""
+        direct = self.projection.astype(np.float64) @ weight
+        return Head(direct, bias - float(self.mean.astype(np.float64) @ direct))
+
+
+def train(dataset: Dataset, backbone_name: str, output: Path, *, seed: int = 0, progress: Progress = silent) -> Trained:
+    """Train a detector on all images of `dataset`, whatever their split, and write it to the folder `output`.
+
+    Besides each image as it is, the head sees a view of it whose size, codec, quality and crop are drawn from one
+    distribution for real and fake. C, the calibration and the thresholds come from scores of images whose source
+    and generator were left out of training, as they are and re-saved.
+
+    Raises:
+        DatasetError: too few real or fake images.
+        FeatureError: features exist that other weights or images made.
+    """
+    backbone = registry.load(backbone_name, progress)
+    images, views, resaved, kept = _features(dataset, backbone, progress)
+    rows = Rows.of(dataset, kept)
+    weights = balance(rows)
+    basis = Basis.of([images, views], seed)
+    z, z_views, z_resaved = basis(images), basis(views), basis(resaved)
+    folds = list(splits(rows, seed))
+    scores: dict[float, tuple[Floats, Floats]] = {}
+    for done, c in enumerate(CS, start=1):
+        scores[c] = np.full(len(z), np.nan), np.full(len(z), np.nan)
+        for inside, outside in folds:
+            weight, bias = fit(z[inside], z_views[inside], rows.labels[inside], weights[inside], c)
+            for part, some in zip(scores[c], (z, z_resaved), strict=True):
+                part[outside] = some[outside] @ weight + bias
+        progress("leaving sources out", done, len(CS))
+    c = max(CS, key=lambda c: sum(metrics.auroc(rows.labels, part) for part in scores[c]))
+    weight, bias = fit(z, z_views, rows.labels, weights, c)
+    model = _model(dataset, backbone, rows, weights, scores[c], {"C": c, "seed": seed}, output.name)
+    trained = Trained(model, basis.head(weight, bias))
+    trained.save(output)
+    write_card(model, output / "README.md")
+    return trained
+
+
+def fit(images: _Matrix, views: _Matrix, labels: Ints, weights: Floats, c: float) -> tuple[Floats, float]:
+    """Weighted L2 logistic regression on the images and their views together: weight (K,) and bias."""
+    model = LogisticRegression(C=c, max_iter=1000)
+    model.fit(np.concatenate([images, views]), np.tile(labels, 2), sample_weight=np.tile(weights, 2))
+    return model.coef_[0].astype(np.float64), float(model.intercept_[0])
+
+
+def balance(rows: Rows) -> Floats:
+    """A weight for each image (N,): both classes weigh the same, and large sources less than their size. Mean 1."""
+    atoms = [f"{label} {source}" for label, source in zip(rows.labels, rows.sources, strict=True)]
+    counts = Counter(atoms)
+    weights = np.array([counts[atom] ** (EVENNESS - 1.0) for atom in atoms])
+    for label in (0, 1):
+        weights[rows.labels == label] *= 0.5 * len(weights) / weights[rows.labels == label].sum()
+    return weights
+
+
+def _features(dataset: Dataset, backbone: Backbone, progress: Progress) -> tuple[_Matrix, _Matrix, _Matrix, Ints]:
+    """Features of the images, of drawn views and of re-saved copies, and the rows that all of them have."""
+    found = []
+    for name, view in (("", None), ("+view", draw_view), ("+resave", draw_resave)):
+        extract(dataset, backbone, view=view, name=backbone.name + name, progress=progress)
+        found.append(load_features(dataset, backbone.name + name))
+    kept = np.flatnonzero(np.all([one.valid for one in found], axis=0))
+    images, views, resaved = (one.values[kept] for one in found)
+    return images, views, resaved, kept
+
+
+def _model(
+    dataset: Dataset,
+    backbone: Backbone,
+    rows: Rows,
+    weights: Floats,
+    scores: tuple[Floats, Floats],
+    settings: dict[str, str | int | float],
+    name: str,
+) -> Model:
+    """Calibrate and judge held-out scores, and say what the head is."""
+    both, labels = np.concatenate(scores), np.tile(rows.labels, 2)
+    tested = np.isfinite(both)
+    platt = fit_platt(both[tested], labels[tested], np.tile(weights, 2)[tested])
+    reals, fakes = (platt(both[tested & (labels == label)]) for label in (0, 1))
+    fake_above = metrics.threshold_at(reals, FALSE_ALARMS)
+    packages = ("changeling", "numpy", "onnxruntime", "scikit-learn")
+    return Model(
+        name=name,
+        backbone=backbone.name,
+        weights=backbone.weights,
+        preprocessing=backbone.preprocessing.hash,
+        slope=platt.slope,
+        bias=platt.bias,
+        real_below=min(-metrics.threshold_at(-fakes, MISSES), fake_above),
+        fake_above=fake_above,
+        trained_on={
+            "dataset": dataset.path.absolute().name,
+            "hash": dataset.hash,
+            "real images": int((rows.labels == 0).sum()),
+            "fake images": int(rows.labels.sum()),
+            "sources": len(set(rows.sources)),
+            "generators": len(set(rows.generators) - {None}),
+        },
+        settings={
+            "folds": FOLDS,
+            "principal components": COMPONENTS,
+            "evenness of sources": EVENNESS,
+            "held-out reals called fake": FALSE_ALARMS,
+            "held-out fakes called real": MISSES,
+            **settings,
+        },
+        held_out=tuple(judge(rows, *scores, int(settings["seed"]))),
+        versions={"python": platform.python_version()} | {p: importlib.metadata.version(p) for p in packages},
+    )

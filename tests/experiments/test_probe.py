@@ -1,0 +1,89 @@
+"""Table 2: the probe finds what was planted, is scikit-learn's own, and never sees what it is judged on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from changeling.clusters.manifest import Dataset, ImageRow, write_dataset
+from changeling.errors import DatasetError
+from changeling.experiments import probe
+from changeling.features.store import load_features
+from tests.experiments.conftest import Plant, store
+
+
+def test_a_planted_style_is_found_as_far_as_it_can_be(plant: Plant) -> None:
+    (table,) = probe.run(plant(style=1.5), ["planted"]).tables
+    (row,) = table.rows
+    best = norm.cdf(1.5 / (1 + 0.3**2) ** 0.5)  # of two normals 3 apart, when meaning and noise are in the way
+    assert row.cells["test_overall"].low <= best <= row.cells["test_overall"].high
+    assert row.cells["test_auroc"].low <= norm.cdf(3 / (2 * (1 + 0.3**2)) ** 0.5) <= row.cells["test_auroc"].high
+    assert row.cells["test_overall"].images == 36 * 4
+    assert {c.key: c.chance for c in table.columns}["test_overall"] == pytest.approx(0.75)
+
+
+def test_without_style_nothing_is_found(plant: Plant) -> None:
+    (table,) = probe.run(plant(style=0.0, clusters=600), ["planted"]).tables
+    for key in ("val_auroc", "test_auroc", "test_balanced"):
+        cell = table.rows[0].cells[key]
+        assert cell.low - 0.02 <= 0.5 <= cell.high + 0.02
+
+
+def test_scores_are_scikit_learns(plant: Plant) -> None:
+    dataset = plant(style=0.3)
+    features = load_features(dataset, "planted")
+    fitted = probe.fit_probe(dataset, features, seed=5)
+    rows = probe.training_rows(dataset, features, 5)
+    scaler = StandardScaler().fit(features.values[rows])
+    model = LogisticRegression(C=fitted.c, class_weight="balanced", max_iter=10_000)
+    model.fit(scaler.transform(features.values[rows]), dataset.labels[rows])
+    expected = model.decision_function(scaler.transform(features.values))
+    assert fitted.scores(features.values) == pytest.approx(expected, abs=2e-3)
+
+
+def test_training_takes_the_parents_and_one_child_a_cluster(plant: Plant) -> None:
+    dataset = plant(style=0.3)
+    features = load_features(dataset, "planted")
+    rows = probe.training_rows(dataset, features, 0)
+    assert set(dataset.column("split")[rows]) == {"train"}
+    assert np.bincount(dataset.clusters[rows]).tolist() == [2] * 60
+    assert dataset.labels[rows].mean() == 0.5
+    assert rows.tolist() != probe.training_rows(dataset, features, 1).tolist()
+
+
+def test_what_it_is_judged_on_changes_nothing_in_the_probe(plant: Plant) -> None:
+    dataset = plant(style=0.3)
+    features = load_features(dataset, "planted")
+    before = probe.fit_probe(dataset, features)
+    test = dataset.column("split") == "test"
+    features.values[test] = -features.values[test]
+    after = probe.fit_probe(dataset, features)
+    assert before.c == after.c
+    assert before.weight.tolist() == after.weight.tolist()
+
+
+def test_generators_have_rows_of_their_own(plant: Plant) -> None:
+    (table,) = probe.run(plant(style=1.5, generators=3), ["planted"]).tables
+    assert [row.labels["Generator"] for row in table.rows] == ["all", "g0", "g1", "g2"]
+    assert table.rows[1].cells["test_overall"].images == 36 * 2  # a parent and its one child by that generator
+
+
+def test_an_unreadable_image_is_left_out(plant: Plant) -> None:
+    dataset = plant(style=1.5)
+    values = load_features(dataset, "planted").values.copy()
+    lost = int(np.flatnonzero(dataset.column("split") == "test")[0])
+    values[lost] = np.nan
+    store(dataset, "planted", values)
+    (table,) = probe.run(dataset, ["planted"]).tables
+    assert table.rows[0].cells["test_overall"].images == 36 * 4 - 1
+
+
+def test_a_split_without_both_kinds_says_so(tmp_path: Path) -> None:
+    rows = [ImageRow(f"{i}", f"c{i}", "parent", f"{i}.jpg", "train", sha256="0") for i in range(4)]
+    dataset: Dataset = write_dataset(tmp_path / "d", rows)
+    store(dataset, "planted", np.ones((4, 3), np.float32))
+    with pytest.raises(DatasetError, match="the train split needs real and fake images"):
+        probe.run(dataset, ["planted"])

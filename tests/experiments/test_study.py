@@ -1,0 +1,61 @@
+"""A study runs every experiment over what has features; the bundled one runs for anyone."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from changeling.clusters.manifest import Dataset, ImageRow, write_dataset
+from changeling.demo import STUDY
+from changeling.errors import FeatureError
+from changeling.experiments import gallery
+from changeling.experiments.study import EXPERIMENTS, run_study
+from tests.experiments.conftest import Plant
+
+
+def test_every_experiment_gives_a_result_of_its_name(plant: Plant) -> None:
+    seen: list[tuple[str, int, int]] = []
+    results = run_study(plant(style=1.0), progress=lambda *call: seen.append(call))
+    assert [result.experiment for result in results] == list(EXPERIMENTS)
+    assert {what for what, _, _ in seen} == set(EXPERIMENTS)
+    assert all(done <= total for _, done, total in seen)
+    assert all(result.dataset["clusters"] == 120 for result in results)
+    assert {source.backbone for result in results for source in result.sources} == {"planted"}
+
+
+def test_without_features_the_command_is_named(plant: Plant) -> None:
+    dataset = plant(style=1.0)
+    bare = write_dataset(dataset.path / "bare", [ImageRow(**row) for row in dataset.images.to_pylist()])
+    with pytest.raises(FeatureError, match="run `changeling extract .* --backbone clip-vit-b16`"):
+        run_study(bare)
+
+
+def test_the_gallery_shows_the_files_that_exist(plant: Plant) -> None:
+    dataset = plant(style=1.0)
+    assert gallery.run(dataset, ["planted"]).sheets == ()
+    test = np.flatnonzero(dataset.column("split") == "test")
+    for row in test:
+        Image.new("RGB", (4, 4)).save(dataset.file(dataset.column("path")[row]))
+    clusters, verdicts = gallery.run(dataset, ["planted"]).sheets
+    assert len(clusters.strips) == gallery.CLUSTERS
+    first = clusters.strips[0]
+    assert [picture.role for picture in first.pictures] == ["parent", "child", "child", "child"]
+    assert first.caption == f"caption {first.title[1:]}"
+    surest = verdicts.strips[0].pictures
+    assert [p.label for p in surest] == ["real"] * len(surest)
+    assert [p.probability for p in surest] == sorted(p.probability or 0 for p in surest)
+
+
+def test_the_bundled_study_has_18_clusters_and_says_so() -> None:
+    dataset = Dataset(STUDY)
+    clusters = {
+        c
+        for c, s in zip(dataset.column("cluster_id"), dataset.column("source"), strict=True)
+        if s.startswith("clusters_")
+    }
+    assert len(clusters) == 18
+    first, second, _ = run_study(dataset)
+    (table,) = first.tables
+    assert {row.labels["Backbone"] for row in table.rows} == {"clip-vit-b16", "dinov2-vit-s14", "efficientnet-lite0"}
+    assert all(cell.clusters == 12 for row in table.rows for key, cell in row.cells.items() if key == "test_max")
+    for row in second.tables[0].rows[:3]:
+        assert row.cells["test_auroc"].low < row.cells["test_auroc"].value <= row.cells["test_auroc"].high

@@ -1,0 +1,114 @@
+"""The page in a real browser: wide, narrow, dark, printed, and alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from changeling.experiments.result import Result
+from changeling.report import write_report
+
+pytestmark = pytest.mark.browser
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is missing: install the package `chromium`, so that the report is seen in a browser")
+        pytest.skip("Chromium is not installed")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def report(study: list[Result], pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_report(study, tmp_path_factory.mktemp("report") / "index.html", root=pictures).as_uri()
+
+
+@pytest.fixture(params=[1280, 390])
+def page(browser: Browser, report: str, request: pytest.FixtureRequest) -> Iterator[Page]:
+    opened = browser.new_page(viewport={"width": request.param, "height": 844})
+    opened.goto(report)
+    yield opened
+    opened.close()
+
+
+def test_nothing_is_asked_of_the_network(browser: Browser, report: str) -> None:
+    page = browser.new_page()
+    asked: list[str] = []
+    said: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(report, wait_until="networkidle")
+    page.close()
+    assert [url for url in asked if not url.startswith("data:")] == [report]
+    assert said == []
+
+
+def test_the_page_does_not_scroll_sideways(page: Page) -> None:
+    width = page.viewport_size["width"] if page.viewport_size else 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    inside = "e => { const r = e.getBoundingClientRect(); return [r.left, r.right] }"
+    for part in page.locator("figure, h1, h2, h3, .panel svg, .facts, .scroll").all():
+        left, right = part.evaluate(inside)
+        assert left >= 0
+        assert right <= width
+
+
+def test_tables_figures_and_pictures_are_seen(page: Page) -> None:
+    assert page.locator("table").count() == 4
+    assert page.locator(".panel svg").count() == 6
+    for part in page.locator("table, .panel svg, .tile img").all():
+        box = part.bounding_box()
+        assert box is not None
+        assert min(box["width"], box["height"]) > 5
+    assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
+
+
+def test_text_in_figures_is_large_enough_and_stays_inside(page: Page) -> None:
+    for panel in page.locator(".panel svg").all():
+        sizes, outside = panel.evaluate(
+            """svg => {
+                const box = svg.getBoundingClientRect(), all = [...svg.querySelectorAll("text")];
+                const scale = box.width / svg.viewBox.baseVal.width;
+                const rects = all.map(t => t.getBoundingClientRect());
+                return [all.map(t => parseFloat(getComputedStyle(t).fontSize) * scale),
+                        rects.filter(r => r.left < box.left - 8 || r.right > box.right + 8).length];
+            }"""
+        )
+        assert min(sizes) >= 8
+        assert outside == 0
+
+
+def test_a_dark_scheme_is_kept_and_paper_stays_white(browser: Browser, report: str) -> None:
+    page = browser.new_page(color_scheme="dark")
+    page.goto(report)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    words = "[...new Set([...document.querySelectorAll('.panel svg text')].map(t => getComputedStyle(t).fill))].sort()"
+    assert page.evaluate(ground) == "rgb(21, 23, 26)"
+    assert page.evaluate(words) == ["rgb(162, 169, 180)", "rgb(231, 233, 236)"]
+    page.emulate_media(media="print")
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    assert page.evaluate(words) == ["rgb(28, 30, 33)", "rgb(91, 98, 112)"]
+    page.close()
+
+
+def test_the_page_can_be_printed(browser: Browser, report: str) -> None:
+    page = browser.new_page()
+    page.goto(report)
+    printed = page.pdf(prefer_css_page_size=True)
+    page.close()
+    assert printed.startswith(b"%PDF")
+    pages = printed.count(b"/Type /Page\n")
+    assert 4 <= pages <= 8

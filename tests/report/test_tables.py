@@ -1,0 +1,132 @@
+"""Numbers as text, rows in blocks, headers that say how much they rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from changeling.experiments.result import Column, Estimate, Row, Table
+from changeling.report.tables import Cell, blocks, count, decimals, lay_out, per_cent
+
+
+def number(value: float = 0.5, clusters: int = 12, images: int = 72) -> Estimate:
+    return Estimate(value=value, low=value - 0.1, high=value + 0.1, clusters=clusters, images=images)
+
+
+def table(
+    rows: Sequence[tuple[tuple[str, ...], dict[str, Estimate]]], labels: tuple[str, ...], *columns: Column
+) -> Table:
+    made = tuple(Row(labels=dict(zip(labels, names, strict=True)), cells=cells) for names, cells in rows)
+    return Table(key="t", title="T", labels=labels, columns=columns, rows=made)
+
+
+A = Column(key="a", label="A", group="Test", chance=1 / 6)
+B = Column(key="b", label="B", group="Test")
+V = Column(key="v", label="A", group="Validation")
+
+
+def test_shares_are_printed_as_per_cent() -> None:
+    assert per_cent(1 / 6, 2) == "16.67"
+    assert per_cent(0.99996, 1) == "100.0"
+    assert per_cent(float("nan"), 1) == "–"
+
+
+def test_things_are_counted_in_words() -> None:
+    assert count(1, "cluster") == "1 cluster"
+    assert count(5000, "image") == "5,000 images"
+
+
+@pytest.mark.parametrize(("clusters", "digits"), [(999, 1), (1000, 2), (5000, 2)])
+def test_a_second_decimal_needs_a_thousand_clusters(clusters: int, digits: int) -> None:
+    made = table([(("x",), {"a": number(clusters=5000), "b": number(clusters=clusters)})], ("Backbone",), A, B)
+    assert decimals(made) == digits
+
+
+def test_an_empty_table_has_a_layout() -> None:
+    layout = lay_out(table([], ("Generator", "Backbone"), A))
+    assert layout.blocks == (("", ()),)
+    assert layout.warning == ""
+
+
+def test_rows_stand_in_blocks_by_generator() -> None:
+    made = table([(("v1", "x"), {}), (("v1", "y"), {}), (("v2", "x"), {})], ("Generator", "Backbone"), A)
+    assert [(title, len(rows)) for title, rows in blocks(made)] == [("v1", 2), ("v2", 1)]
+    assert lay_out(made).labels == ("Backbone",)
+
+
+def test_a_label_that_never_repeats_makes_no_blocks() -> None:
+    made = table([(("v1", "x"), {}), (("v2", "x"), {})], ("Generator", "Backbone"), A)
+    assert [title for title, _ in blocks(made)] == [""]
+    assert lay_out(made).labels == ("Generator", "Backbone")
+
+
+def test_a_label_column_is_sparse_but_the_last_one_is_full() -> None:
+    rows: list[tuple[tuple[str, ...], dict[str, Estimate]]] = [
+        (("v1", "x", "p"), {}),
+        (("v1", "x", "q"), {}),
+        (("v1", "y", "q"), {}),
+        (("v2", "y", "q"), {}),
+    ]
+    made = lay_out(table(rows, ("Generator", "Backbone", "Layer"), A))
+    assert [line.labels for _, lines in made.blocks for line in lines] == [
+        ("x", "p"),
+        ("", "q"),
+        ("y", "q"),
+        ("y", "q"),
+    ]
+
+
+def test_a_cell_has_its_interval_below_and_a_missing_one_a_dash() -> None:
+    made = lay_out(table([(("x",), {"a": number(0.25)})], ("Backbone",), A, B))
+    assert made.blocks[0][1][0].cells == ((Cell("25.0", "15.0–35.0"), Cell("–")),)
+
+
+def test_a_number_that_is_not_one_is_a_dash() -> None:
+    odd = Estimate(value=float("nan"), low=0, high=1, clusters=1, images=6)
+    made = lay_out(table([(("x",), {"a": odd})], ("Backbone",), A))
+    assert made.blocks[0][1][0].cells == ((Cell("–"),),)
+
+
+def test_a_header_says_what_all_its_numbers_rest_on() -> None:
+    cells = {"v": number(clusters=5, images=30), "a": number(), "b": number()}
+    groups = lay_out(table([(("x",), cells)], ("Backbone",), V, A, B)).groups
+    assert [(group.title, group.count, group.span) for group in groups] == [
+        ("Validation", ("5 clusters", "30 images"), 1),
+        ("Test", ("12 clusters", "72 images"), 2),
+    ]
+
+
+def test_counts_that_differ_by_row_become_a_column() -> None:
+    rows = [
+        (("x",), {"a": number(), "b": number()}),
+        (("y",), {"a": number(clusters=9, images=1), "b": number(clusters=1200, images=1)}),
+        (("z",), {}),
+    ]
+    made = lay_out(table(rows, ("Backbone",), A, B))
+    assert made.groups[0].counted
+    assert made.groups[0].span == 3
+    assert [line.counts for _, lines in made.blocks for line in lines] == [
+        (Cell("12", "72 images"),),
+        (Cell("9–1,200", "1 image"),),
+        (Cell("–"),),
+    ]
+
+
+def test_chance_has_a_row_only_where_a_column_has_one() -> None:
+    rows = [(("x",), {"a": number(), "b": number()})]
+    assert lay_out(table(rows, ("Backbone",), A, B)).chances == (("16.7", ""),)
+    assert lay_out(table(rows, ("Backbone",), B)).chances == ()
+
+
+@pytest.mark.parametrize(
+    ("clusters", "warning"),
+    [
+        ((12, 12), "Each number rests on 12 clusters only: read the intervals, not the numbers."),
+        ((1, 5000), "Numbers rest on as few as 1 cluster: read the intervals, not the numbers."),
+        ((100, 100), ""),
+    ],
+)
+def test_few_clusters_are_said_out_loud(clusters: tuple[int, int], warning: str) -> None:
+    cells = {"a": number(clusters=clusters[0]), "b": number(clusters=clusters[1])}
+    assert lay_out(table([(("x",), cells)], ("Backbone",), A, B)).warning == warning
