@@ -27,7 +27,7 @@ from changeling.images.decode import read_image
 from changeling.images.encode import web_form
 from changeling.progress import bars
 
-OUTPUT = Path(__file__).parents[1] / "src/changeling/data/study"
+OUTPUT = Path(__file__).parents[1] / "src/changeling/data/true-clusters"
 CLUSTERS = "clusters_"  # sources of true clusters begin so
 PER_SOURCE = 20  # unpaired images taken from one source at most
 TEST_CLUSTERS = 12  # of 18; the others validate

@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-imports = typer.Typer(help="Make a dataset from images that are already there.", no_args_is_help=True)
+imports = typer.Typer(help="Make a dataset from images.", no_args_is_help=True)
 app.add_typer(imports, name="import")
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset folder (see `import`).")]
@@ -52,15 +52,16 @@ def main() -> None:
     except ChangelingError as error:
         typer.secho(f"changeling: {error}", err=True, fg="red")
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.secho("changeling: stopped; what was finished is kept", err=True, fg="red")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # an interrupt, as typer passes it on
+            typer.secho("changeling: stopped; what was finished is kept", err=True, fg="red")
+        raise
 
 
 @app.command()
 def detect(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Files, folders, globs, or - for a list on standard input.")
+        list[str], typer.Argument(metavar="PATH", help="Files, folders, globs, or - for a list on standard input.")
     ],
     model: Annotated[
         Path | None, typer.Option(help="A detector's folder (see `train`); default: the bundled one.")
@@ -68,7 +69,7 @@ def detect(
     format: Annotated[Format, typer.Option(help="How to write the verdicts.")] = Format.table,
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
 ) -> None:
-    """Say of each image whether it is real, fake or unsure."""
+    """Call each image real, fake or unsure."""
     from changeling.detect.delivery import deliver, summarise
     from changeling.detect.detector import Detector
     from changeling.detect.inputs import find_images
@@ -89,7 +90,7 @@ def detect(
 def demo(
     output: Annotated[Path, typer.Option(help="Where the pictures, results and report go.")] = Path("changeling-demo"),
 ) -> None:
-    """Detect sample pictures and study the bundled clusters: what changeling does, in a minute or two."""
+    """Detect and study real pictures. Takes a few minutes and 180 MB the first time."""
     from changeling.demo import run_demo
 
     run_demo(output)
@@ -120,7 +121,7 @@ def import_coco(
 
 @app.command()
 def extract(dataset: DatasetArgument, backbone: BackboneOption) -> None:
-    """Make the features of a dataset's images by one backbone; start it again to go on where it stopped."""
+    """Make features by one backbone. Started again, it goes on where it stopped."""
     from changeling.backbones import registry
     from changeling.clusters.manifest import Dataset
     from changeling.features.extract import extract as run
@@ -147,7 +148,7 @@ def study(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
 ) -> None:
-    """Run the experiments on every backbone that has features, and write the report."""
+    """Run the experiments and write the report. They run on every backbone that has features."""
     from changeling.clusters.manifest import Dataset
     from changeling.experiments.study import run_study
     from changeling.progress import bars
@@ -169,7 +170,7 @@ def train(
     backbone: BackboneOption = "clip-vit-b16",
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
 ) -> None:
-    """Train a detector on a dataset, judged on sources and generators left out."""
+    """Train a detector. It is judged on sources and generators that were left out."""
     from changeling.clusters.manifest import Dataset
     from changeling.detect.train import train as run
     from changeling.progress import bars

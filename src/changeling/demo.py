@@ -20,7 +20,7 @@ from changeling.files import whole
 from changeling.progress import Progress, bars
 from changeling.report.page import write_report
 
-STUDY = Path(__file__).parent / "data" / "study"
+STUDY = Path(__file__).parent / "data" / "true-clusters"
 
 
 @dataclass(frozen=True, slots=True)

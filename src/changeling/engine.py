@@ -41,10 +41,10 @@ def encode(
     """Load each job's pixels (3, H, W) and encode them in batches; yield in the order of `jobs`.
 
     `load` runs in `workers` threads and may raise ImageError: such a job is yielded with its status. No more
-    than two batches of jobs are ever held, however long `jobs` is.
+    than four batches of jobs are ever held, however long `jobs` is and however many of them fail.
     """
     jobs = iter(jobs)
-    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(workers or _cores()) as pool:
         ahead: deque[tuple[Job, Future[NDArray[np.float32]]]] = deque()
 
         def top_up() -> None:
@@ -59,17 +59,21 @@ def encode(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _batch(
     backbone: Backbone,
     ahead: deque[tuple[Job, Future[NDArray[np.float32]]]],
     size: int,
     top_up: Callable[[], None],
 ) -> list[Encoded[Job]]:
-    """Take jobs until `size` of them are loaded or none is left, encode those, and return all in order."""
+    """Take jobs until `size` are loaded, twice as many are done with or none is left; encode, return all in order."""
     done: list[Encoded[Job]] = []
     pixels: list[NDArray[np.float32]] = []
     places: list[int] = []
-    while ahead and len(pixels) < size:
+    while ahead and len(pixels) < size and len(done) < 2 * size:
         job, future = ahead.popleft()
         try:
             pixels.append(future.result())

@@ -36,7 +36,8 @@ def bars(unit: Literal["images", "bytes"] = "images") -> Iterator[Progress]:
     count: ProgressColumn = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn(), TextColumn("left"))
     tasks: dict[str, TaskID] = {}
-    with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True), speed_estimate_period=120) as drawn:
+    console = Console(stderr=True)
+    with Bars(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as drawn:
 
         def show(what: str, done: int, total: int) -> None:
             if what not in tasks:

@@ -11,7 +11,7 @@ from changeling.clusters.sources import from_folder, import_dataset
 from changeling.detect.detector import Detector
 from changeling.detect.heldout import FOLDS, Rows, judge, splits
 from changeling.detect.model import load_model
-from changeling.detect.train import balance, train
+from changeling.detect.train import balance, fit, train
 from changeling.errors import DatasetError, FeatureError
 from changeling.features.store import available
 from tests import helpers
@@ -92,13 +92,33 @@ def test_with_few_sources_clusters_stay_whole_instead() -> None:
         assert not set(one.clusters[inside]) & set(one.clusters[outside])
 
 
-def test_weights_are_even_between_classes_and_damp_large_sources() -> None:
+def test_weights_are_even_between_classes_and_between_their_sources() -> None:
     labels = np.array([0] * 100 + [0] * 4 + [1] * 10)
     sources = np.array(["large"] * 100 + ["small"] * 4 + ["fakes"] * 10, object)
-    weights = balance(Rows(labels, np.arange(114), sources, np.full(114, None)))
+    generators = np.array([None] * 104 + ["old"] * 5 + ["new"] * 5, object)
+    some = Rows(labels, np.arange(114), sources, generators)
+    weights = balance(some)
     assert weights.mean() == pytest.approx(1)
     assert weights[labels == 0].sum() == pytest.approx(weights[labels == 1].sum())
-    assert weights[:100].sum() / weights[100:104].sum() == pytest.approx((100 / 4) ** 0.25)
+    assert weights[:100].sum() == pytest.approx(weights[100:104].sum())
+    assert weights[104] == pytest.approx(weights[113])
+    assert balance(some, {"old": 0.5})[104] == pytest.approx(balance(some, {"old": 0.5})[113] / 2)
+
+
+def test_what_differs_from_source_to_source_is_used_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    # the first number tells real from fake; the second also does in training, but only because of where the real
+    # images are from, as it differs from source to source
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 400)
+    sources = np.array([f"s{i % 8}" for i in range(400)] + ["f"] * 400, object)
+    places = np.array([int(source[1]) / 2 - 2.5 if source != "f" else 2.0 for source in sources])
+    features = np.stack([labels * 1.5 + rng.normal(size=800), places + rng.normal(size=800)], axis=1)
+    some = Rows(labels, np.arange(800), sources, np.full(800, None))
+    x = (features / 1.4).astype(np.float32)
+    calm, _ = fit(x, x, some, balance(some), 0.01)
+    monkeypatch.setattr("changeling.detect.train.NUISANCE", 0.0)
+    plain, _ = fit(x, x, some, balance(some), 0.01)
+    assert 0 < calm[1] / calm[0] < 0.8 * plain[1] / plain[0]
 
 
 def test_scores_that_know_nothing_are_judged_so() -> None:

@@ -37,6 +37,10 @@ class Rows:
             raise DatasetError(f"{dataset.path}: a detector needs {FOLDS} real and {FOLDS} fake images at the least")
         return rows
 
+    def take(self, chosen: Ints) -> Rows:
+        """Some of the rows."""
+        return Rows(self.labels[chosen], self.clusters[chosen], self.sources[chosen], self.generators[chosen])
+
 
 def splits(rows: Rows, seed: int) -> Iterator[tuple[Ints, Ints]]:
     """Yield (train, test) rows, so that each image is tested once.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +28,10 @@ from changeling.stats import metrics
 from changeling.stats.calibration import fit_platt
 from changeling.stats.metrics import Floats, Ints
 
-CS = (0.3, 1.0, 3.0, 10.0)
+CS = (0.5, 1.0, 2.0, 4.0, 8.0)
 COMPONENTS = 1024  # the head lives in the span of so many principal components
-EVENNESS = 0.25  # all images of a source and class weigh count ** EVENNESS together: no large source rules
+NUISANCE = 1.0  # how much harder it is to use a direction in which real images differ from source to source
+FEW = 4  # real images that a source needs to count there
 FALSE_ALARMS = 0.05  # share of held-out reals above `fake_above`
 MISSES = 0.10  # share of held-out fakes below `real_below`
 
@@ -65,12 +67,23 @@ class Basis:
         return Head(direct, bias - float(self.mean.astype(np.float64) @ direct))
 
 
-def train(dataset: Dataset, backbone_name: str, output: Path, *, seed: int = 0, progress: Progress = silent) -> Trained:
+def train(
+    dataset: Dataset,
+    backbone_name: str,
+    output: Path,
+    *,
+    emphasis: Mapping[str, float] = {},
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Trained:
     """Train a detector on all images of `dataset`, whatever their split, and write it to the folder `output`.
 
     Besides each image as it is, the head sees a view of it whose size, codec, quality and crop are drawn from one
     distribution for real and fake. C, the calibration and the thresholds come from scores of images whose source
     and generator were left out of training, as they are and re-saved.
+
+    Args:
+        emphasis: how much the fakes of a generator count, where that is not 1.
 
     Raises:
         DatasetError: too few real or fake images.
@@ -79,7 +92,7 @@ def train(dataset: Dataset, backbone_name: str, output: Path, *, seed: int = 0, 
     backbone = registry.load(backbone_name, progress)
     images, views, resaved, kept = _features(dataset, backbone, progress)
     rows = Rows.of(dataset, kept)
-    weights = balance(rows)
+    weights = balance(rows, emphasis)
     basis = Basis.of([images, views], seed)
     z, z_views, z_resaved = basis(images), basis(views), basis(resaved)
     folds = list(splits(rows, seed))
@@ -87,12 +100,12 @@ def train(dataset: Dataset, backbone_name: str, output: Path, *, seed: int = 0, 
     for done, c in enumerate(CS, start=1):
         scores[c] = np.full(len(z), np.nan), np.full(len(z), np.nan)
         for inside, outside in folds:
-            weight, bias = fit(z[inside], z_views[inside], rows.labels[inside], weights[inside], c)
+            weight, bias = fit(z[inside], z_views[inside], rows.take(inside), weights[inside], c)
             for part, some in zip(scores[c], (z, z_resaved), strict=True):
                 part[outside] = some[outside] @ weight + bias
         progress("leaving sources out", done, len(CS))
     c = max(CS, key=lambda c: sum(metrics.auroc(rows.labels, part) for part in scores[c]))
-    weight, bias = fit(z, z_views, rows.labels, weights, c)
+    weight, bias = fit(z, z_views, rows, weights, c)
     model = _model(dataset, backbone, rows, weights, scores[c], {"C": c, "seed": seed}, output.name)
     trained = Trained(model, basis.head(weight, bias))
     trained.save(output)
@@ -100,18 +113,44 @@ def train(dataset: Dataset, backbone_name: str, output: Path, *, seed: int = 0, 
     return trained
 
 
-def fit(images: _Matrix, views: _Matrix, labels: Ints, weights: Floats, c: float) -> tuple[Floats, float]:
+def fit(images: _Matrix, views: _Matrix, rows: Rows, weights: Floats, c: float) -> tuple[Floats, float]:
     """Weighted L2 logistic regression on the images and their views together: weight (K,) and bias."""
+    calm = _calm(images, rows)
     model = LogisticRegression(C=c, max_iter=1000)
-    model.fit(np.concatenate([images, views]), np.tile(labels, 2), sample_weight=np.tile(weights, 2))
-    return model.coef_[0].astype(np.float64), float(model.intercept_[0])
+    both = np.concatenate([images, views]) @ calm
+    model.fit(both, np.tile(rows.labels, 2), sample_weight=np.tile(weights, 2))
+    return calm.astype(np.float64) @ model.coef_[0].astype(np.float64), float(model.intercept_[0])
 
 
-def balance(rows: Rows) -> Floats:
-    """A weight for each image (N,): both classes weigh the same, and large sources less than their size. Mean 1."""
-    atoms = [f"{label} {source}" for label, source in zip(rows.labels, rows.sources, strict=True)]
+def _calm(images: _Matrix, rows: Rows) -> _Matrix:
+    """A map (K, K) that shrinks the directions in which real images differ from source to source.
+
+    What tells one photographer from another tells nothing of being generated (within-class covariance
+    normalisation, with the sources of real images as classes).
+    """
+    size = images.shape[1]
+    counts = Counter(rows.sources[rows.labels == 0])
+    chosen = [source for source, count in counts.items() if count >= FEW]
+    if len(chosen) < 2:
+        return np.eye(size, dtype=np.float32)
+    means = np.stack([images[(rows.sources == source) & (rows.labels == 0)].mean(axis=0) for source in chosen])
+    share = np.sqrt([counts[source] for source in chosen])
+    share /= share.sum()
+    apart = means - share @ means
+    spread = np.eye(size) + NUISANCE * size * (apart * share[:, None]).T @ apart
+    values, vectors = np.linalg.eigh(spread)
+    return np.asarray(vectors / np.sqrt(values), dtype=np.float32)
+
+
+def balance(rows: Rows, emphasis: Mapping[str, float] = {}) -> Floats:
+    """A weight for each image (N,): both classes weigh the same, and so do all sources of a class. Mean 1.
+
+    A fake by a generator in `emphasis` counts as many times.
+    """
+    atoms = list(zip(rows.labels, rows.sources, strict=True))
     counts = Counter(atoms)
-    weights = np.array([counts[atom] ** (EVENNESS - 1.0) for atom in atoms])
+    weights = np.array([1.0 / counts[atom] for atom in atoms])
+    weights *= [emphasis.get(name, 1.0) for name in rows.generators]
     for label in (0, 1):
         weights[rows.labels == label] *= 0.5 * len(weights) / weights[rows.labels == label].sum()
     return weights
@@ -164,7 +203,7 @@ def _model(
         settings={
             "folds": FOLDS,
             "principal components": COMPONENTS,
-            "evenness of sources": EVENNESS,
+            "nuisance": NUISANCE,
             "held-out reals called fake": FALSE_ALARMS,
             "held-out fakes called real": MISSES,
             **settings,

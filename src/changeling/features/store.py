@@ -77,7 +77,7 @@ def read_header(path: Path) -> Header:
         with safe_open(path, "numpy") as part:
             return Header.model_validate_json((part.metadata() or {})["changeling"])
     except (SafetensorError, KeyError, ValidationError, OSError) as error:
-        raise FeatureError(f"{path} is not a part of features ({_short(error)}); remove it and extract again") from None
+        raise _no_part(path, _short(error)) from None
 
 
 def load_features(dataset: Dataset, backbone: str) -> Features:
@@ -100,8 +100,7 @@ def load_features(dataset: Dataset, backbone: str) -> Features:
         if header != expected:
             raise FeatureError(f"{path} was made from other images; extract again")
         headers.append(header)
-        with safe_open(path, "numpy") as part:
-            blocks.append(part.get_tensor("features").astype(np.float32, copy=False))
+        blocks.append(_read_values(path, stop - start))
     _agree(headers, folder(dataset, backbone))
     values = np.concatenate(blocks)
     return Features(headers[0], values, np.isfinite(values[:, 0]))
@@ -116,6 +115,21 @@ def images_hash(dataset: Dataset, start: int, stop: int) -> str:
     """Twelve hexadecimal digits over the ids and file hashes of some rows."""
     columns = [dataset.images[name].slice(start, stop - start).to_pylist() for name in ("image_id", "sha256")]
     return hashlib.sha256(json.dumps(columns).encode()).hexdigest()[:12]
+
+
+def _read_values(path: Path, count: int) -> NDArray[np.float32]:
+    try:
+        with safe_open(path, "numpy") as part:
+            values: NDArray[np.float32] = part.get_tensor("features").astype(np.float32, copy=False)
+    except (SafetensorError, OSError) as error:
+        raise _no_part(path, _short(error)) from None
+    if values.ndim != 2 or len(values) != count:
+        raise _no_part(path, f"{values.shape} for {count} images")
+    return values
+
+
+def _no_part(path: Path, reason: str) -> FeatureError:
+    return FeatureError(f"{path} is not a part of features ({reason}); remove it and extract again")
 
 
 def _agree(headers: Sequence[Header], where: Path) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -134,10 +134,11 @@ def _decode(image: Image.Image, short_side: int | None) -> Picture:
         raise _oversized()
     name = image.format or ""
     image.load()
-    upright = _upright(image)
-    if upright.size != image.size:
+    stored = image.size
+    _turn_upright(image)
+    if image.size != stored:
         width, height = height, width
-    return Picture(_to_rgb(upright), width, height, name)
+    return Picture(_to_rgb(image), width, height, name)
 
 
 def _on_its_side(image: Image.Image) -> bool:
@@ -151,12 +152,10 @@ def _on_its_side(image: Image.Image) -> bool:
     return exif.get(_ORIENTATION) in (5, 6, 7, 8)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn the image as its EXIF says; broken EXIF turns nothing, as in a viewer."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:
-        return image
+def _turn_upright(image: Image.Image) -> None:
+    """Turn the image as its EXIF says, in place; broken EXIF turns nothing, as in a viewer."""
+    with suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -164,18 +163,17 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in _SIXTEEN_BIT:
-        return _from_array(np.asarray(image).astype(np.float32) / 257.0)
+        levels = np.rint(np.arange(1 << 16) / 257).astype(np.uint8)
+        return Image.fromarray(levels[np.asarray(image)]).convert("RGB")
     if image.mode in ("I", "F"):
-        return _from_array(_scaled(np.asarray(image, dtype=np.float32)))
+        grey = np.rint(_scaled(np.asarray(image, dtype=np.float32))).clip(0, 255)
+        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+        white = Image.new("RGB", image.size, (255, 255, 255))
+        white.paste(rgba, mask=rgba)
+        return white
     return image.convert("RGB")
-
-
-def _from_array(grey: NDArray[np.float32]) -> Image.Image:
-    return Image.fromarray(np.rint(grey).clip(0, 255).astype(np.uint8)).convert("RGB")
 
 
 def _scaled(grey: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -153,23 +153,26 @@ def _draw_axes(axes: Axes, slots: Sequence[_Slot], limits: tuple[float, float], 
 
 
 def _draw_chance(axes: Axes, columns: Sequence[Column]) -> None:
-    """Draw a dashed line for each level that guessing reaches, named above the plot."""
+    """Draw a dashed line for each level that guessing reaches, and name them once above the plot."""
     low, high = axes.get_xlim()
-    for chance in sorted({column.chance for column in columns if column.chance is not None}):
-        axes.axvline(chance, color=MUTED, linewidth=1, dashes=(4, 3))
-        place = (chance - low) / (high - low)
-        side = "left" if place < 0.2 else "right" if place > 0.8 else "center"
-        axes.annotate(
-            f"chance {per_cent(chance, 1)} %",
-            (chance, 1),
-            (0, 4),
-            xycoords=axes.get_xaxis_transform(),
-            textcoords="offset points",
-            ha=side,
-            va="bottom",
-            color=MUTED,
-            size=FONT - 1,
-        )
+    levels = sorted({column.chance for column in columns if column.chance is not None})
+    if not levels:
+        return
+    for level in levels:
+        axes.axvline(level, color=MUTED, linewidth=1, dashes=(4, 3))
+    middle = sum(levels) / len(levels)
+    place = (middle - low) / (high - low)
+    axes.annotate(
+        f"chance {' and '.join(per_cent(level, 1) for level in levels)} %",
+        (middle, 1),
+        (0, 4),
+        xycoords=axes.get_xaxis_transform(),
+        textcoords="offset points",
+        ha="left" if place < 0.2 else "right" if place > 0.8 else "center",
+        va="bottom",
+        color=MUTED,
+        size=FONT - 1,
+    )
 
 
 def _draw_rows(axes: Axes, table: Table, columns: Sequence[Column], slots: Sequence[_Slot]) -> None:

@@ -1,0 +1,5 @@
+"""`python -m changeling`."""
+
+from changeling.cli import main
+
+main()

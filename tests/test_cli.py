@@ -1,0 +1,180 @@
+"""The command line as a user runs it: a process, its exit code, and the one line that says what is wrong."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from changeling.backbones.onnx import OnnxBackbone
+from changeling.detect.delivery import FIELDS
+from tests import helpers
+
+
+def changeling(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "changeling", *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=300)
+
+
+@pytest.fixture
+def model(tiny_backbone: OnnxBackbone, tmp_path: Path) -> Path:
+    helpers.tiny_detector(tiny_backbone).save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    for number in range(4):
+        path = tmp_path / "pictures" / ("deep" if number % 2 else ".") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        helpers.natural(number).save(path)
+    (tmp_path / "pictures" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing more")
+    (tmp_path / "pictures" / "notes.txt").write_text("not an image, not looked at")
+    return tmp_path / "pictures"
+
+
+def test_detect_writes_a_verdict_an_image_and_a_summary(model: Path, pictures: Path) -> None:
+    ran = changeling("detect", pictures, "--model", model, "--format", "jsonl")
+    rows = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert ran.returncode == 0
+    assert [Path(row["path"]).name for row in rows] == ["0.png", "2.png", "broken.jpg", "1.png", "3.png"]
+    assert all(tuple(row)[:6] == ("path", "label", "probability", "model", "status", "error") for row in rows)
+    broken = rows.pop(2)
+    assert (broken["label"], broken["probability"], broken["model"]) == (None, None, "tiny")
+    assert broken["status"] in ("truncated", "corrupt", "unsupported")
+    assert broken["error"]
+    assert all(row["label"] in ("real", "fake", "unsure") and row["status"] == "ok" for row in rows)
+    summary = ran.stderr.decode()
+    assert summary.startswith("5 images: ")
+    assert f"1 unreadable (1 {broken['status']})" in summary
+
+
+def test_every_format_says_the_same(model: Path, pictures: Path, tmp_path: Path) -> None:
+    said = {}
+    for form in ("jsonl", "csv", "parquet"):
+        output = tmp_path / f"verdicts.{form}"
+        ran = changeling("detect", pictures, "--model", model, "--format", form, "--output", output)
+        assert (ran.returncode, ran.stdout) == (0, b"")
+        if form == "jsonl":
+            said[form] = [list(json.loads(line).values()) for line in output.read_text().splitlines()]
+        elif form == "csv":
+            header, *rows = csv.reader(io.StringIO(output.read_text()))
+            assert tuple(header) == FIELDS
+            said[form] = [[value or None for value in row] for row in rows]
+            said[form] = [[r[0], r[1], float(r[2]) if r[2] else None, *r[3:]] for r in said[form]]
+        else:
+            said[form] = [list(row.values()) for row in pq.read_table(output).to_pylist()]
+    assert said["jsonl"] == said["csv"] == said["parquet"]
+    table = changeling("detect", pictures, "--model", model).stdout.decode()
+    assert all(name in table for name in ("0.png", "broken.jpg", "probability"))
+
+
+def test_a_list_on_standard_input(model: Path, pictures: Path) -> None:
+    listed = f"{pictures}/3.png\n{pictures}/gone.png\n{pictures}/0.png\n".encode()
+    ran = changeling("detect", "-", "--model", model, "--format", "jsonl", stdin=listed)
+    assert [json.loads(line)["status"] for line in ran.stdout.splitlines()] == ["missing", "missing", "ok"]
+
+
+def test_a_dataset_from_import_to_report(tiny_onnx: Path, tmp_path: Path) -> None:
+    lines = ["file,role,generator,group,split"]
+    for number in range(24):
+        split = ("train", "val", "test")[number % 3]
+        for place, (role, make) in enumerate([("parent", helpers.natural), *[("child", helpers.generated)] * 2]):
+            make(number + 100 * place).save(tmp_path / f"{number}-{place}.png")
+            lines.append(f"{number}-{place}.png,{role},{'sd' if place else ''},c{number},{split}")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    dataset, backbone = tmp_path / "dataset", f"onnx:{tiny_onnx}"
+    imported = changeling("import", "folder", tmp_path / "list.csv", "--output", dataset)
+    assert b"72 images (48 fake) in 24 clusters" in imported.stderr
+    assert b"72 images encoded, 0 were done already" in changeling("extract", dataset, "--backbone", backbone).stderr
+    assert b"0 images encoded, 72 were done already" in changeling("extract", dataset, "--backbone", backbone).stderr
+    studied = changeling("study", dataset)
+    assert studied.returncode == 0
+    assert b"Table 1: " in studied.stdout
+    assert (dataset / "report" / "index.html").stat().st_size > 10_000
+    assert sorted(path.name for path in (dataset / "results").iterdir()) == [
+        "distances.json",
+        "gallery.json",
+        "probe.json",
+    ]
+    trained = changeling("train", dataset, "--backbone", backbone, "--output", tmp_path / "mine")
+    assert trained.returncode == 0
+    assert b"held-out AUROC" in trained.stdout
+    ran = changeling("detect", tmp_path / "0-0.png", "--model", tmp_path / "mine", "--format", "jsonl")
+    assert json.loads(ran.stdout)["model"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["detect", "EMPTY"], "no images: "),
+        (["detect", "no*match.jpg"], r"no images: no*match.jpg"),
+        (["detect", "-"], "no images: standard input is empty"),
+        (["detect", "x.jpg", "--model", "EMPTY"], "is not a detector: it needs model.json and head.safetensors"),
+        (["detect", "x.jpg", "--format", "parquet", "--model", "MODEL"], "name a file with --output"),
+        (["extract", "EMPTY", "--backbone", "clip-vit-b16"], "is not a dataset: it has no images.parquet"),
+        (["extract", "DATASET", "--backbone", "clip"], "unknown backbone 'clip'; there are clip-vit-b16, dinov2"),
+        (["extract", "DATASET", "--backbone", "onnx:none.onnx"], "none.onnx: no such ONNX file"),
+        (["extract", "DATASET", "--backbone", "BACKBONE@blokcs"], "has no layer @blokcs; it has @proj"),
+        (["study", "DATASET"], "has no features yet; run `changeling extract"),
+        (["import", "folder", "EMPTY", "--output", "out"], "no images below real/ or fake/"),
+        (["import", "coco", "none.json", "EMPTY", "--output", "out"], "none.json cannot be read: No such file"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, model: Path, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    names = {"EMPTY": tmp_path / "empty", "MODEL": model, "DATASET": tmp_path / "dataset"}
+    helpers.tiny_dataset(tmp_path / "dataset")
+    filled = [str(names.get(a, a)).replace("BACKBONE", f"onnx:{tiny_onnx}") for a in arguments]
+    ran = changeling(*filled)
+    said = ran.stderr.decode()
+    assert ran.returncode == 2, said
+    assert ran.stdout == b""
+    assert said.startswith("changeling: ")
+    assert message in said
+    assert said.count("\n") == 1
+    assert "Traceback" not in said
+
+
+def test_an_interrupt_ends_in_one_line(model: Path, pictures: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "many.txt"
+    listed.write_text(f"{pictures}/0.png\n" * 200_000)
+    command = [sys.executable, "-m", "changeling", "detect", "-", "--model", str(model), "--format", "jsonl"]
+    output = tmp_path / "verdicts.jsonl"
+    with listed.open("rb") as stdin:
+        running = subprocess.Popen([*command, "--output", str(output)], stdin=stdin, stderr=subprocess.PIPE)
+        while not list(tmp_path.glob(".verdicts*")) and running.poll() is None:
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert said.decode().strip() == "changeling: stopped; what was finished is kept"
+    assert not output.exists()
+    assert not list(tmp_path.glob(".verdicts*"))
+
+
+def test_starting_the_detector_loads_nothing_heavy() -> None:
+    script = "import sys, changeling.detect.detector, changeling.cli; print(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout.decode().split()
+    )
+    heavy = {"torch", "sklearn", "scipy", "matplotlib", "pyarrow", "changeling.experiments", "changeling.report"}
+    assert not loaded & heavy
+
+
+def test_a_picture_that_is_a_bomb_is_a_row_and_not_a_warning(model: Path, tmp_path: Path) -> None:
+    Image.new("1", (12_000, 12_000)).save(tmp_path / "large.png")
+    ran = changeling("detect", tmp_path / "large.png", "--model", model, "--format", "jsonl")
+    assert json.loads(ran.stdout)["status"] == "oversized"
+    assert b"Warning" not in ran.stderr
+    assert os.linesep.encode() in ran.stderr
