@@ -46,7 +46,8 @@ def main() -> None:
     """Run the command line; what a user can mend is said in one line, with exit code 2."""
     from PIL import Image
 
-    warnings.simplefilter("error", Image.DecompressionBombWarning)  # a row that says so, not a line on the terminal
+    warnings.filterwarnings("ignore", module="PIL")  # of odd metadata; what matters becomes a row
+    warnings.simplefilter("error", Image.DecompressionBombWarning)  # which is a row, too
     try:
         app()
     except ChangelingError as error:

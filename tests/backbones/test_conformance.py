@@ -1,0 +1,90 @@
+"""What every backbone promises: tiny ones always, and each alias with its real weights where there is a network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from changeling.backbones import registry
+from changeling.backbones.registry import Backbone
+from tests import helpers
+from tests.hostile import picture
+
+LAYERS = {
+    "tiny": {"proj": 16, "pre": 24, "blocks": 48},
+    "clip-vit-b16": {"proj": 512, "pre": 768, "blocks": 12 * 768},
+    "dinov2-vit-s14": {"pre": 384, "blocks": 12 * 384},
+    "efficientnet-lite0": {"pre": 1280, "logits": 1000},
+}
+DEFAULT = {name: next(iter(layers)) for name, layers in LAYERS.items()}
+
+
+@pytest.fixture(
+    scope="module", params=["tiny", *(pytest.param(n, marks=pytest.mark.network) for n in registry.names())]
+)
+def alias(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def name(alias: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    if alias != "tiny":
+        return alias
+    return f"onnx:{helpers.tiny_onnx(tmp_path_factory.mktemp('conformance') / 'tiny.onnx')}"
+
+
+@pytest.fixture(scope="module")
+def backbone(name: str) -> Backbone:
+    return registry.load(name)
+
+
+@pytest.fixture(scope="module")
+def pixels(backbone: Backbone) -> NDArray[np.float32]:
+    """Five pictures, as the backbone wants them."""
+    return np.stack([backbone.preprocessing(picture((300, 240), seed)) for seed in range(5)])
+
+
+def test_every_alias_is_tested() -> None:
+    assert set(registry.names()) == LAYERS.keys() - {"tiny"}
+
+
+def test_features_are_float32_of_the_named_length(backbone: Backbone, pixels: NDArray[np.float32], alias: str) -> None:
+    assert backbone.dim == LAYERS[alias][DEFAULT[alias]]
+    features = backbone.encode(pixels)
+    assert features.shape == (5, backbone.dim)
+    assert features.dtype == np.float32
+    assert np.isfinite(features).all()
+    assert np.ptp(features, axis=0).max() > 0  # not the same for all pictures
+
+
+def test_the_same_batch_gives_the_same_bits(backbone: Backbone, pixels: NDArray[np.float32]) -> None:
+    assert backbone.encode(pixels).tobytes() == backbone.encode(pixels).tobytes()
+
+
+def test_a_feature_does_not_depend_on_its_batch(backbone: Backbone, pixels: NDArray[np.float32]) -> None:
+    together = backbone.encode(pixels)
+    alone = np.concatenate([backbone.encode(pixels[i : i + 1]) for i in range(5)])
+    backwards = backbone.encode(pixels[::-1].copy())[::-1]
+    within = 1e-4 * float(np.abs(together).max())
+    np.testing.assert_allclose(alone, together, rtol=0, atol=within)
+    np.testing.assert_allclose(backwards, together, rtol=0, atol=within)
+
+
+def test_every_layer_can_be_named_and_the_name_comes_back(name: str, alias: str, pixels: NDArray[np.float32]) -> None:
+    for layer, dim in LAYERS[alias].items():
+        backbone = registry.load(f"{name}@{layer}")
+        assert backbone.dim == dim == backbone.encode(pixels[:1]).shape[1]
+        assert backbone.name == (name if layer == DEFAULT[alias] else f"{name}@{layer}")
+        again = registry.load(backbone.name)
+        assert (again.name, again.dim, again.weights) == (backbone.name, backbone.dim, backbone.weights)
+        assert again.preprocessing == backbone.preprocessing
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("alias", registry.names())
+def test_weights_and_preprocessing_are_those_of_the_recipe(alias: str) -> None:
+    recipe = registry.RECIPES[alias]
+    backbone = registry.load(alias)
+    assert backbone.weights == recipe.weights
+    assert backbone.preprocessing == recipe.preprocessing

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from changeling.backbones import registry
+from changeling.errors import BackboneError
+from changeling.images.transforms import IMAGENET
+from tests import helpers
+
+
+def test_names_are_the_aliases_of_the_design() -> None:
+    assert registry.names() == ("clip-vit-b16", "dinov2-vit-s14", "efficientnet-lite0")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no-such", "unknown backbone 'no-such'; there are clip-vit-b16, .*onnx:FILE"),
+        ("", "unknown backbone ''"),
+        ("onnx:nowhere.onnx", "nowhere.onnx: no such ONNX file"),
+        ("onnx:", "no such ONNX file"),
+        ("onnx:{folder}", "no such ONNX file"),
+        ("onnx:{text}", "not an ONNX model"),
+        ("onnx:{tiny}@last", "has no layer @last; it has @proj, @pre, @blocks"),
+    ],
+)
+def test_a_wrong_name_says_what_there_is(name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("not a graph")
+    tiny = helpers.tiny_onnx(tmp_path / "tiny.onnx")
+    name = name.format(folder=tmp_path, text=tmp_path / "text.onnx", tiny=tiny)
+    with pytest.raises(BackboneError, match=message) as caught:
+        registry.load(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_onnx_file_that_says_nothing_is_fed_like_an_imagenet_classifier(tmp_path: Path) -> None:
+    one = registry.load(f"onnx:{helpers.tiny_onnx(tmp_path / 'one.onnx', silent=True)}")
+    same = registry.load(f"onnx:{helpers.tiny_onnx(tmp_path / 'same.onnx', silent=True)}")
+    other = registry.load(f"onnx:{helpers.tiny_onnx(tmp_path / 'other.onnx', silent=True, seed=1)}")
+    assert one.preprocessing == IMAGENET
+    assert one.weights == same.weights != other.weights
+
+
+def test_pixels_of_the_wrong_shape_are_refused(tmp_path: Path) -> None:
+    backbone = registry.load(f"onnx:{helpers.tiny_onnx(tmp_path / 'tiny.onnx')}")
+    with pytest.raises(BackboneError, match="does not take images"):
+        backbone.encode(np.zeros((1, 1, 32, 32), np.float32))

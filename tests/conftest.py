@@ -1,0 +1,42 @@
+"""Fixtures for all floors, and how Hypothesis searches."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from changeling.backbones.onnx import OnnxBackbone
+from changeling.clusters.manifest import Dataset
+from tests import helpers
+
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("dev", deadline=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.fixture(autouse=True)
+def isolated_cache(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test a cache of its own; tests on real weights share the user's."""
+    if not request.node.get_closest_marker("network"):
+        monkeypatch.setenv("CHANGELING_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a tiny backbone."""
+    return helpers.tiny_onnx(tmp_path_factory.mktemp("backbone") / "tiny.onnx")
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tiny_onnx: Path) -> OnnxBackbone:
+    """A tiny backbone, `onnx:...`."""
+    return helpers.tiny_backbone(tiny_onnx)
+
+
+@pytest.fixture
+def tiny_dataset(tmp_path: Path) -> Dataset:
+    """A small dataset of real image files whose classes a probe can tell apart."""
+    return helpers.tiny_dataset(tmp_path / "dataset")

@@ -1,0 +1,137 @@
+"""The detector on tiny backbones; among others with all that is hostile, in a process whose memory is measured."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from changeling.backbones.onnx import OnnxBackbone
+from changeling.detect import detector
+from changeling.detect.detector import Detector, Verdict
+from changeling.detect.model import Head
+from changeling.errors import ModelError
+from tests import helpers, hostile
+
+MEMORY = 1500  # MiB: what 170 hostile files may take at most, of which the largest picture has 88 million pixels
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[str]:
+    """Eleven files, of which two are no images."""
+    paths = [tmp_path / f"{n}.png" for n in range(11)]
+    for n, path in enumerate(paths):
+        (helpers.natural if n % 2 else helpers.generated)(n).save(path)
+    paths[4].write_bytes(b"no image")
+    paths[10].unlink()
+    return [str(path) for path in paths]
+
+
+def test_a_verdict_is_the_head_on_the_feature(images: list[str], tiny_backbone: OnnxBackbone) -> None:
+    trained = helpers.tiny_detector(tiny_backbone)
+    verdicts = list(Detector(trained, tiny_backbone).detect(images))
+    assert [verdict.path for verdict in verdicts] == images
+    assert {verdict.model for verdict in verdicts} == {"tiny"}
+    assert {verdict.label for verdict in verdicts} >= {"real", "fake"}
+    for verdict in verdicts:
+        if verdict.status != "ok":
+            continue
+        prepared = tiny_backbone.preprocessing(tiny_backbone.preprocessing.read(verdict.path).image)
+        feature = tiny_backbone.encode(prepared[None])[0].astype(np.float64)
+        score = feature @ trained.head.weight + trained.head.bias
+        probability = 1 / (1 + np.exp(-6 * score))
+        assert verdict.probability == pytest.approx(probability, abs=1e-5)
+        assert verdict.label == ("fake" if probability > 0.6 else "real" if probability < 0.4 else "unsure")
+        assert verdict.error is None
+
+
+def test_what_cannot_be_read_has_its_row_in_its_place(images: list[str], tiny_backbone: OnnxBackbone) -> None:
+    verdicts = list(Detector(helpers.tiny_detector(tiny_backbone), tiny_backbone).detect(images))
+    bad = {n: verdict for n, verdict in enumerate(verdicts) if verdict.status != "ok"}
+    assert {n: verdict.status for n, verdict in bad.items()} == {4: "unsupported", 10: "missing"}
+    for n, verdict in bad.items():
+        assert verdict == Verdict(images[n], None, None, "tiny", verdict.status, verdict.error)
+        assert verdict.error
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 8, 64])
+def test_verdicts_do_not_depend_on_the_batch_size(
+    batch: int, images: list[str], tiny_backbone: OnnxBackbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Detector(helpers.tiny_detector(tiny_backbone), tiny_backbone)
+    usual = list(machine.detect(images))
+    monkeypatch.setattr(detector, "BATCH", batch)
+    for one, other in zip(machine.detect(images), usual, strict=True):
+        assert one.probability == (None if other.probability is None else pytest.approx(other.probability, abs=1e-6))
+        assert replace(one, probability=other.probability) == other
+
+
+def test_paths_may_be_of_any_kind(tmp_path: Path, tiny_backbone: OnnxBackbone) -> None:
+    path = tmp_path / "x.png"
+    helpers.natural(0).save(path)
+    machine = Detector(helpers.tiny_detector(tiny_backbone), tiny_backbone)
+    paths: list[str | Path] = [str(path), path]
+    verdicts = list(machine.detect(iter(paths)))
+    assert verdicts[0] == verdicts[1]
+    assert verdicts[0].path == str(path)
+    assert list(machine.detect([])) == []
+
+
+@pytest.mark.parametrize("other", ["weights", "preprocessing", "length"])
+def test_a_head_of_other_features_is_refused(other: str, tiny_onnx: Path, tmp_path: Path) -> None:
+    backbone = helpers.tiny_backbone(tiny_onnx)
+    trained = helpers.tiny_detector(backbone)
+    Detector(trained, backbone)
+    if other == "weights":
+        backbone = helpers.tiny_backbone(helpers.tiny_onnx(tmp_path / "x.onnx", seed=1))
+    elif other == "preprocessing":
+        changed = helpers.TINY.model_copy(update={"crop": 30})
+        backbone = helpers.tiny_backbone(helpers.tiny_onnx(tmp_path / "x.onnx", preprocessing=changed))
+    else:
+        trained = replace(trained, head=Head(np.ones(15), 0.0))
+    with pytest.raises(ModelError, match="takes 15 numbers, not 16" if other == "length" else f"with {other} "):
+        Detector(trained, backbone)
+
+
+def test_a_detector_is_loaded_from_its_folder(tmp_path: Path, images: list[str], tiny_backbone: OnnxBackbone) -> None:
+    trained = helpers.tiny_detector(tiny_backbone)
+    trained.save(tmp_path / "model")
+    loaded = Detector.load(tmp_path / "model")
+    assert loaded.model == trained.model
+    assert list(loaded.detect(images)) == list(Detector(trained, tiny_backbone).detect(images))
+
+
+HOSTILE = """
+import json, resource, sys, warnings
+from changeling.detect.detector import Detector
+warnings.simplefilter("ignore")
+folder, *_ = sys.argv[1:]
+with open(folder + "/list.json") as file:
+    paths = json.load(file)
+machine = Detector.load(folder + "/model")
+rows = [(v.path, v.label, v.probability, v.status, v.error) for v in machine.detect(paths)]
+print(json.dumps([rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10]))
+"""
+
+
+def test_hostile_files_all_get_their_rows_within_bounded_memory(tmp_path: Path, tiny_backbone: OnnxBackbone) -> None:
+    helpers.tiny_detector(tiny_backbone).save(tmp_path / "model")
+    cases = hostile.cases()
+    paths = []
+    for number, case in enumerate(cases):
+        (tmp_path / str(number)).mkdir()
+        paths.append(case.make(tmp_path / str(number)))
+    (tmp_path / "list.json").write_text(json.dumps(paths))
+    rows, peak = json.loads(helpers.run_unprivileged(HOSTILE, str(tmp_path)))
+    assert [row[0] for row in rows] == paths
+    for case, (_, label, probability, status, error) in zip(cases, rows, strict=True):
+        assert status == case.status, case.name
+        assert (label in ("real", "fake", "unsure")) == (status == "ok"), case.name
+        assert (probability is not None and 0 <= probability <= 1) == (status == "ok"), case.name
+        assert bool(error) == (status != "ok"), case.name
+    print(f"{len(rows)} hostile files, peak memory {peak} MiB on {os.cpu_count()} cores")
+    assert peak < MEMORY

@@ -1,0 +1,272 @@
+"""Extraction, and what is left of it when it is killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from changeling.backbones.onnx import OnnxBackbone
+from changeling.clusters.manifest import Dataset, ImageRow, write_dataset
+from changeling.errors import FeatureError
+from changeling.features import store
+from changeling.features.extract import extract
+from changeling.features.store import folder, load_features, part_path
+from tests import helpers
+from tests.hostile import saved
+
+PART = 12  # one batch and a half
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "PART", PART)
+
+
+def parts(dataset: Dataset, backbone: OnnxBackbone) -> dict[str, bytes]:
+    """Every file below the backbone's folder."""
+    return {path.name: path.read_bytes() for path in folder(dataset, backbone.name).iterdir()}
+
+
+def test_features_are_those_of_the_backbone_in_the_order_of_the_rows(
+    tiny_dataset: Dataset, tiny_backbone: OnnxBackbone
+) -> None:
+    told: list[tuple[str, int, int]] = []
+    summary = extract(tiny_dataset, tiny_backbone, progress=lambda *now: told.append(now))
+    count = len(tiny_dataset)
+    assert (summary.encoded, summary.found, summary.failed.total()) == (count, 0, 0)
+    features = load_features(tiny_dataset, tiny_backbone.name)
+    assert features.values.shape == (count, tiny_backbone.dim)
+    assert features.valid.all()
+    assert features.header.weights == tiny_backbone.weights
+    assert features.header.preprocessing == tiny_backbone.preprocessing.hash
+    for row, path in enumerate(tiny_dataset.column("path")):
+        with Image.open(tiny_dataset.file(path)) as image:
+            expected = tiny_backbone.encode(tiny_backbone.preprocessing(image)[None])[0]
+        np.testing.assert_allclose(features.values[row], expected, rtol=1e-4, atol=1e-5)
+    done = [now for _, now, _ in told]
+    assert done == sorted(done)
+    assert told[-1] == (tiny_backbone.name, count, count)
+
+
+def test_the_classes_of_the_tiny_dataset_can_be_told_apart(tiny_dataset: Dataset, tiny_backbone: OnnxBackbone) -> None:
+    extract(tiny_dataset, tiny_backbone)
+    x = load_features(tiny_dataset, tiny_backbone.name).values
+    y, train = tiny_dataset.labels, tiny_dataset.column("split") == "train"
+    design = np.column_stack([x, np.ones(len(x))])
+    ridge = design[train].T @ design[train] + 1e-3 * np.eye(design.shape[1])
+    weight = np.linalg.solve(ridge, design[train].T @ (2 * y[train] - 1))
+    right = (design @ weight > 0) == (y == 1)
+    assert right[~train].mean() > 0.8
+
+
+def test_a_second_run_encodes_nothing(tiny_dataset: Dataset, tiny_backbone: OnnxBackbone) -> None:
+    extract(tiny_dataset, tiny_backbone)
+    before = parts(tiny_dataset, tiny_backbone)
+    summary = extract(tiny_dataset, tiny_backbone)
+    assert (summary.encoded, summary.found) == (0, len(tiny_dataset))
+    assert parts(tiny_dataset, tiny_backbone) == before
+
+
+def test_only_missing_parts_are_made_again(tiny_dataset: Dataset, tiny_backbone: OnnxBackbone) -> None:
+    extract(tiny_dataset, tiny_backbone)
+    before = parts(tiny_dataset, tiny_backbone)
+    part_path(tiny_dataset, tiny_backbone.name, 1).unlink()
+    summary = extract(tiny_dataset, tiny_backbone)
+    assert (summary.encoded, summary.found) == (PART, len(tiny_dataset) - PART)
+    assert parts(tiny_dataset, tiny_backbone) == before
+
+
+def test_layers_and_named_views_are_kept_apart(tiny_dataset: Dataset, tiny_onnx: Path) -> None:
+    proj, pre = helpers.tiny_backbone(tiny_onnx), helpers.tiny_backbone(tiny_onnx, "pre")
+    extract(tiny_dataset, proj)
+    extract(tiny_dataset, pre)
+    seen: list[str] = []
+
+    def mirrored(image: Image.Image, image_id: str) -> Image.Image:
+        seen.append(image_id)
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+
+    extract(tiny_dataset, proj, view=mirrored, name="mirrored")
+    assert sorted(seen) == sorted(tiny_dataset.column("image_id"))
+    assert set(store.available(tiny_dataset)) == {proj.name, pre.name, "mirrored"}
+    assert load_features(tiny_dataset, pre.name).values.shape[1] == 24
+    plain, mirror = (load_features(tiny_dataset, name).values for name in (proj.name, "mirrored"))
+    assert not np.allclose(plain, mirror)
+
+
+@pytest.mark.parametrize("other", ["weights", "preprocessing", "images"])
+def test_parts_that_something_else_made_are_refused(
+    other: str, tiny_dataset: Dataset, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    backbone = helpers.tiny_backbone(tiny_onnx)
+    extract(tiny_dataset, backbone)
+    before = parts(tiny_dataset, backbone)
+    dataset, name = tiny_dataset, backbone.name
+    if other == "images":
+        rows = [ImageRow(**row) for row in tiny_dataset.images.to_pylist()]
+        dataset = write_dataset(tiny_dataset.path, rows[::-1])
+    else:
+        changed = helpers.TINY.model_copy(update={"interpolation": "bilinear"})
+        options = {"weights": "others"} if other == "weights" else {"preprocessing": changed}
+        path = helpers.tiny_onnx(tmp_path / "other.onnx", **options)
+        backbone = helpers.tiny_backbone(path)
+    with pytest.raises(FeatureError, match=f"made with other {other} .* move its folder away"):
+        extract(dataset, backbone, name=name)
+    assert {path.name: path.read_bytes() for path in folder(dataset, name).iterdir()} == before
+
+
+def test_unreadable_images_become_rows_without_a_feature(tiny_dataset: Dataset, tiny_backbone: OnnxBackbone) -> None:
+    files = [tiny_dataset.file(path) for path in tiny_dataset.column("path")]
+    extract(tiny_dataset, tiny_backbone, name="whole")
+    files[0].write_bytes(b"no image")
+    files[13].write_bytes(files[13].read_bytes()[:1000])
+    files[14].unlink()
+    summary = extract(tiny_dataset, tiny_backbone)
+    again = extract(tiny_dataset, tiny_backbone)
+    assert summary.encoded == len(tiny_dataset)
+    assert summary.failed == again.failed == {"unsupported": 1, "truncated": 1, "missing": 1}
+    features, whole = (load_features(tiny_dataset, name) for name in (tiny_backbone.name, "whole"))
+    assert np.flatnonzero(~features.valid).tolist() == [0, 13, 14]
+    assert np.isnan(features.values[~features.valid]).all()
+    np.testing.assert_allclose(features.values[features.valid], whole.values[features.valid], rtol=1e-4, atol=1e-5)
+    first, second = (store.read_header(part_path(tiny_dataset, tiny_backbone.name, index)) for index in (0, 1))
+    assert first.errors.keys() == {0}
+    assert second.errors == {13: ("truncated", second.errors[13][1]), 14: ("missing", "no such file")}
+
+
+def test_a_dataset_of_unreadable_images_alone(tmp_path: Path, tiny_backbone: OnnxBackbone) -> None:
+    rows = [ImageRow(f"i{n}", f"c{n}", "parent", f"{n}.png", "train", sha256=str(n)) for n in range(2 * PART + 1)]
+    dataset = write_dataset(tmp_path / "none", rows)
+    assert extract(dataset, tiny_backbone).failed == {"missing": len(rows)}
+    assert not load_features(dataset, tiny_backbone.name).valid.any()
+
+
+# The kill test: SIGKILL at a random moment, then a resume.
+
+IMAGES, KILLS = 60, 20
+
+
+@pytest.fixture(scope="module")
+def server() -> ForkServerContext:
+    """Processes that start in milliseconds, with everything imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["changeling.features.extract", "onnxruntime", "tests.helpers", __name__])
+    return context
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Sixty images, of which two are broken."""
+    path = tmp_path_factory.mktemp("kill")
+    rows = []
+    for n in range(IMAGES):
+        data = saved(helpers.natural(n), "PNG")
+        (path / f"{n}.png").write_bytes(data[:100] if n in (5, 41) else data)
+        rows.append(ImageRow(f"i{n}", f"c{n}", "parent", str(path / f"{n}.png"), "train", sha256=str(n)))
+    return write_dataset(path / "dataset", rows)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(original: Dataset, tiny_backbone: OnnxBackbone) -> Iterator[tuple[dict[str, bytes], float]]:
+    """The files of an extraction that nothing disturbs, and how long a slow one takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "PART", PART)
+        extract(original, tiny_backbone)
+        start = time.monotonic()
+        extract(original, tiny_backbone, view=slow, name="slow")
+        yield parts(original, tiny_backbone), time.monotonic() - start
+
+
+def slow(image: Image.Image, _: str) -> Image.Image:
+    time.sleep(0.01)
+    return image
+
+
+def endless(image: Image.Image, image_id: str) -> Image.Image:
+    """Never let the last image be done, so that no kill comes too late."""
+    while image_id == f"i{IMAGES - 1}":
+        time.sleep(1)
+    return slow(image, image_id)
+
+
+def work(dataset: Path, onnx: Path, started: multiprocessing.synchronize.Event) -> None:
+    """Extract in a process of its own."""
+    store.PART = PART
+    backbone = helpers.tiny_backbone(onnx)
+    extract(Dataset(dataset), backbone, view=endless, name=backbone.name, progress=lambda *_: started.set())
+
+
+@pytest.mark.parametrize("seed", range(KILLS))
+def test_what_is_killed_is_resumed_to_the_same_bytes(
+    seed: int,
+    original: Dataset,
+    undisturbed: tuple[dict[str, bytes], float],
+    tiny_backbone: OnnxBackbone,
+    tiny_onnx: Path,
+    server: ForkServerContext,
+    tmp_path: Path,
+) -> None:
+    expected, duration = undisturbed
+    shutil.copytree(original.path, tmp_path / "dataset", ignore=shutil.ignore_patterns("features"))
+    dataset = Dataset(tmp_path / "dataset")
+    moment = random.Random(seed).uniform(seed / KILLS, (seed + 1) / KILLS) * duration
+    started = server.Event()
+    process = server.Process(target=work, args=(dataset.path, tiny_onnx, started))
+    process.start()
+    assert started.wait(30)
+    time.sleep(moment)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    left = {path.name for path in folder(dataset, tiny_backbone.name).glob("part-*")}
+    for name in left:  # whatever has its name is whole
+        assert (folder(dataset, tiny_backbone.name) / name).read_bytes() == expected[name]
+    summary = extract(dataset, tiny_backbone)
+    assert summary.found == PART * len(left)
+    assert summary.failed == {"truncated": 2}
+    assert parts(dataset, tiny_backbone) == expected
+
+
+def die_before_rename(dataset: Path, onnx: Path) -> None:
+    """Extract until the third part is written under its temporary name, and be killed there."""
+    store.PART = PART
+    replace = Path.replace
+
+    def dying(path: Path, target: Path) -> Path:
+        if "00002" in path.name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return replace(path, target)
+
+    Path.replace = dying  # type: ignore[method-assign, assignment]
+    extract(Dataset(dataset), helpers.tiny_backbone(onnx))
+
+
+def test_a_part_that_was_not_renamed_is_made_again(
+    original: Dataset,
+    undisturbed: tuple[dict[str, bytes], float],
+    tiny_backbone: OnnxBackbone,
+    tiny_onnx: Path,
+    server: ForkServerContext,
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(original.path, tmp_path / "dataset", ignore=shutil.ignore_patterns("features"))
+    dataset = Dataset(tmp_path / "dataset")
+    process = server.Process(target=die_before_rename, args=(dataset.path, tiny_onnx))
+    process.start()
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    assert len(parts(dataset, tiny_backbone)) == 3  # two parts and what was not renamed
+    assert extract(dataset, tiny_backbone).found == 2 * PART
+    assert parts(dataset, tiny_backbone) == undisturbed[0]

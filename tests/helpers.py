@@ -1,0 +1,158 @@
+"""What tests build: tiny real backbones, datasets of generated images, detectors, processes without privileges."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+import changeling
+from changeling.backbones.onnx import OnnxBackbone, describe
+from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, Split, write_dataset
+from changeling.detect.model import Head, Model, Trained
+from changeling.images.transforms import Preprocessing
+
+TINY = Preprocessing(resize=32, crop=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+DIM, SIDE = 16, 32
+
+
+def tiny_onnx(
+    path: Path, *, seed: int = 0, weights: str = "", preprocessing: Preprocessing = TINY, silent: bool = False
+) -> Path:
+    """Write a backbone like a one-layer vision transformer's stem, with random weights, to `path`.
+
+    Its layers: "proj" 16-d, "pre" 24-d, "blocks" 2 x 24-d. A `silent` one says nothing of itself in its metadata.
+    """
+    draw = np.random.default_rng(seed)
+    tensors = {
+        "patch": draw.normal(size=(24, 3, 8, 8)) / 14,
+        "bias": draw.normal(size=24) / 4,
+        "projection": draw.normal(size=(24, DIM)) / 5,
+    }
+    nodes = [
+        helper.make_node("Conv", ["pixel_values", "patch", "bias"], ["patches"], strides=[8, 8]),
+        helper.make_node("Relu", ["patches"], ["active"]),
+        helper.make_node("GlobalAveragePool", ["patches"], ["pooled0"]),
+        helper.make_node("GlobalAveragePool", ["active"], ["pooled1"]),
+        helper.make_node("Flatten", ["pooled0"], ["early"]),
+        helper.make_node("Flatten", ["pooled1"], ["pre"]),
+        helper.make_node("Concat", ["early", "pre"], ["blocks"], axis=1),
+        helper.make_node("MatMul", ["pre", "projection"], ["proj"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["batch", 3, "height", "width"])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
+            for name, size in (("proj", DIM), ("pre", 24), ("blocks", 48))
+        ],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in tensors.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    if not silent:
+        describe(model, weights=weights or f"tiny-{seed}", preprocessing=preprocessing)
+    onnx.save(model, path)
+    return path
+
+
+def tiny_backbone(path: Path, layer: str | None = None) -> OnnxBackbone:
+    """Open what `tiny_onnx` wrote, as the registry does."""
+    return OnnxBackbone(path, f"onnx:{path}", layer)
+
+
+def natural(seed: int, side: int = SIDE) -> Image.Image:
+    """What stands for a photograph: a gradient between two colours, and noise."""
+    draw = np.random.default_rng(seed)
+    first, last = draw.integers(60, 196, (2, 3))
+    pixels = np.linspace(first, last, side)[:, None] + draw.normal(0, 20, (side, side, 3))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def generated(seed: int, side: int = SIDE) -> Image.Image:
+    """What stands for a generated image: the same, with the checkerboard that upsampling leaves."""
+    board = (np.indices((side, side)) // 2).sum(axis=0) % 2 * 100 - 50
+    pixels = np.asarray(natural(seed, side), dtype=np.int64) + board[:, :, None]
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def tiny_dataset(folder: Path, clusters: int = 12) -> Dataset:
+    """Make a dataset of real image files: clusters of a parent and two or three children by two generators."""
+    images: list[ImageRow] = []
+    captions: list[CaptionRow] = []
+    (folder / "images").mkdir(parents=True)
+    for number in range(clusters):
+        cluster = f"c{number:02d}"
+        split: Split = ("train", "train", "val", "test")[number % 4]
+        captions += [CaptionRow(cluster, index, f"scene {number}, said {index}") for index in range(3)]
+        for place in range(3 + number % 2):
+            file = f"images/{cluster}-{place}.png"
+            (natural if place == 0 else generated)(number).save(folder / file)
+            images.append(
+                ImageRow(
+                    image_id=f"{cluster}-{place}",
+                    cluster_id=cluster,
+                    role="parent" if place == 0 else "child",
+                    path=file,
+                    split=split,
+                    source="tiny",
+                    caption_index=place - 1 if place else None,
+                    generator=("alpha", "beta")[place % 2] if place else None,
+                    width=SIDE,
+                    height=SIDE,
+                    format="PNG",
+                    sha256=hashlib.sha256((folder / file).read_bytes()).hexdigest(),
+                )
+            )
+    return write_dataset(folder, images, captions)
+
+
+def tiny_detector(backbone: OnnxBackbone) -> Trained:
+    """A detector on a tiny backbone, that looks which of the two kinds of pictures is nearer on average."""
+    real, fake = (
+        backbone.encode(np.stack([backbone.preprocessing(make(seed)) for seed in range(20)])).mean(axis=0)
+        for make in (natural, generated)
+    )
+    weight = (fake - real) / np.sum((fake - real) ** 2)
+    model = Model(
+        name="tiny",
+        backbone=backbone.name,
+        weights=backbone.weights,
+        preprocessing=backbone.preprocessing.hash,
+        slope=6.0,
+        bias=0.0,
+        real_below=0.4,
+        fake_above=0.6,
+        trained_on={"images": 40},
+        settings={},
+    )
+    return Trained(model, Head(weight.astype(np.float64), float(-weight @ (real + fake) / 2)))
+
+
+def run_unprivileged(script: str, *arguments: str | bytes) -> str:
+    """Run a Python script in a process that file permissions bind, even when the tests are run by root."""
+
+    def give_up() -> None:
+        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+            ctypes.CDLL(None).prctl(
+                24, capability, 0, 0, 0
+            )  # PR_CAPBSET_DROP; refused to others than root, who need it not
+
+    folders = [Path(changeling.__file__).parents[1], Path(__file__).parents[1]]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders))},
+        preexec_fn=give_up,
+    )
+    return done.stdout

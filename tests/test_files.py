@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from changeling.files import whole
+
+
+def test_a_file_appears_whole(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "x"
+    with whole(path) as temporary:
+        temporary.write_text("half")
+        assert temporary.parent == path.parent
+        assert not path.exists()
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("mistake", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_file_is_left_alone_when_the_block_fails(mistake: type[BaseException], begun: bool, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("old")
+
+    def write() -> None:
+        with whole(path) as temporary:
+            if begun:
+                temporary.write_text("half")
+            raise mistake
+
+    with pytest.raises(mistake):
+        write()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / ".x.tmp").write_text("left by a killed process")
+    with whole(tmp_path / "x") as temporary:
+        temporary.write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert (tmp_path / "x").read_text() == "new"
