@@ -123,8 +123,14 @@ def weighted_auroc(labels: Ints, scores: Floats, weights: Floats) -> Floats:
 
 
 def true_positive_rate(labels: Ints, scores: Floats, false_positive_rate: float) -> float:
-    """Share of fakes above the smallest threshold that at most `false_positive_rate` of the reals exceed."""
-    return float((scores[labels == 1] > threshold_at(scores[labels == 0], false_positive_rate)).mean())
+    """Share of fakes above the smallest threshold that at most `false_positive_rate` of the reals exceed.
+
+    NaN if a class is missing.
+    """
+    reals, fakes = scores[labels == 0], scores[labels == 1]
+    if not len(reals) or not len(fakes):
+        return float("nan")
+    return float((fakes > threshold_at(reals, false_positive_rate)).mean())
 
 
 def threshold_at(real_scores: Floats, false_positive_rate: float) -> float:
