@@ -23,7 +23,7 @@ from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, Split, w
 from changeling.clusters.sources import Sourced, from_csv, import_dataset
 from changeling.features.extract import extract
 from changeling.features.store import load_features, part_path, part_rows, read_header, write_part
-from changeling.images.decode import read_image
+from changeling.images.decode import inspect_image, read_image
 from changeling.images.encode import web_form
 from changeling.progress import bars
 
@@ -68,7 +68,10 @@ def alike(dataset: Dataset, folder: Path) -> Dataset:
         path = folder / f"{index:05d}.jpg"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
-        rows[index] = replace(row, path=path.name, sha256=hashlib.sha256(data).hexdigest())
+        facts = inspect_image(path)
+        rows[index] = replace(
+            row, path=path.name, width=facts.width, height=facts.height, format=facts.format, sha256=facts.sha256
+        )
     return write_dataset(folder, rows, captions(dataset))
 
 

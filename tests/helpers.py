@@ -122,8 +122,10 @@ def tiny_detector(backbone: OnnxBackbone) -> Trained:
         for make in (natural, generated)
     )
     weight = (fake - real) / np.sum((fake - real) ** 2)
+    head = Head(weight.astype(np.float32), float(-weight @ (real + fake) / 2))
     model = Model(
         name="tiny",
+        head=head.hash,
         backbone=backbone.name,
         weights=backbone.weights,
         preprocessing=backbone.preprocessing.hash,
@@ -134,7 +136,7 @@ def tiny_detector(backbone: OnnxBackbone) -> Trained:
         trained_on={"images": 40},
         settings={},
     )
-    return Trained(model, Head(weight.astype(np.float64), float(-weight @ (real + fake) / 2)))
+    return Trained(model, head)
 
 
 def run_unprivileged(script: str, *arguments: str | bytes) -> str:

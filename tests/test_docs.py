@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from scripts.write_cli_docs import PATH, render
 
 from changeling.cli import app
-from scripts.write_cli_docs import PATH, render
 from tests import helpers
 
 ROOT = Path(__file__).parents[1]

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,10 +40,15 @@ def test_a_file_is_left_alone_when_the_block_fails(mistake: type[BaseException],
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_process_left_is_overwritten(tmp_path: Path) -> None:
-    (tmp_path / ".x.tmp").write_text("left by a killed process")
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    (tmp_path / f".x.{platform.node()}-{int(dead.stdout)}.tmp").write_text("left by a killed process")
+    living = tmp_path / f".x.{platform.node()}-{os.getppid()}.tmp"
+    living.write_text("half")
     with whole(tmp_path / "x") as temporary:
         temporary.write_text("new")
+    assert living.read_text() == "half"
+    living.unlink()
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_text() == "new"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 import warnings
@@ -48,14 +49,20 @@ def main() -> None:
 
     warnings.filterwarnings("ignore", module="PIL")  # of odd metadata; what matters becomes a row
     warnings.simplefilter("error", Image.DecompressionBombWarning)  # which is a row, too
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name shows its code
     try:
         app()
     except ChangelingError as error:
         typer.secho(f"changeling: {error}", err=True, fg="red")
         sys.exit(2)
+    except OSError as error:
+        typer.secho(f"changeling: {error.filename or 'the system'}: {error.strerror or error}", err=True, fg="red")
+        sys.exit(2)
     except SystemExit as end:
         if end.code == 130:  # an interrupt, as typer passes it on
-            typer.secho("changeling: stopped; what was finished is kept", err=True, fg="red")
+            typer.secho("changeling: stopped", err=True, fg="red")
         raise
 
 
@@ -171,7 +178,7 @@ def train(
     backbone: BackboneOption = "clip-vit-b16",
     seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
 ) -> None:
-    """Train a detector. It is judged on sources and generators that were left out."""
+    """Train a detector. It is judged on sources and generators left out, where there are enough."""
     from changeling.clusters.manifest import Dataset
     from changeling.detect.train import train as run
     from changeling.progress import bars

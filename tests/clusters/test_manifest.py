@@ -31,7 +31,8 @@ def test_the_hash_sees_what_the_numbers_rest_on(tmp_path: Path) -> None:
     assert first == write_dataset(tmp_path / "2", [PARENT, CHILD]).hash
     moved = write_dataset(tmp_path / "3", [replace(PARENT, path="elsewhere/a.jpg"), CHILD]).hash
     assert first == moved
-    for changed in (replace(PARENT, sha256="01"), replace(PARENT, role="child"), replace(PARENT, cluster_id="c1x")):
+    fake = replace(PARENT, role="child", generator="x")
+    for changed in (replace(PARENT, sha256="01"), fake, replace(PARENT, cluster_id="c1x")):
         assert first != write_dataset(tmp_path / repr(changed)[:9], [changed, CHILD]).hash
         (tmp_path / repr(changed)[:9] / "images.parquet").unlink()
 

@@ -92,7 +92,7 @@ def test_a_head_of_other_features_is_refused(other: str, tiny_onnx: Path, tmp_pa
         changed = helpers.TINY.model_copy(update={"crop": 30})
         backbone = helpers.tiny_backbone(helpers.tiny_onnx(tmp_path / "x.onnx", preprocessing=changed))
     else:
-        trained = replace(trained, head=Head(np.ones(15), 0.0))
+        trained = replace(trained, head=Head(np.ones(15, np.float32), 0.0))
     with pytest.raises(ModelError, match="takes 15 numbers, not 16" if other == "length" else f"with {other} "):
         Detector(trained, backbone)
 

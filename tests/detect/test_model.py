@@ -55,7 +55,7 @@ def test_probabilities_rise_with_the_score_and_stay_in_bounds(folder: Path) -> N
         ("a field too many", "extra: Extra inputs"),
         ("head is noise", "head.safetensors cannot be read"),
         ("head has no bias", "head.safetensors cannot be read"),
-        ("head is a matrix", "the shape"),
+        ("head is a matrix", "is not the head that model.json speaks of"),
     ],
 )
 def test_what_is_no_detector_is_refused(broken: str, message: str, folder: Path) -> None:

@@ -25,7 +25,7 @@ def test_every_experiment_gives_a_result_of_its_name(plant: Plant) -> None:
 def test_without_features_the_command_is_named(plant: Plant) -> None:
     dataset = plant(style=1.0)
     bare = write_dataset(dataset.path / "bare", [ImageRow(**row) for row in dataset.images.to_pylist()])
-    with pytest.raises(FeatureError, match="run `changeling extract .* --backbone clip-vit-b16`"):
+    with pytest.raises(FeatureError, match=r"run `changeling extract .* --backbone clip-vit-b16`"):
         run_study(bare)
 
 

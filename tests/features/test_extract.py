@@ -20,8 +20,10 @@ from changeling.backbones.onnx import OnnxBackbone
 from changeling.clusters.manifest import Dataset, ImageRow, write_dataset
 from changeling.errors import FeatureError
 from changeling.features import store
-from changeling.features.extract import extract
+from changeling.features.extract import View, extract
 from changeling.features.store import folder, load_features, part_path
+from changeling.images.decode import Picture
+from changeling.images.transforms import Preprocessing
 from tests import helpers
 from tests.hostile import saved
 
@@ -97,11 +99,11 @@ def test_layers_and_named_views_are_kept_apart(tiny_dataset: Dataset, tiny_onnx:
         seen.append(image_id)
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
-    extract(tiny_dataset, proj, view=mirrored, name="mirrored")
+    extract(tiny_dataset, proj, view=View("mirrored", mirrored))
     assert sorted(seen) == sorted(tiny_dataset.column("image_id"))
-    assert set(store.available(tiny_dataset)) == {proj.name, pre.name, "mirrored"}
+    assert set(store.available(tiny_dataset)) == {proj.name, pre.name}  # views are no features to study
     assert load_features(tiny_dataset, pre.name).values.shape[1] == 24
-    plain, mirror = (load_features(tiny_dataset, name).values for name in (proj.name, "mirrored"))
+    plain, mirror = (load_features(tiny_dataset, name).values for name in (proj.name, f"{proj.name}+mirrored"))
     assert not np.allclose(plain, mirror)
 
 
@@ -121,14 +123,15 @@ def test_parts_that_something_else_made_are_refused(
         options = {"weights": "others"} if other == "weights" else {"preprocessing": changed}
         path = helpers.tiny_onnx(tmp_path / "other.onnx", **options)
         backbone = helpers.tiny_backbone(path)
+        backbone.name = name
     with pytest.raises(FeatureError, match=f"made with other {other} .* move its folder away"):
-        extract(dataset, backbone, name=name)
+        extract(dataset, backbone)
     assert {path.name: path.read_bytes() for path in folder(dataset, name).iterdir()} == before
 
 
 def test_unreadable_images_become_rows_without_a_feature(tiny_dataset: Dataset, tiny_backbone: OnnxBackbone) -> None:
     files = [tiny_dataset.file(path) for path in tiny_dataset.column("path")]
-    extract(tiny_dataset, tiny_backbone, name="whole")
+    extract(tiny_dataset, tiny_backbone, view=View("none", lambda image, _: image))
     files[0].write_bytes(b"no image")
     files[13].write_bytes(files[13].read_bytes()[:1000])
     files[14].unlink()
@@ -136,7 +139,7 @@ def test_unreadable_images_become_rows_without_a_feature(tiny_dataset: Dataset, 
     again = extract(tiny_dataset, tiny_backbone)
     assert summary.encoded == len(tiny_dataset)
     assert summary.failed == again.failed == {"unsupported": 1, "truncated": 1, "missing": 1}
-    features, whole = (load_features(tiny_dataset, name) for name in (tiny_backbone.name, "whole"))
+    features, whole = (load_features(tiny_dataset, name) for name in (tiny_backbone.name, f"{tiny_backbone.name}+none"))
     assert np.flatnonzero(~features.valid).tolist() == [0, 13, 14]
     assert np.isnan(features.values[~features.valid]).all()
     np.testing.assert_allclose(features.values[features.valid], whole.values[features.valid], rtol=1e-4, atol=1e-5)
@@ -184,7 +187,7 @@ def undisturbed(original: Dataset, tiny_backbone: OnnxBackbone) -> Iterator[tupl
         patch.setattr(store, "PART", PART)
         extract(original, tiny_backbone)
         start = time.monotonic()
-        extract(original, tiny_backbone, view=slow, name="slow")
+        extract(original, tiny_backbone, view=View("slow", slow))
         yield parts(original, tiny_backbone), time.monotonic() - start
 
 
@@ -193,18 +196,19 @@ def slow(image: Image.Image, _: str) -> Image.Image:
     return image
 
 
-def endless(image: Image.Image, image_id: str) -> Image.Image:
-    """Never let the last image be done, so that no kill comes too late."""
-    while image_id == f"i{IMAGES - 1}":
-        time.sleep(1)
-    return slow(image, image_id)
-
-
 def work(dataset: Path, onnx: Path, started: multiprocessing.synchronize.Event) -> None:
-    """Extract in a process of its own."""
+    """Extract slowly in a process of its own, and never be done with the last image, so that no kill is too late."""
     store.PART = PART
-    backbone = helpers.tiny_backbone(onnx)
-    extract(Dataset(dataset), backbone, view=endless, name=backbone.name, progress=lambda *_: started.set())
+    read = Preprocessing.read
+
+    def endless(recipe: Preprocessing, path: str) -> Picture:
+        while path.endswith(f"/{IMAGES - 1}.png"):
+            time.sleep(1)
+        time.sleep(0.01)
+        return read(recipe, path)
+
+    Preprocessing.read = endless  # type: ignore[method-assign, assignment]
+    extract(Dataset(dataset), helpers.tiny_backbone(onnx), progress=lambda *_: started.set())
 
 
 @pytest.mark.parametrize("seed", range(KILLS))

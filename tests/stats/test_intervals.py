@@ -21,8 +21,10 @@ def test_coverage_over_clusters_is_about_95_percent() -> None:
 
 
 def test_an_interval_repeats_bit_for_bit_and_depends_on_its_seed() -> None:
-    ratio = metrics.Ratio(np.array([1.0, 0.0, 3.0]), np.array([2.0, 2.0, 3.0]), 7)
+    ratio = metrics.Ratio(np.arange(40.0), np.full(40, 40.0), 1600)
     assert intervals.ratio_interval(ratio, seed=4) == intervals.ratio_interval(ratio, seed=4)
+    assert intervals.ratio_interval(ratio, seed=4) != intervals.ratio_interval(ratio, seed=5)
+    ratio = metrics.Ratio(np.array([1.0, 0.0, 3.0]), np.array([2.0, 2.0, 3.0]), 7)
     assert intervals.ratio_interval(ratio).value == pytest.approx(4 / 7)
     assert intervals.ratio_interval(ratio).clusters == 3
 
@@ -33,6 +35,25 @@ def test_where_nothing_varies_the_interval_is_exact_and_not_a_point(hits: int) -
     interval = intervals.ratio_interval(ratio)
     assert interval.high - interval.low == pytest.approx(0.2646, abs=1e-3)  # Clopper and Pearson, 12 of 12
     assert interval.low <= interval.value <= interval.high
+
+
+def test_always_fake_has_an_interval_too() -> None:
+    labels, clusters = np.tile([0, 1, 1, 1, 1, 1], 30), np.repeat(np.arange(30), 6)
+    called = np.ones(180, np.int64)
+    overall = intervals.ratio_interval(metrics.overall_accuracy(labels, called, clusters))
+    balanced = intervals.mean_interval(*(metrics.recall(labels, called, clusters, label) for label in (0, 1)))
+    for interval, value in ((overall, 5 / 6), (balanced, 1 / 2)):
+        assert interval.value == pytest.approx(value)
+        assert interval.low < value - 0.05
+        assert interval.high > value + 0.05
+
+
+def test_any_statistic_over_clusters() -> None:
+    values, clusters = np.repeat(np.random.default_rng(0).normal(size=200), 3), np.repeat(np.arange(200), 3)
+    mean, low, high = intervals.bootstrap(lambda rows: float(values[rows].mean()), clusters)
+    assert mean == pytest.approx(values.mean())
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 200**0.5, rel=0.15)
+    assert intervals.bootstrap(lambda _: 1.0, clusters, trials=12)[1] == pytest.approx(0.7354, abs=1e-4)
 
 
 def test_exact_interval_is_clopper_and_pearsons() -> None:

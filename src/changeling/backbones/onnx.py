@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from changeling.errors import BackboneError
 from changeling.images.transforms import IMAGENET, Preprocessing
@@ -39,9 +40,7 @@ class OnnxBackbone:
         self.name = name if self._layer == default else f"{name}@{self._layer}"
         facts = self._session.get_modelmeta().custom_metadata_map
         self.weights = facts.get(_WEIGHTS) or _file_hash(path)
-        self.preprocessing = (
-            Preprocessing.model_validate_json(facts[_PREPROCESSING]) if _PREPROCESSING in facts else IMAGENET
-        )
+        self.preprocessing = _preprocessing(facts, path)
         self._input = self._session.get_inputs()[0].name
         side = self.preprocessing.crop
         self.dim = self.encode(np.zeros((1, 3, side, side), np.float32)).shape[1]
@@ -61,6 +60,15 @@ class OnnxBackbone:
         if features.ndim != 2 or len(features) != len(pixels):
             raise BackboneError(f"{self.name} gives {features.shape} for {len(pixels)} images, not one vector each")
         return np.asarray(features, dtype=np.float32)
+
+
+def _preprocessing(facts: dict[str, str], path: Path) -> Preprocessing:
+    if _PREPROCESSING not in facts:
+        return IMAGENET
+    try:
+        return Preprocessing.model_validate_json(facts[_PREPROCESSING])
+    except ValidationError as error:
+        raise BackboneError(f"{path} describes its preprocessing wrongly: {_short(error)}") from None
 
 
 def describe(model: Any, *, weights: str, preprocessing: Preprocessing) -> None:

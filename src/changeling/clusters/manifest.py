@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -75,6 +75,8 @@ class Dataset:
         """Open the folder. Raises DatasetError if it is not a dataset."""
         self.path = path
         self.images = _read(path / "images.parquet", IMAGES_SCHEMA)
+        self._columns: dict[str, NDArray[Any]] = {}
+        self._check()
 
     def __len__(self) -> int:
         return int(self.images.num_rows)
@@ -87,7 +89,9 @@ class Dataset:
 
     def column(self, name: str) -> NDArray[Any]:
         """A column of images.parquet as a numpy array: of objects, strings or None."""
-        return np.asarray(self.images[name].to_numpy(zero_copy_only=False))
+        if name not in self._columns:
+            self._columns[name] = np.asarray(self.images[name].to_numpy(zero_copy_only=False))
+        return self._columns[name]
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
@@ -111,6 +115,21 @@ class Dataset:
         for row in zip(*(self.images[name].to_pylist() for name in names), strict=True):
             digest.update(repr(row).encode())
         return digest.hexdigest()[:12]
+
+    def _check(self) -> None:
+        """Raise DatasetError for what no experiment could make sense of."""
+        table = self.path / "images.parquet"
+        for name, allowed in (("role", get_args(Role)), ("split", SPLITS)):
+            strange = set(self.column(name)) - set(allowed)
+            if strange:
+                raise DatasetError(f"{table}: {name} is {strange.pop()!r}, not one of {', '.join(allowed)}")
+        if None in set(self.column("generator")[self.labels == 1]):
+            raise DatasetError(f"{table}: a child has no generator; write 'unknown' if it is")
+        if len(set(self.column("image_id"))) < len(self):
+            raise DatasetError(f"{table}: image_id repeats")
+        pairs = set(zip(self.column("cluster_id"), self.column("split"), strict=True))
+        if len(pairs) > len(set(self.column("cluster_id"))):
+            raise DatasetError(f"{table}: a cluster is in two splits; train and test must not share a cluster")
 
     def file(self, path: str) -> Path:
         """Where an image file is: its `path`, from the dataset folder."""

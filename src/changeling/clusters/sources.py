@@ -53,7 +53,9 @@ def import_dataset(
             rows.append(row)
             progress("importing", len(rows), len(sourced))
     spoken = [
-        CaptionRow(cluster, index, text) for cluster, texts in captions.items() for index, text in enumerate(texts)
+        CaptionRow(cluster, index, text.encode("utf-8", "replace").decode())
+        for cluster, texts in captions.items()
+        for index, text in enumerate(texts)
     ]
     return write_dataset(output, rows, spoken)
 
@@ -88,7 +90,7 @@ def from_csv(path: Path) -> Iterator[Sourced]:
         DatasetError: a column or value is missing or wrong; the message gives the line.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             missing = {"file", "role"} - set(reader.fieldnames or ())
             if missing:
@@ -132,6 +134,8 @@ def from_coco(annotations: Path, images: Path) -> Iterator[Sourced]:
 
 def _from_record(path: Path, record: dict[str, str], where: str) -> Sourced:
     role = record["role"]
+    if not record["file"]:
+        raise DatasetError(f"{where}: no file is named")
     if role not in _ROLES.values():
         raise DatasetError(f"{where}: role is {role!r}, not parent or child")
     split = record.get("split") or None
@@ -160,6 +164,10 @@ def _row(
     path: Path, image_id: str, role: Role, generator: str | None, *, source: str, cluster: str | None = None
 ) -> ImageRow:
     cluster_id = cluster or image_id
+    try:
+        f"{path} {image_id}".encode()
+    except UnicodeEncodeError:
+        raise DatasetError(f"{str(path)!a}: the name is not UTF-8, which tables need; rename the file") from None
     return ImageRow(
         image_id=image_id,
         cluster_id=cluster_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from changeling.stats.intervals import bootstrap
 from changeling.stats.metrics import Floats, Ints
 
 FOLDS = 10
+UNKNOWN = "unknown"  # the name of no generator in particular
 FEW = 10  # a generator with fewer images has no line of its own in the model card
 
 
@@ -43,20 +45,24 @@ class Rows:
 
 
 def splits(rows: Rows, seed: int) -> Iterator[tuple[Ints, Ints]]:
-    """Yield (train, test) rows, so that each image is tested once.
+    """Yield (train, test) rows, so that each image is tested once, unless too little is left to train on.
 
-    Sources stay whole (clusters, where there are fewer sources than folds), and training leaves out what shares a
-    cluster with a test image and every fake by a generator that made one.
+    Sources stay whole, and training leaves out what shares a cluster with a test image and every fake by a generator
+    that made one. With fewer sources than folds only clusters stay whole.
     """
-    whole = rows.sources if len(set(rows.sources)) >= FOLDS else rows.clusters
-    fold = _assign(whole, rows.labels, seed)
+    fold = _assign(rows.sources if by_source(rows) else rows.clusters, rows.labels, seed)
     for index in range(FOLDS):
         test = fold == index
-        made = {name for name in rows.generators[test] if name is not None}
-        known = np.array([name in made for name in rows.generators]) if whole is rows.sources else np.zeros_like(test)
+        made = set(rows.generators[test]) - {None, UNKNOWN} if by_source(rows) else set()
+        known = np.array([name in made for name in rows.generators])
         train = ~test & ~np.isin(rows.clusters, rows.clusters[test]) & ~known
         if len(set(rows.labels[train])) == 2 and test.any():
             yield np.flatnonzero(train), np.flatnonzero(test)
+
+
+def by_source(rows: Rows) -> bool:
+    """Whether there are enough sources to leave whole ones out, and with them whole generators."""
+    return len(set(rows.sources)) >= FOLDS
 
 
 def _assign(keys: NDArray[np.object_] | Ints, labels: Ints, seed: int) -> Ints:
@@ -71,16 +77,6 @@ def _assign(keys: NDArray[np.object_] | Ints, labels: Ints, seed: int) -> Ints:
         fold[key] = int(np.argmin(cost))
         load[fold[key]] += share[key]
     return fold[index]
-
-
-def mean_auroc(rows: Rows, scores: Floats) -> float:
-    """AUROC of each generator's fakes against all real images, averaged: no generator rules for having many."""
-    tested = np.isfinite(scores)
-    each = []
-    for name in sorted(set(rows.generators) - {None}):
-        mine = tested & ((rows.generators == name) | (rows.labels == 0))
-        each.append(metrics.auroc(rows.labels[mine], scores[mine]))
-    return float(np.nanmean(each))
 
 
 def judge(rows: Rows, scores: Floats, resaved: Floats, seed: int) -> list[HeldOut]:
@@ -101,14 +97,17 @@ def judge(rows: Rows, scores: Floats, resaved: Floats, seed: int) -> list[HeldOu
 def _held_out(name: str, rows: Rows, scores: Floats, chosen: Ints, seed: int) -> HeldOut:
     labels, values, clusters = rows.labels[chosen], scores[chosen], rows.clusters[chosen]
 
+    trials = len(set(clusters[labels == 1]))
+
     def found(rate: float) -> tuple[float, float, float]:
-        return bootstrap(lambda i: metrics.true_positive_rate(labels[i], values[i], rate), clusters, seed=seed)
+        share = partial(metrics.true_positive_rate, false_positive_rate=rate)
+        return bootstrap(lambda i: share(labels[i], values[i]), clusters, trials=trials, seed=seed)
 
     return HeldOut(
         generator=name,
-        clusters=len(set(clusters[labels == 1])),
+        clusters=trials,
         images=int(labels.sum()),
-        auroc=bootstrap(lambda i: metrics.auroc(labels[i], values[i]), clusters, seed=seed),
+        auroc=bootstrap(lambda i: metrics.auroc(labels[i], values[i]), clusters, trials=trials, seed=seed),
         found_at_5=found(0.05),
         found_at_1=found(0.01),
     )

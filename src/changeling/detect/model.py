@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -42,6 +43,7 @@ class Model(BaseModel):
     backbone: str
     weights: str  # hash: features of other weights are refused
     preprocessing: str  # hash
+    head: str  # hash: a head of another training is refused
     slope: float  # probability = 1 / (1 + exp(-(slope * score + bias)))
     bias: float
     real_below: float  # a probability below is called real,
@@ -56,12 +58,17 @@ class Model(BaseModel):
 class Head:
     """A linear map from a feature (D,) to a score."""
 
-    weight: NDArray[np.float64]
+    weight: NDArray[np.float32]
     bias: float
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits over its numbers."""
+        return hashlib.sha256(self.weight.tobytes() + np.float64(self.bias).tobytes()).hexdigest()[:16]
 
     def scores(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
         """Features (N, D) -> scores (N,): the higher, the more likely generated."""
-        scores: NDArray[np.float64] = features.astype(np.float64) @ self.weight + self.bias
+        scores: NDArray[np.float64] = features.astype(np.float64) @ self.weight.astype(np.float64) + self.bias
         return scores
 
 
@@ -99,10 +106,10 @@ class Trained:
             raise ModelError(f"the head of {self.model.name} takes {len(self.head.weight)} numbers, not {backbone.dim}")
 
     def save(self, folder: Path) -> None:
-        """Write head.safetensors, then model.json: a folder with model.json is whole."""
+        """Write head.safetensors, then model.json, which says which head it is."""
         with whole(folder / "head.safetensors") as temporary:
             bias = np.array([self.head.bias], dtype=np.float64)
-            save_file({"weight": self.head.weight.astype(np.float32), "bias": bias}, temporary)
+            save_file({"weight": self.head.weight, "bias": bias}, temporary)
         with whole(folder / "model.json") as temporary:
             temporary.write_text(self.model.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
@@ -112,7 +119,7 @@ def load_model(folder: Path = BUNDLED) -> Trained:
     try:
         model = Model.model_validate_json((folder / "model.json").read_bytes())
         tensors = load_file(folder / "head.safetensors")
-        head = Head(tensors["weight"].astype(np.float64), float(tensors["bias"][0]))
+        head = Head(tensors["weight"].astype(np.float32), float(tensors["bias"][0]))
     except (FileNotFoundError, NotADirectoryError):
         raise ModelError(f"{folder} is not a detector: it needs model.json and head.safetensors") from None
     except ValidationError as error:
@@ -121,6 +128,6 @@ def load_model(folder: Path = BUNDLED) -> Trained:
         raise ModelError(f"{folder / 'model.json'}: {where}: {first['msg']}") from None
     except (SafetensorError, KeyError, IndexError, OSError) as error:
         raise ModelError(f"{folder / 'head.safetensors'} cannot be read: {error}") from None
-    if head.weight.ndim != 1:
-        raise ModelError(f"{folder}: a head has one dimension, not the shape {head.weight.shape}")
+    if head.weight.ndim != 1 or head.hash != model.head:
+        raise ModelError(f"{folder}: head.safetensors is not the head that model.json speaks of; train it again")
     return Trained(model, head)

@@ -18,17 +18,18 @@ from changeling.backbones import registry
 from changeling.backbones.registry import Backbone
 from changeling.clusters.manifest import Dataset
 from changeling.detect.card import write_card
-from changeling.detect.heldout import FOLDS, Rows, judge, mean_auroc, splits
+from changeling.detect.heldout import FOLDS, Rows, by_source, judge, splits
 from changeling.detect.model import Head, Model, Trained
-from changeling.features.extract import extract
-from changeling.features.store import load_features
+from changeling.errors import DatasetError
+from changeling.features.extract import View, extract
+from changeling.features.store import load_features, store_name
 from changeling.images.views import draw_resave, draw_view
 from changeling.progress import Progress, silent
 from changeling.stats import metrics
-from changeling.stats.calibration import fit_platt
+from changeling.stats.calibration import expected_calibration_error, fit_platt
 from changeling.stats.metrics import Floats, Ints
 
-CS = (0.5, 1.0, 2.0, 4.0, 8.0)
+CS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 COMPONENTS = 1024  # the head lives in the span of so many principal components
 NUISANCE = 1.0  # how much harder it is to use a direction in which real images differ from source to source
 FEW = 4  # real images that a source needs to count there
@@ -69,7 +70,7 @@ class Basis:
         """A linear head on the components, as one on the features themselves."""
         direct = self.projection.astype(np.float64) @ weight
         bias -= float(self.mean.astype(np.float64) @ direct)
-        return Head(np.concatenate([np.zeros(self.skip), direct]), bias)
+        return Head(np.concatenate([np.zeros(self.skip), direct]).astype(np.float32), bias)
 
 
 def train(
@@ -93,7 +94,7 @@ def train(
         skip: how many of a feature's first numbers the head leaves out: the early blocks of `@blocks`, say.
 
     Raises:
-        DatasetError: too few real or fake images.
+        DatasetError: too few real or fake images, or none that could be judged.
         FeatureError: features exist that other weights or images made.
     """
     backbone = registry.load(backbone_name, progress)
@@ -101,23 +102,37 @@ def train(
     rows = Rows.of(dataset, kept)
     weights = balance(rows, emphasis)
     basis = Basis.of([images, views], skip, seed)
-    z, z_views, z_resaved = basis(images), basis(views), basis(resaved)
-    folds = list(splits(rows, seed))
-    scores: dict[float, tuple[Floats, Floats]] = {}
-    for done, c in enumerate(CS, start=1):
-        scores[c] = np.full(len(z), np.nan), np.full(len(z), np.nan)
-        for inside, outside in folds:
-            weight, bias = fit(z[inside], z_views[inside], rows.take(inside), weights[inside], c)
-            for part, some in zip(scores[c], (z, z_resaved), strict=True):
-                part[outside] = some[outside] @ weight + bias
-        progress("leaving sources out", done, len(CS))
-    c = max(CS, key=lambda c: sum(mean_auroc(rows, part) for part in scores[c]))
-    weight, bias = fit(z, z_views, rows, weights, c)
-    model = _model(dataset, backbone, rows, weights, scores[c], {"emphasis": _said(emphasis), "skip": skip, "C": c, "seed": seed}, output.name)
-    trained = Trained(model, basis.head(weight, bias))
+    parts = basis(images), basis(views), basis(resaved)
+    scores = _leave_out(*parts, rows, weights, seed, progress)
+    c = max(CS, key=lambda c: sum(_weighted_auroc(rows, some, weights) for some in scores[c]))
+    head = basis.head(*fit(parts[0], parts[1], rows, weights, c))
+    settings: dict[str, str | int | float] = {"emphasis": _said(emphasis), "skip": skip, "C": c, "seed": seed}
+    model = _model(dataset, backbone, head, rows, weights, scores[c], settings, output.name)
+    trained = Trained(model, head)
     trained.save(output)
     write_card(model, output / "README.md")
     return trained
+
+
+def _leave_out(
+    images: _Matrix, views: _Matrix, resaved: _Matrix, rows: Rows, weights: Floats, seed: int, progress: Progress
+) -> dict[float, tuple[Floats, Floats]]:
+    """For each C, scores of the images and of their re-saved copies by heads that saw nothing like them (N,), (N,)."""
+    folds = list(splits(rows, seed))
+    scores = {c: (np.full(len(images), np.nan), np.full(len(images), np.nan)) for c in CS}
+    for done, c in enumerate(CS, start=1):
+        for inside, outside in folds:
+            weight, bias = fit(images[inside], views[inside], rows.take(inside), weights[inside], c)
+            for part, some in zip(scores[c], (images, resaved), strict=True):
+                part[outside] = some[outside] @ weight + bias
+        progress("leaving sources out", done, len(CS))
+    return scores
+
+
+def _weighted_auroc(rows: Rows, scores: Floats, weights: Floats) -> float:
+    """AUROC of the images that were scored, each counting as in training."""
+    tested = np.isfinite(scores)
+    return float(metrics.weighted_auroc(rows.labels[tested], scores[tested], weights[tested][None])[0])
 
 
 def fit(images: _Matrix, views: _Matrix, rows: Rows, weights: Floats, c: float) -> tuple[Floats, float]:
@@ -170,9 +185,9 @@ def _said(emphasis: Mapping[str, float]) -> str:
 def _features(dataset: Dataset, backbone: Backbone, progress: Progress) -> tuple[_Matrix, _Matrix, _Matrix, Ints]:
     """Features of the images, of drawn views and of re-saved copies, and the rows that all of them have."""
     found = []
-    for name, view in (("", None), ("+view", draw_view), ("+resave", draw_resave)):
-        extract(dataset, backbone, view=view, name=backbone.name + name, progress=progress)
-        found.append(load_features(dataset, backbone.name + name))
+    for view in (None, View("view-1", draw_view), View("resave-1", draw_resave)):
+        extract(dataset, backbone, view=view, progress=progress)
+        found.append(load_features(dataset, store_name(backbone.name, view.name if view else "")))
     kept = np.flatnonzero(np.all([one.valid for one in found], axis=0))
     images, views, resaved = (one.values[kept] for one in found)
     return images, views, resaved, kept
@@ -181,27 +196,35 @@ def _features(dataset: Dataset, backbone: Backbone, progress: Progress) -> tuple
 def _model(
     dataset: Dataset,
     backbone: Backbone,
+    head: Head,
     rows: Rows,
     weights: Floats,
     scores: tuple[Floats, Floats],
-    settings: dict[str, str | int | float],
+    settings: Mapping[str, str | int | float],
     name: str,
 ) -> Model:
     """Calibrate and judge held-out scores, and say what the head is."""
     both, labels = np.concatenate(scores), np.tile(rows.labels, 2)
     tested = np.isfinite(both)
+    if len(set(labels[tested])) < 2:
+        raise DatasetError(
+            f"{dataset.path}: no {'fake' if 0 in labels[tested] else 'real'} image can be left out and judged, since "
+            "every source or generator is needed to train on the others"
+        )
     platt = fit_platt(both[tested], labels[tested], np.tile(weights, 2)[tested])
     reals, fakes = (platt(both[tested & (labels == label)]) for label in (0, 1))
     fake_above = metrics.threshold_at(reals, FALSE_ALARMS)
+    real_below = min(-metrics.threshold_at(-fakes, MISSES), fake_above)
     packages = ("changeling", "numpy", "onnxruntime", "scikit-learn")
     return Model(
         name=name,
         backbone=backbone.name,
         weights=backbone.weights,
         preprocessing=backbone.preprocessing.hash,
+        head=head.hash,
         slope=platt.slope,
         bias=platt.bias,
-        real_below=min(-metrics.threshold_at(-fakes, MISSES), fake_above),
+        real_below=real_below,
         fake_above=fake_above,
         trained_on={
             "dataset": dataset.path.absolute().name,
@@ -215,8 +238,10 @@ def _model(
             "folds": FOLDS,
             "principal components": COMPONENTS,
             "nuisance": NUISANCE,
-            "held-out reals called fake": FALSE_ALARMS,
-            "held-out fakes called real": MISSES,
+            "left out": "sources and generators" if by_source(rows) else "clusters",
+            "held-out reals called fake": float((reals > fake_above).mean()),
+            "held-out fakes called real": float((fakes < real_below).mean()),
+            "calibration error": expected_calibration_error(labels[tested], platt(both[tested])),
             **settings,
         },
         held_out=tuple(judge(rows, *scores, int(settings["seed"]))),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from changeling.clusters.manifest import Dataset, Split
-from changeling.experiments.result import Estimate, Source
+from changeling.experiments.result import Estimate, Row, Source
 from changeling.features.store import Features
 from changeling.stats.intervals import Interval
 
@@ -20,25 +20,41 @@ SPLIT_TITLES: dict[Split, str] = {"val": "Validation", "test": "Test"}
 
 
 def generators(dataset: Dataset) -> list[str]:
-    """The generators with rows of their own, sorted, after `all` if there are several."""
+    """Labels of the rows of a table: the one generator, or `all` and each that has enough clusters, sorted."""
     names, clusters, splits = dataset.column("generator"), dataset.clusters, dataset.column("split")
+    present = sorted(set(names[dataset.labels == 1]))
+    if len(present) == 1:
+        return present
     counted = [
         name
-        for name in sorted(set(names[dataset.labels == 1]))
+        for name in present
         if any(len(set(clusters[(names == name) & (splits == split)])) >= MIN_CLUSTERS for split in SPLIT_TITLES)
     ]
-    alone = len(set(names[dataset.labels == 1])) == 1
-    return counted if alone else [ALL, *counted]
+    return [ALL, *counted]
 
 
 def select(dataset: Dataset, valid: NDArray[np.bool_], generator: str, split: Split) -> NDArray[np.int64]:
-    """Rows of a split: all for `all`; else the children of one generator and the parents of their clusters."""
+    """Rows of a split: all for `all` or a lone generator; else its children and the parents of their clusters."""
     mask = (dataset.column("split") == split) & valid
-    if generator != ALL:
-        children = mask & (dataset.column("generator") == generator)
+    children = mask & (dataset.column("generator") == generator)
+    if generator != ALL and children.sum() < (mask & (dataset.labels == 1)).sum():
         parents = mask & (dataset.labels == 0) & np.isin(dataset.clusters, dataset.clusters[children])
         mask = children | parents
     return np.flatnonzero(mask)
+
+
+def best_by_validation(rows: Sequence[Row], column: str) -> Row | None:
+    """The row of the first generator (`all`, or the only one) that does best on validation and was tested.
+
+    What is said of the test split is then not chosen by it.
+    """
+    first = rows[0].labels["Generator"] if rows else ""
+    tested = [row for row in rows if row.labels["Generator"] == first and f"test_{column}" in row.cells]
+
+    def validated(row: Row) -> float:
+        return row.cells[f"val_{column}"].value if f"val_{column}" in row.cells else -1.0
+
+    return max(tested, key=validated, default=None)
 
 
 def compact(clusters: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from changeling.experiments import common
 from changeling.experiments.result import Column, Estimate, Result, Row, Table
 from changeling.features.store import Features, load_features
 from changeling.progress import Progress, silent
-from changeling.stats.intervals import ratio_interval
+from changeling.stats.intervals import RESAMPLES, ratio_interval
 from changeling.stats.metrics import Distance, distance_accuracies
 
 
@@ -41,7 +41,7 @@ def run(
         title="Is the parent the odd one out of its cluster?",
         paper="Table 1",
         summary=_summary(rows),
-        settings={"distance": distance, "resamples": 2000, "seed": seed},
+        settings={"distance": distance, "resamples": RESAMPLES, "seed": seed},
         tables=(_table(dataset, features, rows),),
         dataset=common.about(dataset),
         sources=common.sources(features),
@@ -70,7 +70,7 @@ def _table(dataset: Dataset, features: Sequence[Features], rows: Sequence[Row]) 
             key=f"{split}_{name}",
             label=f"{name.title()} distance",
             group=title,
-            chance=_chance(dataset, features, split),
+            chance=_chance(dataset, features, rows, split),
             better="none",
         )
         for split, title in common.SPLIT_TITLES.items()
@@ -86,9 +86,11 @@ def _table(dataset: Dataset, features: Sequence[Features], rows: Sequence[Row]) 
     )
 
 
-def _chance(dataset: Dataset, features: Sequence[Features], split: str) -> float | None:
-    """What guessing scores: the mean of 1 / (images of the cluster) over the clusters that count."""
-    mask = (dataset.column("split") == split) & features[0].valid if features else np.zeros(len(dataset), bool)
+def _chance(dataset: Dataset, features: Sequence[Features], rows: Sequence[Row], split: str) -> float | None:
+    """What guessing scores: the mean of 1 / (images of the cluster), if all rows rest on the same clusters."""
+    if len({row.labels["Generator"] for row in rows}) != 1:
+        return None
+    mask = (dataset.column("split") == split) & features[0].valid
     sizes = np.bincount(dataset.clusters[mask])
     parents = np.bincount(dataset.clusters[mask & (dataset.labels == 0)], minlength=len(sizes))
     counted = (parents == 1) & (sizes >= 3)
@@ -96,16 +98,12 @@ def _chance(dataset: Dataset, features: Sequence[Features], split: str) -> float
 
 
 def _summary(rows: Sequence[Row]) -> str:
-    best = max(
-        (row for row in rows if "test_max" in row.cells),
-        key=lambda row: row.cells["test_max"].value,
-        default=None,
-    )
+    best = common.best_by_validation(rows, "max")
     if best is None:
         return "No cluster of the test split has a parent and two children: there is nothing to compare."
     cell = best.cells["test_max"]
     return (
-        f"By {best.labels['Backbone']} features the parent is the farthest of its cluster in "
+        f"By {best.labels['Backbone']} features, the best on validation, the parent is the farthest of its cluster in "
         f"{common.percent(cell.value)} of {cell.clusters} test clusters "
         f"(95 % interval {common.percent(cell.low)} to {common.percent(cell.high)})."
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from changeling.clusters.manifest import Dataset
@@ -51,44 +52,42 @@ def run(dataset: Dataset, backbones: Sequence[str], *, seed: int = 0, progress: 
     )
 
 
-def _sheets(dataset: Dataset, rows: np.ndarray[tuple[int], np.dtype[np.int64]], p: np.ndarray) -> tuple[Sheet, ...]:
-    pictures = {int(row): _picture(dataset, int(row), float(p[row])) for row in rows}
-    wrong = [int(row) for row in rows if (p[row] > 0.5) != bool(dataset.labels[row])]
-    margin = sorted((int(row) for row in rows), key=lambda row: (-abs(p[row] - 0.5), row))
-    right = [row for row in margin if row not in set(wrong)]
+def _sheets(dataset: Dataset, rows: NDArray[np.int64], p: NDArray[np.float64]) -> tuple[Sheet, ...]:
+    """Clusters, and the calls that are surest and least sure, of some rows."""
+    surest = rows[np.argsort(-np.abs(p[rows] - 0.5), kind="stable")]
+    fake = dataset.labels[surest] == 1
+    right = (p[surest] > 0.5) == fake
     kinds = {
-        "Surest and right: real": [row for row in right if not dataset.labels[row]],
-        "Surest and right: fake": [row for row in right if dataset.labels[row]],
-        "Surest and wrong: real, called fake": [row for row in margin if row in set(wrong) and not dataset.labels[row]],
-        "Surest and wrong: fake, called real": [row for row in margin if row in set(wrong) and dataset.labels[row]],
-        "Least sure": margin[::-1],
+        "Surest and right: real": surest[right & ~fake],
+        "Surest and right: fake": surest[right & fake],
+        "Surest and wrong: real, called fake": surest[~right & ~fake],
+        "Surest and wrong: fake, called real": surest[~right & fake],
+        "Least sure": surest[::-1],
     }
     strips = [
-        Strip(title=title, pictures=tuple(pictures[row] for row in some[:PICTURES])) for title, some in kinds.items()
+        Strip(title=title, pictures=tuple(_picture(dataset, row, p[row]) for row in some[:PICTURES].tolist()))
+        for title, some in kinds.items()
+        if len(some)
     ]
-    verdicts = Sheet(
-        key="verdicts", title="The surest and the least sure calls", strips=tuple(s for s in strips if s.pictures)
-    )
-    clusters = Sheet(key="clusters", title="Clusters", strips=tuple(_clusters(dataset, pictures)))
+    verdicts = Sheet(key="verdicts", title="The surest and the least sure calls", strips=tuple(strips))
+    clusters = Sheet(key="clusters", title="Clusters", strips=tuple(_clusters(dataset, rows, p)))
     return tuple(sheet for sheet in (clusters, verdicts) if sheet.strips)
 
 
-def _clusters(dataset: Dataset, pictures: dict[int, Picture]) -> Iterable[Strip]:
+def _clusters(dataset: Dataset, rows: NDArray[np.int64], p: NDArray[np.float64]) -> Iterable[Strip]:
     """Clusters with a parent and a child, parent first, in the dataset's order."""
     members: dict[int, list[int]] = {}
-    for row in pictures:
+    for row in rows.tolist():
         members.setdefault(int(dataset.clusters[row]), []).append(row)
-    captions: dict[str, str] = {}
-    for cluster, caption in zip(
-        *(dataset.captions[name].to_pylist() for name in ("cluster_id", "caption")), strict=True
-    ):
-        captions.setdefault(cluster, caption)
-    names = dataset.column("cluster_id")
-    whole = [rows for rows in members.values() if len({int(dataset.labels[row]) for row in rows}) == 2]
-    for rows in whole[:CLUSTERS]:
-        ordered = sorted(rows, key=lambda row: (dataset.labels[row], row))
-        name = names[rows[0]]
-        yield Strip(title=name, caption=captions.get(name, ""), pictures=tuple(pictures[row] for row in ordered))
+    captions = dict(
+        reversed(list(zip(*(dataset.captions[name].to_pylist() for name in ("cluster_id", "caption")), strict=True)))
+    )
+    both = [some for some in members.values() if len({int(dataset.labels[row]) for row in some}) == 2]
+    for some in both[:CLUSTERS]:
+        name = dataset.column("cluster_id")[some[0]]
+        ordered = sorted(some, key=lambda row: (dataset.labels[row], row))
+        pictures = tuple(_picture(dataset, row, p[row]) for row in ordered)
+        yield Strip(title=name, caption=captions.get(name, ""), pictures=pictures)
 
 
 def _picture(dataset: Dataset, row: int, probability: float) -> Picture:
@@ -98,6 +97,6 @@ def _picture(dataset: Dataset, row: int, probability: float) -> Picture:
         path=str(path.absolute()),
         role="child" if child else "parent",
         title=dataset.column("generator")[row] if child else Path(path).name,
-        probability=probability,
+        probability=float(probability),
         label="fake" if probability > 0.5 else "real",
     )

@@ -16,7 +16,7 @@ from changeling.experiments.result import Column, Estimate, Result, Row, Table
 from changeling.features.store import Features, load_features
 from changeling.progress import Progress, silent
 from changeling.stats import metrics
-from changeling.stats.intervals import auroc_interval, mean_interval, ratio_interval
+from changeling.stats.intervals import RESAMPLES, auroc_interval, mean_interval, ratio_interval
 
 COARSE = tuple(10.0**power for power in range(-6, 3))
 _COLUMNS = {"overall": "Overall", "full": "Full cluster", "balanced": "Balanced", "auroc": "AUROC"}
@@ -61,7 +61,7 @@ def run(dataset: Dataset, backbones: Sequence[str], *, seed: int = 0, progress: 
         "features": "standardised on the training images",
         "class weight": "balanced",
         "C chosen by": "log loss on the validation split, classes weighing the same",
-        "resamples": 2000,
+        "resamples": RESAMPLES,
         "seed": seed,
     }
     settings |= {f"C of {one.header.backbone}": probe.c for one, probe in zip(features, probes, strict=True)}
@@ -146,7 +146,7 @@ def _cells(dataset: Dataset, features: Features, probe: Probe, generator: str, s
 
 def _table(dataset: Dataset, rows: Sequence[Row]) -> Table:
     columns = [
-        Column(key=f"{split}_{key}", label=label, group=title, chance=_chance(dataset, split, key))
+        Column(key=f"{split}_{key}", label=label, group=title, chance=_chance(dataset, rows, split, key))
         for split, title in common.SPLIT_TITLES.items()
         for key, label in _COLUMNS.items()
     ]
@@ -157,24 +157,27 @@ def _table(dataset: Dataset, rows: Sequence[Row]) -> Table:
         columns=tuple(columns),
         rows=tuple(rows),
         note="Full cluster: every image of the cluster is rightly called. Balanced: mean of the shares of real and of "
-        "fake images that are rightly called. The dashed line under Overall is what 'always fake' scores.",
+        "fake images that are rightly called. Chance under Overall is what 'always fake' scores.",
     )
 
 
-def _chance(dataset: Dataset, split: str, key: str) -> float | None:
+def _chance(dataset: Dataset, rows: Sequence[Row], split: str, key: str) -> float | None:
+    """What guessing scores; for Overall what 'always fake' does, if all rows rest on the same images."""
     if key == "overall":
-        return float(dataset.labels[dataset.column("split") == split].mean())
+        labels = dataset.labels[dataset.column("split") == split]
+        alone = len({row.labels["Generator"] for row in rows}) == 1
+        return float(labels.mean()) if alone and len(labels) else None
     return 0.5 if key in ("balanced", "auroc") else None
 
 
 def _summary(rows: Sequence[Row]) -> str:
-    together = [row for row in rows if "test_auroc" in row.cells]
-    if not together:
+    best = common.best_by_validation(rows, "auroc")
+    if best is None:
         return "The test split lacks real or fake images: the probe cannot be judged."
-    best = max(together[: len({row.labels["Backbone"] for row in rows})], key=lambda r: r.cells["test_auroc"].value)
     overall, auroc = best.cells["test_overall"], best.cells["test_auroc"]
     return (
-        f"A linear probe on {best.labels['Backbone']} features rightly calls {common.percent(overall.value)} of "
-        f"{overall.images} test images (95 % interval {common.percent(overall.low)} to "
-        f"{common.percent(overall.high)}); its AUROC is {auroc.value:.3f} ({auroc.low:.3f} to {auroc.high:.3f})."
+        f"A linear probe on {best.labels['Backbone']} features, the best on validation, rightly calls "
+        f"{common.percent(overall.value)} of {overall.images} test images (95 % interval "
+        f"{common.percent(overall.low)} to {common.percent(overall.high)}); its AUROC is {auroc.value:.3f} "
+        f"({auroc.low:.3f} to {auroc.high:.3f})."
     )

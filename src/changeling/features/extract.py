@@ -14,11 +14,18 @@ from changeling import engine
 from changeling.backbones.registry import Backbone
 from changeling.clusters.manifest import Dataset
 from changeling.errors import FeatureError
-from changeling.features.store import Header, images_hash, part_path, part_rows, read_header, write_part
+from changeling.features.store import Header, images_hash, part_path, part_rows, read_header, store_name, write_part
 from changeling.progress import Progress, silent
 
 BATCH = 8
-View = Callable[[Image.Image, str], Image.Image]  # a change to an image before its preprocessing, by image id
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A change to an image before its preprocessing, drawn by image id. Another way of drawing is another name."""
+
+    name: str
+    draw: Callable[[Image.Image, str], Image.Image]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +42,24 @@ def extract(
     backbone: Backbone,
     *,
     view: View | None = None,
-    name: str | None = None,
     progress: Progress = silent,
 ) -> Summary:
     """Write the features of every image of `dataset`; parts that exist are kept.
 
     The work can be killed at any moment and started again: the bytes are those of an undisturbed run.
-    `view` changes each image first; such features are kept under another `name` than the backbone's.
+    With a `view`, features are of the images so changed, and kept apart from those of the images as they are.
 
     Raises:
         FeatureError: parts exist that other weights, preprocessing or images made.
     """
-    name = name or backbone.name
+    name = store_name(backbone.name, view.name if view else "")
     summary = Summary(0, 0, Counter())
     encoded = found = 0
     for index, (start, stop) in enumerate(part_rows(len(dataset))):
         path = part_path(dataset, name, index)
         header = Header(
-            backbone=name,
+            backbone=backbone.name,
+            view=view.name if view else "",
             weights=backbone.weights,
             preprocessing=backbone.preprocessing.hash,
             rows=(start, stop),
@@ -84,7 +91,7 @@ def _encode_rows(
 
     def load(row: int) -> NDArray[np.float32]:
         image = backbone.preprocessing.read(str(dataset.file(paths[row]))).image
-        return backbone.preprocessing(view(image, ids[row]) if view else image)
+        return backbone.preprocessing(view.draw(image, ids[row]) if view else image)
 
     values = np.full((stop - start, backbone.dim), np.nan, dtype=np.float32)
     errors: dict[int, tuple[str, str]] = {}

@@ -27,6 +27,7 @@ class Header(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     backbone: str
+    view: str = ""  # how the images were changed first; "" is as they are
     weights: str
     preprocessing: str
     rows: tuple[int, int]  # first row of images.parquet, and the row after the last
@@ -54,6 +55,11 @@ def folder(dataset: Dataset, backbone: str) -> Path:
     return dataset.path / "features" / backbone.replace("/", "_").replace(":", "_")
 
 
+def store_name(backbone: str, view: str) -> str:
+    """The name that a backbone's features are kept under."""
+    return f"{backbone}+{view}" if view else backbone
+
+
 def part_path(dataset: Dataset, backbone: str, index: int) -> Path:
     """Path of the part with this index."""
     return folder(dataset, backbone) / f"part-{index:05d}.safetensors"
@@ -62,7 +68,7 @@ def part_path(dataset: Dataset, backbone: str, index: int) -> Path:
 def available(dataset: Dataset) -> tuple[str, ...]:
     """Names of the backbones that have features of the images as they are, sorted."""
     firsts = sorted((dataset.path / "features").glob("*/part-00000.safetensors"))
-    return tuple(name for name in (read_header(path).backbone for path in firsts) if "+" not in name)
+    return tuple(header.backbone for header in map(read_header, firsts) if not header.view)
 
 
 def write_part(path: Path, header: Header, values: NDArray[np.floating]) -> None:
@@ -103,7 +109,7 @@ def load_features(dataset: Dataset, backbone: str) -> Features:
         blocks.append(_read_values(path, stop - start))
     _agree(headers, folder(dataset, backbone))
     values = np.concatenate(blocks)
-    return Features(headers[0], values, np.isfinite(values[:, 0]))
+    return Features(headers[0], values, np.asarray(np.isfinite(values).all(axis=1)))
 
 
 def part_rows(count: int) -> list[tuple[int, int]]:

@@ -23,7 +23,7 @@ _JPEG, _TIFF = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), (".tif", ".tiff")
 _OTHERS = (".png", ".webp", ".avif", ".gif", ".bmp", ".ppm", ".pgm", ".pnm", ".jp2", ".j2k")
 SUFFIXES = frozenset([*_JPEG, *_TIFF, *_OTHERS])
 MAX_PIXELS = 89_478_485  # 89 million, Pillow's own line for what may be a decompression bomb
-MAX_BYTES = 1 << 30  # a file is held in memory while it is decoded
+MAX_BYTES = 1 << 28  # a file is held in memory while it is decoded
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -125,13 +125,13 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 def _decode(image: Image.Image, short_side: int | None) -> Picture:
     width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise _oversized()
     if short_side is not None and image.format in ("JPEG", "MPO"):
         # draft() keeps both sides at least as large as asked, and asks nothing of images that are small already
         shortest = min(width, height)
         if short_side < shortest:
             image.draft(None, (width * short_side // shortest, height * short_side // shortest))
-    if image.width * image.height > MAX_PIXELS:
-        raise _oversized()
     name = image.format or ""
     image.load()
     stored = image.size

@@ -29,19 +29,16 @@ class Interval:
 def ratio_interval(ratio: Ratio, *, seed: int = 0) -> Interval:
     """Percentile bootstrap of a `Ratio` over clusters.
 
-    Where every cluster scores the same, nothing varies and the bootstrap's interval would be a point; then it is
-    Clopper and Pearson's exact one for as many clusters.
+    Where nothing varies the bootstrap's interval is a point; then it is Clopper and Pearson's exact one for as many
+    clusters.
     """
     counts = ratio.denominator > 0
     numerator, denominator = ratio.numerator[counts], ratio.denominator[counts]
     clusters = len(numerator)
     if not clusters:
         return Interval(ratio.value, float("nan"), float("nan"), 0, ratio.images)
-    if np.all(numerator == denominator) or not numerator.any():
-        low, high = exact_interval(clusters if numerator.any() else 0, clusters)
-    else:
-        weights = _weights(clusters, seed)
-        low, high = _percentiles((weights @ numerator) / (weights @ denominator))
+    weights = _weights(clusters, seed)
+    low, high = _percentiles((weights @ numerator) / (weights @ denominator), ratio.value, clusters)
     return Interval(ratio.value, low, high, clusters, ratio.images)
 
 
@@ -55,9 +52,7 @@ def mean_interval(first: Ratio, second: Ratio, *, seed: int = 0) -> Interval:
         draws = sum(
             (weights @ ratio.numerator[counts]) / (weights @ ratio.denominator[counts]) for ratio in (first, second)
         )
-    low, high = _percentiles(np.asarray(draws) / 2)
-    if value in (0.0, 1.0):
-        low, high = exact_interval(clusters if value else 0, clusters)
+    low, high = _percentiles(np.asarray(draws) / 2, value, clusters)
     return Interval(value, low, high, clusters, first.images + second.images)
 
 
@@ -68,18 +63,22 @@ def auroc_interval(labels: Ints, scores: Floats, clusters: Ints, *, seed: int = 
     draws = np.concatenate(
         [weighted_auroc(labels, scores, block[:, index]) for block in np.array_split(_weights(len(present), seed), 20)]
     )
-    low, high = _percentiles(draws)
-    if value in (0.0, 1.0):
-        low, high = exact_interval(len(present) if value else 0, len(present))
+    low, high = _percentiles(draws, value, len(present))
     return Interval(value, low, high, len(present), len(labels))
 
 
 def bootstrap(
-    statistic: Callable[[Ints], float], clusters: Ints, *, resamples: int = 500, seed: int = 0
+    statistic: Callable[[Ints], float],
+    clusters: Ints,
+    *,
+    trials: int = 0,
+    resamples: int = 500,
+    seed: int = 0,
 ) -> tuple[float, float, float]:
     """Any statistic of image rows, with its percentile interval over clusters: for what is no ratio of sums.
 
-    `statistic` gets row numbers (with repeats) and may return NaN, which does not count.
+    `statistic` gets row numbers (with repeats) and may return NaN, which does not count. `trials` is the number of
+    clusters that an exact interval rests on where nothing varies; by default all.
     """
     order = np.argsort(clusters, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(clusters[order])) + 1)
@@ -88,13 +87,14 @@ def bootstrap(
         statistic(np.concatenate([members[i] for i in generator.integers(0, len(members), len(members))]))
         for _ in range(resamples)
     ]
-    return (statistic(np.arange(len(clusters))), *_percentiles(np.array(draws)))
+    value = statistic(np.arange(len(clusters)))
+    return (value, *_percentiles(np.array(draws), value, clusters=trials or len(members)))
 
 
-def exact_interval(hits: int, trials: int) -> tuple[float, float]:
+def exact_interval(hits: float, trials: int) -> tuple[float, float]:
     """Clopper and Pearson's interval of a binomial share."""
     tail = (1 - LEVEL) / 2
-    low = float(beta.ppf(tail, hits, trials - hits + 1)) if hits else 0.0
+    low = float(beta.ppf(tail, hits, trials - hits + 1)) if hits > 0 else 0.0
     high = float(beta.ppf(1 - tail, hits + 1, trials - hits)) if hits < trials else 1.0
     return low, high
 
@@ -105,8 +105,11 @@ def _weights(clusters: int, seed: int) -> NDArray[np.float64]:
     return generator.multinomial(clusters, np.full(clusters, 1 / clusters), RESAMPLES).astype(np.float64)
 
 
-def _percentiles(draws: Floats) -> tuple[float, float]:
-    """The middle 95 % of the draws that are numbers (a resample may lack a class)."""
+def _percentiles(draws: Floats, value: float, clusters: int) -> tuple[float, float]:
+    """The middle 95 % of the draws that are numbers (a resample may lack a class); exact where nothing varies."""
+    draws = draws[np.isfinite(draws)]
+    if not len(draws) or np.ptp(draws) < 1e-12:
+        return exact_interval(value * clusters, clusters)
     tail = 50 * (1 - LEVEL)
-    low, high = np.nanpercentile(draws, [tail, 100 - tail])
+    low, high = np.percentile(draws, [tail, 100 - tail])
     return float(low), float(high)
