@@ -38,7 +38,7 @@ def test_the_demo_shows_verdicts_and_a_report_and_needs_the_network_once(tmp_pat
     assert "Table 1" in first
     assert "Table 2" in first
     results = [Result.load(path) for path in sorted((tmp_path / "demo" / "results").iterdir())]
-    assert {result.experiment for result in results} == {"detector", "distances", "gallery", "probe"}
+    assert {result.experiment for result in results} == {"detector", "distances", "probe"}
     page = (tmp_path / "demo" / "report" / "index.html").read_text(encoding="utf-8")
     assert page.count("<img") >= 12  # verdicts on the sample pictures
     again = demo(tmp_path / "again", PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path / "nowhere"))
@@ -51,7 +51,7 @@ def test_the_bundled_detector_fits_its_backbone_and_was_judged_on_what_it_had_no
     everything, resaved = trained.model.held_out[:2]
     for held in (everything, resaved):
         assert held.images > 1000
-        assert 0.8 < held.auroc[1] < held.auroc[0] < held.auroc[2] < 1
+        assert 0.75 < held.auroc[1] < held.auroc[0] < held.auroc[2] < 1
     assert trained.model.real_below < trained.model.fake_above
     assert len(trained.model.held_out) > 10
 
