@@ -10,12 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import onnx
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from changeling.backbones.onnx import OnnxBackbone
 from changeling.detect.delivery import FIELDS
+from changeling.features.extract import extract
 from tests import helpers
 
 
@@ -126,6 +128,10 @@ def test_a_dataset_from_import_to_report(tiny_onnx: Path, tmp_path: Path) -> Non
         (["extract", "DATASET", "--backbone", "BACKBONE@blokcs"], "has no layer @blokcs; it has @proj"),
         (["study", "DATASET"], "has no features yet; run `changeling extract"),
         (["import", "folder", "EMPTY", "--output", "out"], "no images below real/ or fake/"),
+        (["import", "folder", "BYTES", "--output", "out"], "the name is not UTF-8, which tables need; rename the file"),
+        (["import", "folder", "SHORT", "--output", "out"], "2: no file is named"),
+        (["extract", "DATASET", "--backbone", "STRANGE"], "describes its preprocessing wrongly"),
+        (["study", "STUDIED", "--output", "/dev/null/x"], "/dev/null/x"),
         (["import", "coco", "none.json", "EMPTY", "--output", "out"], "none.json cannot be read: No such file"),
     ],
 )
@@ -134,7 +140,22 @@ def test_what_a_user_can_mend_is_one_line_and_exit_code_2(
 ) -> None:
     (tmp_path / "empty").mkdir()
     names = {"EMPTY": tmp_path / "empty", "MODEL": model, "DATASET": tmp_path / "dataset"}
-    helpers.tiny_dataset(tmp_path / "dataset")
+    dataset = helpers.tiny_dataset(tmp_path / "dataset")
+    if "BYTES" in arguments:
+        names["BYTES"] = tmp_path / "bytes"
+        (tmp_path / "bytes" / "real").mkdir(parents=True)
+        (tmp_path / "bytes" / "real" / os.fsdecode(b"caf\xe9.png")).touch()
+    if "SHORT" in arguments:
+        names["SHORT"] = tmp_path / "short.csv"
+        names["SHORT"].write_text("role,file\nparent\n")
+    if "STRANGE" in arguments:
+        strange = onnx.load(tiny_onnx)
+        next(p for p in strange.metadata_props if "preprocessing" in p.key).value = "{}"
+        onnx.save(strange, tmp_path / "strange.onnx")
+        names["STRANGE"] = Path(f"onnx:{tmp_path}/strange.onnx")
+    if "STUDIED" in arguments:
+        extract(dataset, helpers.tiny_backbone(tiny_onnx))
+        names["STUDIED"] = dataset.path
     filled = [str(names.get(a, a)).replace("BACKBONE", f"onnx:{tiny_onnx}") for a in arguments]
     ran = changeling(*filled)
     said = ran.stderr.decode()

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from changeling.clusters.manifest import Dataset
-from changeling.clusters.sources import from_folder, import_dataset
+from changeling.clusters.sources import from_csv, from_folder, import_dataset
 from changeling.detect.detector import Detector
 from changeling.detect.heldout import FOLDS, Rows, judge, splits
 from changeling.detect.model import load_model
@@ -121,6 +121,30 @@ def test_what_differs_from_source_to_source_is_used_less(monkeypatch: pytest.Mon
     monkeypatch.setattr("changeling.detect.train.NUISANCE", 0.0)
     plain, _ = fit(x, x, some, balance(some), 0.01)
     assert 0 < calm[1] / calm[0] < 0.8 * plain[1] / plain[0]
+
+
+def test_unknown_is_no_generator_and_few_sources_are_said(folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+    some = rows()
+    nameless = np.array([name and "unknown" for name in some.generators], object)
+    folds = list(splits(Rows(some.labels, some.clusters, some.sources, nameless), seed=0))
+    assert sum(len(outside) for _, outside in folds) == len(some.labels)
+    dataset = import_dataset(from_folder(folder), tmp_path / "dataset")  # one source
+    train(dataset, f"onnx:{tiny_onnx}", tmp_path / "mine")
+    card = (tmp_path / "mine" / "README.md").read_text()
+    assert "## On clusters left out of training" in card
+    assert "may have seen its source and its generator" in card
+
+
+def test_what_cannot_be_left_out_cannot_be_judged(tmp_path: Path, tiny_onnx: Path) -> None:
+    lines = ["file,role,generator,source"]
+    for number in range(40):
+        helpers.natural(number).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{'child' if number % 2 else 'parent'},{'g' if number % 2 else ''},s{number % 20}")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    dataset = import_dataset(from_csv(tmp_path / "list.csv"), tmp_path / "dataset")
+    with pytest.raises(DatasetError, match="no fake image can be left out and judged"):
+        train(dataset, f"onnx:{tiny_onnx}", tmp_path / "mine")
+    assert not (tmp_path / "mine").exists()
 
 
 def test_scores_that_know_nothing_are_judged_so() -> None:

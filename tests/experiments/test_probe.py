@@ -8,7 +8,7 @@ from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from changeling.clusters.manifest import Dataset, ImageRow, write_dataset
+from changeling.clusters.manifest import Dataset, ImageRow, Split, write_dataset
 from changeling.errors import DatasetError
 from changeling.experiments import probe
 from changeling.features.store import load_features
@@ -87,3 +87,20 @@ def test_a_split_without_both_kinds_says_so(tmp_path: Path) -> None:
     store(dataset, "planted", np.ones((4, 3), np.float32))
     with pytest.raises(DatasetError, match="the train split needs real and fake images"):
         probe.run(dataset, ["planted"])
+
+
+def test_images_that_are_no_clusters_are_judged_all_the_same(tmp_path: Path) -> None:
+    # as from a folder of real/ and fake/: each image a cluster of its own, one generator for all fakes
+    rng = np.random.default_rng(0)
+    splits: list[Split] = ["train", "val", "test"] * 60
+    rows = [
+        ImageRow(f"{i}", f"c{i}", "child" if i % 2 else "parent", f"{i}", split, generator="g" if i % 2 else None)
+        for i, split in enumerate(splits)
+    ]
+    dataset = write_dataset(tmp_path / "d", rows)
+    store(dataset, "planted", (rng.normal(size=(180, 5)) + 2 * dataset.labels[:, None]).astype(np.float32))
+    (table,) = probe.run(dataset, ["planted"]).tables
+    (row,) = table.rows
+    assert row.labels["Generator"] == "g"
+    assert row.cells["test_overall"].images == 60
+    assert row.cells["test_overall"].value > 0.95

@@ -1,5 +1,7 @@
 """A study runs every experiment over what has features; the bundled one runs for anyone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +11,8 @@ from changeling.demo import STUDY
 from changeling.errors import FeatureError
 from changeling.experiments import gallery
 from changeling.experiments.study import EXPERIMENTS, run_study
-from tests.experiments.conftest import Plant
+from changeling.features.store import load_features
+from tests.experiments.conftest import Plant, store
 
 
 def test_every_experiment_gives_a_result_of_its_name(plant: Plant) -> None:
@@ -59,3 +62,14 @@ def test_the_bundled_study_has_18_clusters_and_says_so() -> None:
     assert all(cell.clusters == 12 for row in table.rows for key, cell in row.cells.items() if key == "test_max")
     for row in second.tables[0].rows[:3]:
         assert row.cells["test_auroc"].low < row.cells["test_auroc"].value <= row.cells["test_auroc"].high
+
+
+def test_what_cannot_be_run_is_a_result_that_says_so(plant: Plant) -> None:
+    dataset = plant(style=1.0)
+    rows = [replace(ImageRow(**row), split="test") for row in dataset.images.to_pylist()]
+    values = load_features(dataset, "planted").values
+    alone = write_dataset(dataset.path / "test-only", rows)
+    store(alone, "planted", values)
+    results = {result.experiment: result for result in run_study(alone)}
+    assert results["distances"].tables[0].rows
+    assert "the train split needs real and fake images" in results["probe"].summary

@@ -117,8 +117,17 @@ def train(
 def _leave_out(
     images: _Matrix, views: _Matrix, resaved: _Matrix, rows: Rows, weights: Floats, seed: int, progress: Progress
 ) -> dict[float, tuple[Floats, Floats]]:
-    """For each C, scores of the images and of their re-saved copies by heads that saw nothing like them (N,), (N,)."""
+    """For each C, scores of the images and of their re-saved copies by heads that saw nothing like them: (N,), (N,).
+
+    NaN where too little was left to train on. Raises DatasetError if that leaves no real or no fake image.
+    """
     folds = list(splits(rows, seed))
+    judged = {int(label) for _, outside in folds for label in rows.labels[outside]}
+    if len(judged) < 2:
+        raise DatasetError(
+            f"no {'real' if 1 in judged else 'fake'} image can be left out and judged: without it, or without what "
+            "shares its source or generator, nothing is left to train on; more sources or generators are needed"
+        )
     scores = {c: (np.full(len(images), np.nan), np.full(len(images), np.nan)) for c in CS}
     for done, c in enumerate(CS, start=1):
         for inside, outside in folds:
@@ -206,11 +215,6 @@ def _model(
     """Calibrate and judge held-out scores, and say what the head is."""
     both, labels = np.concatenate(scores), np.tile(rows.labels, 2)
     tested = np.isfinite(both)
-    if len(set(labels[tested])) < 2:
-        raise DatasetError(
-            f"{dataset.path}: no {'fake' if 0 in labels[tested] else 'real'} image can be left out and judged, since "
-            "every source or generator is needed to train on the others"
-        )
     platt = fit_platt(both[tested], labels[tested], np.tile(weights, 2)[tested])
     reals, fakes = (platt(both[tested & (labels == label)]) for label in (0, 1))
     fake_above = metrics.threshold_at(reals, FALSE_ALARMS)
