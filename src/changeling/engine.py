@@ -44,7 +44,7 @@ def encode(
     than four batches of jobs are ever held, however long `jobs` is and however many of them fail.
     """
     jobs = iter(jobs)
-    with ThreadPoolExecutor(workers or _cores()) as pool:
+    with ThreadPoolExecutor(workers or decoders()) as pool:
         ahead: deque[tuple[Job, Future[NDArray[np.float32]]]] = deque()
 
         def top_up() -> None:
@@ -59,8 +59,10 @@ def encode(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def decoders() -> int:
+    """How many images are decoded at once: a core each, but not so many that large ones fill the memory."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 4)
 
 
 def _batch(
