@@ -107,6 +107,9 @@ def test_a_dataset_from_import_to_report(tiny_onnx: Path, tmp_path: Path) -> Non
         "gallery.json",
         "probe.json",
     ]
+    again = changeling("report", dataset / "results", "--output", tmp_path / "again.html")
+    assert again.returncode == 0
+    assert (tmp_path / "again.html").read_bytes() == (dataset / "report" / "index.html").read_bytes()
     trained = changeling("train", dataset, "--backbone", backbone, "--output", tmp_path / "mine")
     assert trained.returncode == 0
     assert b"held-out AUROC" in trained.stdout
@@ -127,6 +130,7 @@ def test_a_dataset_from_import_to_report(tiny_onnx: Path, tmp_path: Path) -> Non
         (["extract", "DATASET", "--backbone", "onnx:none.onnx"], "none.onnx: no such ONNX file"),
         (["extract", "DATASET", "--backbone", "BACKBONE@blokcs"], "has no layer @blokcs; it has @proj"),
         (["study", "DATASET"], "has no features yet; run `changeling extract"),
+        (["report", "EMPTY"], "no results"),
         (["import", "folder", "EMPTY", "--output", "out"], "no images below real/ or fake/"),
         (["import", "folder", "BYTES", "--output", "out"], "the name is not UTF-8, which tables need; rename the file"),
         (["import", "folder", "SHORT", "--output", "out"], "2: no file is named"),

@@ -172,6 +172,17 @@ def study(
 
 
 @app.command()
+def report(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="A folder of results, as `study` writes it.")],
+    output: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Write the report again. It needs the results alone, neither features nor models."""
+    from changeling.report.page import load_results, write_report
+
+    typer.echo(f"report: {write_report(load_results(results), output)}")
+
+
+@app.command()
 def train(
     dataset: DatasetArgument,
     output: Annotated[Path, typer.Option(help="The detector's folder to make.")],
