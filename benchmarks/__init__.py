@@ -1,0 +1,1 @@
+"""Speed, memory and accuracy, measured by hand, as ratios within one run."""
