@@ -79,6 +79,17 @@ def test_every_format_says_the_same(model: Path, pictures: Path, tmp_path: Path)
     assert all(name in table for name in ("0.png", "broken.jpg", "probability"))
 
 
+def test_the_output_says_its_format_and_what_cannot_be_read_at_all_fails(model: Path, pictures: Path) -> None:
+    output = pictures / "verdicts.csv"
+    assert changeling("detect", pictures / "0.png", "--model", model, "--output", output).returncode == 0
+    assert output.read_text().splitlines()[0] == ",".join(FIELDS)
+    (pictures / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    ran = changeling("detect", pictures / "phone.heic", pictures / "gone.png", "--model", model, "--format", "jsonl")
+    assert [json.loads(line)["status"] for line in ran.stdout.splitlines()] == ["unsupported", "missing"]
+    assert ran.returncode == 1
+    assert changeling("--version").stdout.startswith(b"changeling ")
+
+
 def test_a_list_on_standard_input(model: Path, pictures: Path) -> None:
     listed = f"{pictures}/3.png\n{pictures}/gone.png\n{pictures}/0.png\n".encode()
     ran = changeling("detect", "-", "--model", model, "--format", "jsonl", stdin=listed)
@@ -131,6 +142,9 @@ def test_a_dataset_from_import_to_report(tiny_onnx: Path, tmp_path: Path) -> Non
         (["extract", "DATASET", "--backbone", "BACKBONE@blokcs"], "has no layer @blokcs; it has @proj"),
         (["study", "DATASET"], "has no features yet; run `changeling extract"),
         (["report", "EMPTY"], "no results"),
+        (["train", "DATASET", "--output", "MODEL"], "is a detector already; choose another --output or remove it"),
+        (["detect", "x.jpg", "--model", "MODEL", "--output", "."], "--output '.' is not a file to write"),
+        (["import", "folder", "none.csv", "--output", "out"], "none.csv: no such folder or CSV file"),
         (["import", "folder", "EMPTY", "--output", "out"], "no images below real/ or fake/"),
         (["import", "folder", "BYTES", "--output", "out"], "the name is not UTF-8, which tables need; rename the file"),
         (["import", "folder", "SHORT", "--output", "out"], "2: no file is named"),

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from changeling.errors import ChangelingError
+from changeling import __version__
+from changeling.errors import ChangelingError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +67,21 @@ def main() -> None:
         raise
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"changeling {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Tell images made by text-to-image models from natural ones, and study why they can be told apart."""
+
+
 @app.command()
 def detect(
     paths: Annotated[
@@ -74,7 +90,9 @@ def detect(
     model: Annotated[
         Path | None, typer.Option(help="A detector's folder (see `train`); default: the bundled one.")
     ] = None,
-    format: Annotated[Format, typer.Option(help="How to write the verdicts.")] = Format.table,
+    format: Annotated[
+        Format | None, typer.Option(help="How to write the verdicts; default: as --output ends, or a table.")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
 ) -> None:
     """Call each image real, fake or unsure."""
@@ -83,15 +101,19 @@ def detect(
     from changeling.detect.inputs import find_images
     from changeling.progress import bars, tracked
 
+    suffix = output.suffix.lstrip(".") if output else ""
+    form = format or (Format(suffix) if suffix in list(Format) else Format.table)
     found = find_images(paths, sys.stdin.buffer)
     with bars("bytes") as progress:
         detector = Detector.load(model, progress)
     began = time.monotonic()
     with bars() as progress:
         verdicts = tracked(detector.detect(found), "detecting", len(found), progress)
-        counts = deliver(verdicts, format.value, output)
+        counts = deliver(verdicts, form.value, output)
     seconds = time.monotonic() - began
     typer.echo(f"{summarise(counts)}; {seconds:.1f} s, {len(found) / seconds:.1f} images/s", err=True)
+    if not any(counts[label] for label in ("real", "fake", "unsure")):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -154,7 +176,7 @@ def study(
     output: Annotated[
         Path | None, typer.Option(help="Where results and report go; default: the dataset folder.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
 ) -> None:
     """Run the experiments and write the report. They run on every backbone that has features."""
     from changeling.clusters.manifest import Dataset
@@ -187,13 +209,15 @@ def train(
     dataset: DatasetArgument,
     output: Annotated[Path, typer.Option(help="The detector's folder to make.")],
     backbone: BackboneOption = "clip-vit-b16",
-    seed: Annotated[int, typer.Option(help="Seed of every draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
 ) -> None:
     """Train a detector. It is judged on sources and generators left out, where there are enough."""
     from changeling.clusters.manifest import Dataset
     from changeling.detect.train import train as run
     from changeling.progress import bars
 
+    if (output / "model.json").exists():
+        raise ModelError(f"{output} is a detector already; choose another --output or remove it")
     with bars() as progress:
         trained = run(Dataset(dataset), backbone, output, seed=seed, progress=progress)
     best = trained.model.held_out[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,14 @@ def run_demo(output: Path) -> None:
         detector = Detector.load(progress=progress)
     verdicts = list(detector.detect(pictures))
     console.print(as_table(verdicts))
+    for kind, title in (("real", "photographs"), ("fake", "generated pictures")):
+        labels = Counter(verdict.label for verdict in verdicts if Path(verdict.path).parent.name == kind)
+        said = ", ".join(f"{labels[label]} called {label}" for label in ("real", "unsure", "fake"))
+        console.print(f"Of {labels.total()} {title}: {said}.")
+    console.print(
+        f"Called fake: above {detector.model.fake_above:.2f}, where 5 % of unseen photographs are, too. Called real: "
+        f"below {detector.model.real_below:.2f}, where 20 % of unseen generated ones are, too. Between: unsure."
+    )
     console.rule("[bold]2. Why can we tell? A study of 18 clusters of real images[/]")
     with bars() as progress:
         studied = run_study(Dataset(STUDY), progress=progress)

@@ -51,6 +51,11 @@ def test_a_verdict_is_the_head_on_the_feature(images: list[str], tiny_backbone: 
         assert verdict.error is None
 
 
+def test_a_single_path_is_no_list(tiny_backbone: OnnxBackbone) -> None:
+    with pytest.raises(TypeError, match="put a single one in a list"):
+        list(Detector(helpers.tiny_detector(tiny_backbone), tiny_backbone).detect("photo.jpg"))
+
+
 def test_what_cannot_be_read_has_its_row_in_its_place(images: list[str], tiny_backbone: OnnxBackbone) -> None:
     verdicts = list(Detector(helpers.tiny_detector(tiny_backbone), tiny_backbone).detect(images))
     bad = {n: verdict for n, verdict in enumerate(verdicts) if verdict.status != "ok"}

@@ -112,7 +112,7 @@ def test_pictures_are_shown_with_their_verdicts_and_missing_ones_as_frames(
     assert page.text.count("no such file") == 4
     parents = [found for found in page.all("figure") if found.get("class") == "tile parent"]
     assert len(parents) == 2
-    for verdict in ("real 1.2 %", "fake > 99.9 %", "unsure 52.0 %"):
+    for verdict in ("real, 1.2 % fake", "fake, > 99.9 % fake", "unsure, 52.0 % fake"):
         assert verdict in page.text
 
 

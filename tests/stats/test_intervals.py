@@ -80,3 +80,15 @@ def test_balanced_accuracy_is_the_mean_of_the_recalls() -> None:
     assert interval.value == pytest.approx((1 / 2 + 3 / 4) / 2)
     assert (interval.clusters, interval.images) == (2, 6)
     assert interval.low <= interval.value <= interval.high
+
+
+def test_a_share_of_all_has_the_exact_interval_even_if_some_draws_differ() -> None:
+    clusters = np.arange(400)
+    labels = (clusters < 14).astype(np.int64)
+    scores = np.where(labels == 1, 10.0, np.random.default_rng(0).normal(size=400))
+    scores[0] = 2.5  # above all but the highest reals
+    found, low, high = intervals.bootstrap(
+        lambda i: metrics.true_positive_rate(labels[i], scores[i], 0.05), clusters, trials=14
+    )
+    assert (found, high) == (1.0, 1.0)
+    assert low == pytest.approx(intervals.exact_interval(14, 14)[0])

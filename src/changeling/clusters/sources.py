@@ -68,6 +68,8 @@ def from_folder(folder: Path) -> Iterator[Sourced]:
     Raises:
         DatasetError: no images there.
     """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder or CSV file")
     found = False
     for name, role in _ROLES.items():
         for path in sorted((folder / name).rglob("*")):

@@ -37,6 +37,8 @@ def deliver(verdicts: Iterable[Verdict], form: Format, output: Path | None) -> C
             raise ChangelingError("parquet is not for a terminal: name a file with --output")
         _write(_counted(verdicts, counts), form, sys.stdout)
         return counts
+    if not output.name:
+        raise ChangelingError(f"--output {str(output)!r} is not a file to write")
     try:
         with whole(output) as temporary:
             if form == "parquet":

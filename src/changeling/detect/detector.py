@@ -69,7 +69,12 @@ class Detector:
         return cls(trained, registry.load(trained.model.backbone, progress))
 
     def detect(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Verdict]:
-        """Yield a verdict for each path, in order; what cannot be read gets a verdict that says so."""
+        """Yield a verdict for each path, in order; what cannot be read gets a verdict that says so.
+
+        Folders and globs are not expanded: `detect.inputs.find_images` does that.
+        """
+        if isinstance(paths, str | bytes | os.PathLike):
+            raise TypeError("detect takes several paths: put a single one in a list")
         preprocessing = self._backbone.preprocessing
 
         def load(path: str) -> NDArray[np.float32]:

@@ -174,10 +174,10 @@ def _summary(rows: Sequence[Row]) -> str:
     best = common.best_by_validation(rows, "auroc")
     if best is None:
         return "The test split lacks real or fake images: the probe cannot be judged."
-    overall, auroc = best.cells["test_overall"], best.cells["test_auroc"]
+    auroc, balanced = best.cells["test_auroc"], best.cells["test_balanced"]
     return (
-        f"A linear probe on {best.labels['Backbone']} features, the best on validation, rightly calls "
-        f"{common.percent(overall.value)} of {overall.images} test images (95 % interval "
-        f"{common.percent(overall.low)} to {common.percent(overall.high)}); its AUROC is {auroc.value:.3f} "
-        f"({auroc.low:.3f} to {auroc.high:.3f})."
+        f"A linear probe on {best.labels['Backbone']} features, the best on validation, has an AUROC of "
+        f"{auroc.value:.3f} on {auroc.images} test images (95 % interval {auroc.low:.3f} to {auroc.high:.3f}) and a "
+        f"balanced accuracy of {common.percent(balanced.value)} ({common.percent(balanced.low)} to "
+        f"{common.percent(balanced.high)}), where guessing has 50 %."
     )

@@ -21,7 +21,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000
 # by which images are found in folders; a file's own suffix decides nothing
 _JPEG, _TIFF = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), (".tif", ".tiff")
 _OTHERS = (".png", ".webp", ".avif", ".gif", ".bmp", ".ppm", ".pgm", ".pnm", ".jp2", ".j2k")
-SUFFIXES = frozenset([*_JPEG, *_TIFF, *_OTHERS])
+_UNREAD = (".heic", ".heif")  # found, so that a row says that they are not read
+SUFFIXES = frozenset([*_JPEG, *_TIFF, *_OTHERS, *_UNREAD])
 MAX_PIXELS = 89_478_485  # 89 million, Pillow's own line for what may be a decompression bomb
 MAX_BYTES = 1 << 28  # a file is held in memory while it is decoded
 

@@ -29,8 +29,7 @@ class Interval:
 def ratio_interval(ratio: Ratio, *, seed: int = 0) -> Interval:
     """Percentile bootstrap of a `Ratio` over clusters.
 
-    Where nothing varies the bootstrap's interval is a point; then it is Clopper and Pearson's exact one for as many
-    clusters.
+    Where that is a point, or the value is 0 or 1, it is Clopper and Pearson's exact one for as many clusters.
     """
     counts = ratio.denominator > 0
     numerator, denominator = ratio.numerator[counts], ratio.denominator[counts]
@@ -106,10 +105,10 @@ def _weights(clusters: int, seed: int) -> NDArray[np.float64]:
 
 
 def _percentiles(draws: Floats, value: float, clusters: int) -> tuple[float, float]:
-    """The middle 95 % of the draws that are numbers (a resample may lack a class); exact where nothing varies."""
+    """The middle 95 % of the draws that are numbers (a resample may lack a class); where that is a point, exact."""
     draws = draws[np.isfinite(draws)]
-    if not len(draws) or np.ptp(draws) < 1e-12:
-        return exact_interval(value * clusters, clusters)
     tail = 50 * (1 - LEVEL)
-    low, high = np.percentile(draws, [tail, 100 - tail])
+    low, high = np.percentile(draws, [tail, 100 - tail]) if len(draws) else (value, value)
+    if high - low < 1e-12 or value in (0.0, 1.0):
+        return exact_interval(value * clusters, clusters)
     return float(low), float(high)
