@@ -172,7 +172,11 @@ def showing(detector: Detector, verdicts: Sequence[Verdict]) -> Result:
     best = model.held_out[0]
     ordered = sorted(verdicts, key=lambda verdict: verdict.probability or 0.0)
     unsure = sorted(verdicts, key=lambda verdict: abs((verdict.probability or 0.0) - 0.5))
-    kinds = {"Surest: real": ordered[:6], "Surest: fake": ordered[::-1][:6], "Least sure": unsure[:6]}
+    kinds = {
+        "Surest: real": [verdict for verdict in ordered if verdict.label == "real"][:6],
+        "Surest: fake": [verdict for verdict in reversed(ordered) if verdict.label == "fake"][:6],
+        "Least sure": unsure[:6],
+    }
     return Result(
         experiment="detector",
         title=f"The bundled detector, {model.name}",
@@ -190,6 +194,7 @@ def showing(detector: Detector, verdicts: Sequence[Verdict]) -> Result:
                 strips=tuple(
                     Strip(title=title, pictures=tuple(_picture(verdict) for verdict in some))
                     for title, some in kinds.items()
+                    if some
                 ),
                 note="For showing only: nothing was trained, tuned or measured on these pictures.",
             ),
@@ -226,8 +231,7 @@ def _picture(verdict: Verdict) -> Picture:
     path = Path(verdict.path)
     return Picture(
         path=str(path.absolute()),
-        role="child" if path.parent.name == "fake" else "parent",
-        title=path.stem,
+        title=f"{path.stem} ({'generated' if path.parent.name == 'fake' else 'photograph'})",
         probability=verdict.probability,
         label=verdict.label,
     )
