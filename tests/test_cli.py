@@ -105,6 +105,9 @@ def test_a_dataset_from_import_to_report(tiny_onnx: Path, tmp_path: Path) -> Non
             lines.append(f"{number}-{place}.png,{role},{'sd' if place else ''},c{number},{split}")
     (tmp_path / "list.csv").write_text("\n".join(lines))
     dataset, backbone = tmp_path / "dataset", f"onnx:{tiny_onnx}"
+    (tmp_path / "gone.csv").write_text("file,role\n0-0.png,parent\nnope.png,parent\n")
+    lost = changeling("import", "folder", tmp_path / "gone.csv", "--output", tmp_path / "lost").stderr
+    assert b"1 files cannot be read (nope.png): see `status` in images.parquet" in lost
     imported = changeling("import", "folder", tmp_path / "list.csv", "--output", dataset)
     assert b"72 images (48 fake) in 24 clusters" in imported.stderr
     assert b"72 images encoded, 0 were done already" in changeling("extract", dataset, "--backbone", backbone).stderr

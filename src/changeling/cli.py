@@ -229,13 +229,16 @@ def train(
 
 def _import(images: Iterator[Sourced], output: Path) -> None:
     from changeling.clusters.sources import import_dataset
+    from changeling.detect.delivery import printable
     from changeling.progress import bars
 
     with bars() as progress:
         dataset = import_dataset(images, output, progress=progress)
-    bad = int((dataset.column("status") != "ok").sum())
+    bad = dataset.column("image_id")[dataset.column("status") != "ok"]
+    some = ", ".join(map(printable, bad[:3])) + (", ..." if len(bad) > 3 else "")
     typer.echo(
         f"{output}: {len(dataset)} images ({int(dataset.labels.sum())} fake) in {len(set(dataset.clusters))} clusters, "
-        f"{dataset.captions.num_rows} captions" + (f"; {bad} files cannot be read" if bad else ""),
+        f"{dataset.captions.num_rows} captions"
+        + (f"; {len(bad)} files cannot be read ({some}): see `status` in images.parquet" if len(bad) else ""),
         err=True,
     )
