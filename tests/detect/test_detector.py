@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from changeling import engine
 from changeling.backbones.onnx import OnnxBackbone
@@ -49,6 +50,16 @@ def test_a_verdict_is_the_head_on_the_feature(images: list[str], tiny_backbone: 
         assert verdict.probability == pytest.approx(probability, abs=1e-5)
         assert verdict.label == ("fake" if probability > 0.6 else "real" if probability < 0.4 else "unsure")
         assert verdict.error is None
+
+
+def test_what_shows_next_to_nothing_is_unsure(tmp_path: Path, tiny_backbone: OnnxBackbone) -> None:
+    pictures = {"white": Image.new("RGB", (300, 200), "white"), "icon": helpers.natural(1, side=31)}
+    pictures |= {"seen": helpers.natural(1), "generated": helpers.generated(2)}
+    for name, picture in pictures.items():
+        picture.save(tmp_path / f"{name}.png")
+    detector = Detector(helpers.tiny_detector(tiny_backbone), tiny_backbone)
+    verdicts = detector.detect(tmp_path / f"{name}.png" for name in pictures)
+    assert [verdict.label for verdict in verdicts] == ["unsure", "unsure", "real", "fake"]
 
 
 def test_a_single_path_is_no_list(tiny_backbone: OnnxBackbone) -> None:

@@ -18,6 +18,9 @@ from changeling.errors import Status
 from changeling.progress import Progress, silent
 
 BATCH = 4
+# An image that shows next to nothing is unsure, whatever the head makes of it:
+SMALL = 32  # fewer pixels on its short side,
+FLAT = 0.02  # or one colour throughout: the deviation of its pixels, as the backbone is fed
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Verdict:
 
     Attributes:
         path: as it was given.
-        label: real, fake or unsure; None if the image cannot be read.
+        label: real, fake or unsure (also where there is next to nothing to see); None if the image cannot be read.
         probability: of being generated, in [0, 1]; None if the image cannot be read.
         model: the detector's name.
         status: "ok", or in one word what is wrong with the file.
@@ -76,13 +79,19 @@ class Detector:
         if isinstance(paths, str | bytes | os.PathLike):
             raise TypeError("detect takes several paths: put a single one in a list")
         preprocessing = self._backbone.preprocessing
+        empty: set[str] = set()
 
         def load(path: str) -> NDArray[np.float32]:
-            return preprocessing(preprocessing.read(path).image)
+            picture = preprocessing.read(path)
+            pixels = preprocessing(picture.image)
+            if min(picture.width, picture.height) < SMALL or float(pixels.std(axis=(1, 2)).max()) < FLAT:
+                empty.add(path)
+            return pixels
 
         for done in engine.encode(map(os.fsdecode, paths), load, self._backbone, batch_size=BATCH):
             if done.feature is None:
                 yield Verdict(done.job, None, None, self.model.name, done.status, done.error)
             else:
                 probability = float(self._trained.probabilities(done.feature[None])[0])
-                yield Verdict(done.job, self._trained.label(probability), probability, self.model.name)
+                label = "unsure" if done.job in empty else self._trained.label(probability)
+                yield Verdict(done.job, label, probability, self.model.name)
