@@ -51,11 +51,3 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     living.unlink()
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_text() == "new"
-
-
-def test_others_may_read_what_the_umask_lets_them(tmp_path: Path) -> None:
-    with whole(tmp_path / "a") as temporary:
-        temporary.write_text("x")
-        temporary.chmod(0o600)  # as some writers do
-    (tmp_path / "b").touch()
-    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode

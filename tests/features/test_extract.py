@@ -8,7 +8,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -257,7 +257,24 @@ def die_before_rename(dataset: Path, onnx: Path) -> None:
     extract(Dataset(dataset), helpers.tiny_backbone(onnx))
 
 
+def die_while_writing(dataset: Path, onnx: Path) -> None:
+    """Extract until half of the third part is written, and be killed there."""
+    store.PART = PART
+    write = Path.write_bytes
+
+    def dying(path: Path, data: bytes) -> int:
+        if "00002" in path.name:
+            write(path, data[: len(data) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(path, data)
+
+    Path.write_bytes = dying  # type: ignore[method-assign, assignment]
+    extract(Dataset(dataset), helpers.tiny_backbone(onnx))
+
+
+@pytest.mark.parametrize("die", [die_while_writing, die_before_rename])
 def test_a_part_that_was_not_renamed_is_made_again(
+    die: Callable[[Path, Path], None],
     original: Dataset,
     undisturbed: tuple[dict[str, bytes], float],
     tiny_backbone: OnnxBackbone,
@@ -267,7 +284,7 @@ def test_a_part_that_was_not_renamed_is_made_again(
 ) -> None:
     shutil.copytree(original.path, tmp_path / "dataset", ignore=shutil.ignore_patterns("features"))
     dataset = Dataset(tmp_path / "dataset")
-    process = server.Process(target=die_before_rename, args=(dataset.path, tiny_onnx))
+    process = server.Process(target=die, args=(dataset.path, tiny_onnx))
     process.start()
     process.join(30)
     assert process.exitcode == -signal.SIGKILL

@@ -172,11 +172,11 @@ def test_a_write_that_fails_leaves_what_was_there(dataset: Dataset, monkeypatch:
     path = part_path(dataset, "b/x:y", 0)
     before = path.read_bytes()
 
-    def failing(_: object, target: Path, **__: object) -> None:
-        target.write_bytes(b"half")
+    def failing(target: Path, _: bytes) -> int:
+        target.write_text("half")
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(store, "save_file", failing)
+    monkeypatch.setattr(Path, "write_bytes", failing)
     with pytest.raises(OSError, match="disk is full"):
         write_part(path, header(dataset, 0, 3), np.zeros((3, 2), np.float32))
     assert path.read_bytes() == before

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from changeling.backbones.registry import Backbone
 from changeling.errors import ModelError
@@ -109,7 +109,7 @@ class Trained:
         """Write head.safetensors, then model.json, which says which head it is."""
         with whole(folder / "head.safetensors") as temporary:
             bias = np.array([self.head.bias], dtype=np.float64)
-            save_file({"weight": self.head.weight, "bias": bias}, temporary)
+            temporary.write_bytes(save({"weight": self.head.weight, "bias": bias}))
         with whole(folder / "model.json") as temporary:
             temporary.write_text(self.model.model_dump_json(indent=1) + "\n", encoding="utf-8")
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from changeling.clusters.manifest import Dataset
 from changeling.errors import FeatureError
@@ -74,7 +74,8 @@ def available(dataset: Dataset) -> tuple[str, ...]:
 def write_part(path: Path, header: Header, values: NDArray[np.floating]) -> None:
     """Write a part under a temporary name and rename it last."""
     with whole(path) as temporary:
-        save_file({"features": values}, temporary, metadata={"changeling": header.model_dump_json()})
+        # not save_file, which writes to a temporary file of its own that a kill would leave behind
+        temporary.write_bytes(save({"features": values}, metadata={"changeling": header.model_dump_json()}))
 
 
 def read_header(path: Path) -> Header:
