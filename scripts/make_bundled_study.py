@@ -1,4 +1,4 @@
-"""Make the features that the package carries: the true clusters, and unpaired images to train a probe.
+"""Make the features that the package carries: the true clusters, and pairs and unpaired images to train on.
 
     python scripts/make_bundled_study.py IMAGES_CSV
 
@@ -20,7 +20,8 @@ import numpy as np
 
 from changeling.backbones import registry
 from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, Split, write_dataset
-from changeling.clusters.sources import Sourced, from_csv, import_dataset
+from changeling.clusters.rows import Sourced
+from changeling.clusters.sources import from_csv, import_dataset
 from changeling.features.extract import extract
 from changeling.features.store import load_features, part_path, part_rows, read_header, write_part
 from changeling.images.decode import inspect_image, read_image
@@ -40,23 +41,33 @@ def main(listing: Path) -> None:
         folder = Path(name)
         dataset = alike(import_dataset(iter(chosen), folder / "as-is", progress=progress), folder / "alike")
         bundle = write_dataset(OUTPUT, portable(dataset, chosen), captions(dataset))
-        for backbone in registry.names():
+        for backbone in registry.RECIPES:
             extract(dataset, registry.load(backbone), progress=progress)
             store(dataset, bundle, backbone)
     (OUTPUT / "card.json").write_text(json.dumps(card(bundle, chosen), indent=1) + "\n")
 
 
 def choose(images: list[Sourced]) -> list[Sourced]:
-    """All true clusters, six to validate and twelve to test; of other sources up to 20 images, a fifth to validate."""
+    """All true clusters, six to validate and twelve to test; pairs of other sources, to train S and T.
+
+    Of the sources that are left up to 20 images each, a fifth of the sources to validate.
+    """
     true = [(row, texts) for row, texts in images if row.source.startswith(CLUSTERS)]
     ids = sorted({row.cluster_id for row, _ in true}, key=digest)
     splits: dict[str, Split] = {name: "test" if i < TEST_CLUSTERS else "val" for i, name in enumerate(ids)}
     chosen = [(replace(row, split=splits[row.cluster_id]), texts) for row, texts in true]
+    roles: dict[str, set[str]] = {}
+    for row, _ in images:
+        roles.setdefault(row.cluster_id, set()).add(row.role)
+    paired = [image for image in images if len(roles[image[0].cluster_id]) == 2 and image[0].cluster_id not in splits]
+    chosen += [(replace(row, split="train"), texts) for row, texts in paired]
+    training = {row.source for row, _ in paired}
     taken: Counter[str] = Counter()
     for row, texts in sorted(images, key=lambda image: digest(image[0].image_id)):
-        if not row.source.startswith(CLUSTERS) and taken[row.source] < PER_SOURCE:
+        if len(roles[row.cluster_id]) == 1 and row.cluster_id not in splits and taken[row.source] < PER_SOURCE:
             taken[row.source] += 1
-            chosen.append((replace(row, split="val" if int(digest(row.source), 16) % 5 == 0 else "train"), texts))
+            held = row.source not in training and int(digest(row.source), 16) % 5 == 0
+            chosen.append((replace(row, split="val" if held else "train"), texts))
     return chosen
 
 
@@ -101,7 +112,7 @@ def card(bundle: Dataset, chosen: list[Sourced]) -> dict[str, object]:
         for source in sorted({row.source for row, _ in chosen})
     }
     return {
-        "what": "Features of 18 true clusters (parents with their children) and of unpaired images to train a probe",
+        "what": "Features of 18 true clusters (parents with their children), of pairs and unpaired images to train on",
         "made by": "scripts/make_bundled_study.py",
         "form": "every image, real or fake: short side at most 384 pixels, JPEG 86, 4:2:0, no metadata",
         "dtype": "float16",

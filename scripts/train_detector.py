@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from changeling.clusters.manifest import Dataset
-from changeling.clusters.sources import Sourced, from_csv, import_dataset
+from changeling.clusters.rows import Sourced
+from changeling.clusters.sources import from_csv, import_dataset
 from changeling.detect.model import BUNDLED
 from changeling.detect.train import train
 from changeling.progress import bars

@@ -17,7 +17,6 @@ from PIL import Image
 
 from changeling.backbones.onnx import OnnxBackbone
 from changeling.detect.delivery import FIELDS
-from changeling.features.extract import extract
 from tests import helpers
 
 
@@ -111,16 +110,18 @@ def test_a_dataset_from_import_to_report(tiny_onnx: Path, tmp_path: Path) -> Non
     imported = changeling("import", "folder", tmp_path / "list.csv", "--output", dataset)
     assert b"72 images (48 fake) in 24 clusters" in imported.stderr
     assert b"72 images encoded, 0 were done already" in changeling("extract", dataset, "--backbone", backbone).stderr
-    assert b"0 images encoded, 72 were done already" in changeling("extract", dataset, "--backbone", backbone).stderr
+    assert b"72 images were done already" in changeling("extract", dataset, "--backbone", backbone).stderr
     studied = changeling("study", dataset)
     assert studied.returncode == 0
     assert b"Table 1: " in studied.stdout
     assert (dataset / "report" / "index.html").stat().st_size > 10_000
     assert sorted(path.name for path in (dataset / "results").iterdir()) == [
-        "distances.json",
-        "gallery.json",
-        "probe.json",
+        f"{name}.json" for name in ("disentangle", "distances", "embedding", "gallery", "probe", "retrieval")
     ]
+    assert b"Not run: " in studied.stdout  # there are no captions
+    assert len(list((dataset / "heads").glob("*.safetensors"))) == 2
+    assert (dataset / "tables.csv").read_text().startswith("experiment,")
+    assert "\\toprule" in (dataset / "latex" / "distances.tex").read_text()
     again = changeling("report", dataset / "results", "--output", tmp_path / "again.html")
     assert again.returncode == 0
     assert (tmp_path / "again.html").read_bytes() == (dataset / "report" / "index.html").read_bytes()
@@ -129,6 +130,30 @@ def test_a_dataset_from_import_to_report(tiny_onnx: Path, tmp_path: Path) -> Non
     assert b"held-out AUROC" in trained.stdout
     ran = changeling("detect", tmp_path / "0-0.png", "--model", tmp_path / "mine", "--format", "jsonl")
     assert json.loads(ran.stdout)["model"] == "mine"
+
+
+def test_a_study_file_is_all_that_a_study_needs(tiny_onnx: Path, tmp_path: Path) -> None:
+    dataset = helpers.tiny_dataset(tmp_path / "tiny", clusters=24)
+    written = changeling("init", tmp_path / "study.toml")
+    assert written.returncode == 0
+    text = (tmp_path / "study.toml").read_text()
+    text = text.replace('"bundled" ', '"tiny" ', 1).replace("backbones = []", f'backbones = ["onnx:{tiny_onnx}"]')
+    text = text.replace("epochs = 25", "epochs = 2").replace('output = "study"', 'output = "deep/study"')
+    (tmp_path / "study.toml").write_text(text)
+    planned = changeling("study", tmp_path / "study.toml", "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert f"{len(dataset)} of {len(dataset)} images" in planned.stdout.decode()
+    assert not (tmp_path / "deep").exists()
+    assert not (dataset.path / "features").exists()
+    studied = changeling("study", tmp_path / "study.toml")
+    assert studied.returncode == 0, studied.stderr
+    assert f"{len(dataset)} images encoded".encode() in studied.stderr
+    output = tmp_path / "deep" / "study"
+    assert (output / "report" / "index.html").exists()
+    first = {path.name: path.read_bytes() for path in (output / "results").iterdir()}
+    again = changeling("study", tmp_path / "study.toml")
+    assert b"images were done already" in again.stderr
+    assert {path.name: path.read_bytes() for path in (output / "results").iterdir()} == first  # bit for bit
 
 
 @pytest.mark.parametrize(
@@ -152,7 +177,11 @@ def test_a_dataset_from_import_to_report(tiny_onnx: Path, tmp_path: Path) -> Non
         (["import", "folder", "BYTES", "--output", "out"], "the name is not UTF-8, which tables need; rename the file"),
         (["import", "folder", "SHORT", "--output", "out"], "2: no file is named"),
         (["extract", "DATASET", "--backbone", "STRANGE"], "describes its preprocessing wrongly"),
-        (["study", "STUDIED", "--output", "/dev/null/x"], "/dev/null/x"),
+        (["study", "STUDYFILE"], "study.toml: there is no setting 'sed'; did you mean 'seed'?"),
+        (["study", "EMPTY/none.toml"], "none.toml: no such study file; `changeling init` writes one"),
+        (["init", "STUDYFILE"], "study.toml exists already"),
+        (["import", "cocofake", "k.json", "EMPTY", "--fakes", "EMPTY", "--output", "out"], "write GENERATOR=DIR"),
+        (["import", "huggingface", "EMPTY", "--output", "out"], "empty"),
         (["import", "coco", "none.json", "EMPTY", "--output", "out"], "none.json cannot be read: No such file"),
     ],
 )
@@ -161,7 +190,7 @@ def test_what_a_user_can_mend_is_one_line_and_exit_code_2(
 ) -> None:
     (tmp_path / "empty").mkdir()
     names = {"EMPTY": tmp_path / "empty", "MODEL": model, "DATASET": tmp_path / "dataset"}
-    dataset = helpers.tiny_dataset(tmp_path / "dataset")
+    helpers.tiny_dataset(tmp_path / "dataset")
     if "BYTES" in arguments:
         names["BYTES"] = tmp_path / "bytes"
         (tmp_path / "bytes" / "real").mkdir(parents=True)
@@ -174,10 +203,11 @@ def test_what_a_user_can_mend_is_one_line_and_exit_code_2(
         next(p for p in strange.metadata_props if "preprocessing" in p.key).value = "{}"
         onnx.save(strange, tmp_path / "strange.onnx")
         names["STRANGE"] = Path(f"onnx:{tmp_path}/strange.onnx")
-    if "STUDIED" in arguments:
-        extract(dataset, helpers.tiny_backbone(tiny_onnx))
-        names["STUDIED"] = dataset.path
-    filled = [str(names.get(a, a)).replace("BACKBONE", f"onnx:{tiny_onnx}") for a in arguments]
+    if "STUDYFILE" in arguments:
+        names["STUDYFILE"] = tmp_path / "study.toml"
+        names["STUDYFILE"].write_text("sed = 1\n")
+    filled = [str(names.get(a, a)) for a in arguments]
+    filled = [a.replace("BACKBONE", f"onnx:{tiny_onnx}").replace("EMPTY/", f"{tmp_path}/empty/") for a in filled]
     ran = changeling(*filled)
     said = ran.stderr.decode()
     assert ran.returncode == 2, said

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from changeling import __version__
-from changeling.errors import ChangelingError, ModelError
+from changeling.errors import ChangelingError, DatasetError, ModelError, StudyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from changeling.clusters.sources import Sourced
+    from changeling.clusters.manifest import Dataset
+    from changeling.clusters.rows import Sourced
 
 app = typer.Typer(
     help="Tell images made by text-to-image models from natural ones, and study why they can be told apart.",
@@ -31,7 +32,12 @@ imports = typer.Typer(help="Make a dataset from images.", no_args_is_help=True)
 app.add_typer(imports, name="import")
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset folder (see `import`).")]
-BackboneOption = Annotated[str, typer.Option(help="An alias such as clip-vit-b16, or onnx:FILE; @LAYER picks a layer.")]
+BackboneOption = Annotated[
+    str,
+    typer.Option(
+        help="An alias such as clip-vit-b16, open_clip:ARCH/TAG, timm:NAME or onnx:FILE; @LAYER picks a layer."
+    ),
+]
 DatasetOutput = Annotated[Path, typer.Option(help="The dataset folder to make.")]
 
 
@@ -143,25 +149,79 @@ def import_coco(
     images: Annotated[Path, typer.Argument(help="The folder of its photographs.")],
     output: DatasetOutput,
 ) -> None:
-    """Import captioned photographs as parents."""
-    from changeling.clusters.sources import from_coco
+    """Import captioned photographs as parents. With Karpathy's dataset_coco.json, the splits are his."""
+    from changeling.clusters.coco import from_coco
 
-    _import(from_coco(annotations, images), output)
+    _import(from_coco(annotations, images, note=_note), output)
+
+
+@imports.command("cocofake")
+def import_cocofake(
+    karpathy: Annotated[Path, typer.Argument(help="Karpathy's dataset_coco.json.")],
+    parents: Annotated[Path, typer.Argument(help="The folder of COCO's photographs.")],
+    fakes: Annotated[
+        list[str],
+        typer.Option(metavar="GENERATOR=DIR", help="A generator and the folder of its release; may be repeated."),
+    ],
+    output: DatasetOutput,
+) -> None:
+    """Import COCOFake: photographs, their captions, and each generator's children."""
+    from changeling.clusters.cocofake import from_cocofake
+
+    folders = {}
+    for pair in fakes:
+        generator, equals, folder = pair.partition("=")
+        if not (generator and equals and folder):
+            raise DatasetError(f"--fakes {pair}: write GENERATOR=DIR, such as stable-diffusion-v1.4=cocofake-v1/")
+        folders[generator] = Path(folder)
+    _import(from_cocofake(karpathy, parents, folders, note=_note), output)
+
+
+@imports.command("huggingface")
+def import_huggingface(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="What `save_to_disk` wrote, parquet files, or images with metadata.")
+    ],
+    output: DatasetOutput,
+) -> None:
+    """Import a Hugging Face dataset that lies on disk."""
+    from changeling.clusters.hub import from_huggingface
+
+    _import(from_huggingface(folder, output), output)
+
+
+def _note(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 @app.command()
 def extract(dataset: DatasetArgument, backbone: BackboneOption) -> None:
-    """Make features by one backbone. Started again, it goes on where it stopped."""
-    from changeling.backbones import registry
+    """Make features by one backbone, of images and, if it has a text tower, of captions.
+
+    Started again, it goes on where it stopped.
+    """
     from changeling.clusters.manifest import Dataset
+
+    _extract(Dataset(dataset), backbone)
+
+
+def _extract(dataset: Dataset, backbone: str) -> None:
+    """Make what is missing of one backbone's features; nothing is loaded if nothing is."""
+    from changeling.backbones import registry
+    from changeling.features.captions import extract_captions
     from changeling.features.extract import extract as run
+    from changeling.features.store import missing_rows
     from changeling.progress import bars
 
-    opened = Dataset(dataset)
+    if not missing_rows(dataset, backbone):
+        typer.echo(f"{backbone}: {len(dataset)} images were done already", err=True)
+        return
     with bars("bytes") as progress:
         loaded = registry.load(backbone, progress)
     with bars() as progress:
-        summary = run(opened, loaded, progress=progress)
+        if isinstance(loaded, registry.TextBackbone):  # first: where the images are done, captions are, too
+            extract_captions(dataset, loaded, progress=progress)
+        summary = run(dataset, loaded, progress=progress)
     failed = ", ".join(f"{count} {status}" for status, count in sorted(summary.failed.items()))
     typer.echo(
         f"{loaded.name}: {summary.encoded} images encoded, {summary.found} were done already"
@@ -171,26 +231,58 @@ def extract(dataset: DatasetArgument, backbone: BackboneOption) -> None:
 
 
 @app.command()
-def study(
-    dataset: DatasetArgument,
-    output: Annotated[
-        Path | None, typer.Option(help="Where results and report go; default: the dataset folder.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
+def init(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The study file to write.")] = Path("study.toml"),
+    paper: Annotated[bool, typer.Option("--paper", help="The paper's full setting.")] = False,
 ) -> None:
-    """Run the experiments and write the report. They run on every backbone that has features."""
-    from changeling.clusters.manifest import Dataset
-    from changeling.experiments.study import run_study
+    """Write a study file with every setting in it."""
+    from importlib.resources import files
+
+    if path.exists():
+        raise StudyError(f"{path} exists already; choose another name or remove it")
+    template = files("changeling").joinpath("data", "studies", "paper.toml" if paper else "default.toml")
+    path.write_text(template.read_text("utf-8"), encoding="utf-8")
+    typer.echo(f"{path}: edit it, then run `changeling study {path}`")
+
+
+@app.command()
+def study(
+    file: Annotated[
+        Path, typer.Argument(metavar="STUDY", help="A study file (see `init`), or a dataset folder.")
+    ] = Path("study.toml"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run, on what, how long and in how much memory.")
+    ] = False,
+) -> None:
+    """Run a study: extract what is missing, run the experiments, write results, tables and report.
+
+    A dataset folder is studied with the default settings, on every backbone that has features. Started again, a
+    study goes on where it stopped: features and trained heads are kept.
+    """
+    from changeling.experiments.settings import Study, load_study
+    from changeling.experiments.study import open_dataset, run_study
     from changeling.progress import bars
+    from changeling.report.exports import write_exports
     from changeling.report.page import write_report
 
-    folder = output or dataset
+    alone = (file / "images.parquet").exists()
+    asked = Study(dataset=file.name, output=file.name) if alone else load_study(file)
+    dataset, output = open_dataset(asked, file.parent), file.parent / asked.output
+    if dry_run:
+        from changeling.experiments.plan import plan, show
+
+        show(plan(dataset, asked))
+        return
+    for backbone in asked.backbones:
+        _extract(dataset, backbone)
+    results = []
     with bars() as progress:
-        results = run_study(Dataset(dataset), seed=seed, progress=progress)
-    for result in results:
-        result.save(folder / "results")
-        typer.echo(f"{result.paper or result.experiment}: {result.summary}")
-    typer.echo(f"report: {write_report(results, folder / 'report' / 'index.html')}")
+        for result in run_study(dataset, asked, heads=output / "heads", progress=progress):
+            result.save(output / "results")
+            results.append(result)
+            typer.echo(f"{result.paper or result.experiment}: {result.summary}")
+    write_exports(results, output)
+    typer.echo(f"report: {write_report(results, output / 'report' / 'index.html')}")
 
 
 @app.command()

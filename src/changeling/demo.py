@@ -16,6 +16,7 @@ from changeling.config import cache_dir
 from changeling.detect.delivery import as_table
 from changeling.detect.detector import Detector, Verdict
 from changeling.experiments.result import Column, Estimate, Picture, Result, Row, Sheet, Strip, Table
+from changeling.experiments.settings import Study
 from changeling.experiments.study import run_study
 from changeling.files import whole
 from changeling.progress import Progress, bars
@@ -124,9 +125,9 @@ def run_demo(output: Path) -> None:
     )
     console.rule("[bold]2. Why can we tell? A study of 18 clusters of real images[/]")
     with bars() as progress:
-        studied = run_study(Dataset(STUDY), progress=progress)
+        studied = list(run_study(Dataset(STUDY), Study(), heads=output / "heads", progress=progress))
     # the clusters' images are not carried: what would show them is left out
-    results = [*(result for result in studied if result.tables), showing(detector, verdicts)]
+    results = [*(result for result in studied if result.tables or result.maps), showing(detector, verdicts)]
     for result in results:
         result.save(output / "results")
     report = write_report(results, output / "report" / "index.html")

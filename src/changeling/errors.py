@@ -48,5 +48,9 @@ class ModelError(ChangelingError):
     """A detector's files are broken, or it is asked to run on features that it was not made for."""
 
 
+class StudyError(ChangelingError):
+    """A study file is not what it should be, or asks for what is not there."""
+
+
 class ReportError(ChangelingError):
     """Results cannot be read or a report cannot be written."""

@@ -12,13 +12,27 @@ from tests import helpers
 
 
 def test_names_are_the_aliases_of_the_design() -> None:
-    assert registry.names() == ("clip-vit-b16", "dinov2-vit-s14", "efficientnet-lite0")
+    assert registry.names() == (
+        "clip-vit-b16",
+        "dinov2-vit-s14",
+        "efficientnet-lite0",
+        "rn50-imagenet",
+        "vit-b32-imagenet",
+        "clip-rn50",
+        "clip-vit-b32",
+        "openclip-vit-b32-laion400m",
+        "openclip-vit-b32-laion2b",
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no-such", "unknown backbone 'no-such'; there are clip-vit-b16, .*onnx:FILE"),
+        (
+            "no-such",
+            "unknown backbone 'no-such'; there are clip-vit-b16, .*, open_clip:ARCH/TAG, timm:NAME or onnx:FILE",
+        ),
+        ("open-clip:ViT-B-32/openai", "unknown backbone 'open-clip:ViT-B-32/openai'"),
         ("", "unknown backbone ''"),
         ("onnx:nowhere.onnx", "nowhere.onnx: no such ONNX file"),
         ("onnx:", "no such ONNX file"),
@@ -34,6 +48,12 @@ def test_a_wrong_name_says_what_there_is(name: str, message: str, tmp_path: Path
     with pytest.raises(BackboneError, match=message) as caught:
         registry.load(name)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["clip-vit-b16", "onnx:x.onnx"])
+def test_an_onnx_file_does_not_run_on_torch(name: str) -> None:
+    with pytest.raises(BackboneError, match=f"{name} is an ONNX file: it does not run on torch"):
+        registry.load(name, runtime="torch")
 
 
 def test_an_onnx_file_that_says_nothing_is_fed_like_an_imagenet_classifier(tmp_path: Path) -> None:

@@ -1,31 +1,18 @@
-"""Datasets from folders, CSV lists and COCO caption files."""
+"""Datasets from folders and CSV lists."""
 
-import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from changeling.clusters.manifest import Dataset
-from changeling.clusters.sources import from_coco, from_csv, from_folder, import_dataset
+from changeling.clusters.sources import from_csv, from_folder, import_dataset
 from changeling.errors import DatasetError
-
-SHARED = Path(__file__).parents[3] / "shared" / "data"
-
-
-def picture(path: Path, size: tuple[int, int] = (8, 6)) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (200, 30, 30)).save(path)
-    return path
+from tests.clusters.files import picture, rows
+from tests.helpers import run_unprivileged
 
 
 def listing(path: Path, *lines: str) -> Path:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
-
-
-def rows(dataset: Dataset) -> dict[str, dict[str, object]]:
-    return {row["image_id"]: row for row in dataset.images.to_pylist()}
 
 
 def test_a_folder_of_real_and_fake(tmp_path: Path) -> None:
@@ -85,36 +72,6 @@ def test_a_missing_file_is_a_row(tmp_path: Path) -> None:
     assert (row["status"], row["error"]) == ("missing", "no such file")
 
 
-def coco(path: Path, captions: dict[int, list[str]]) -> Path:
-    notes = [{"image_id": number, "caption": text} for number, texts in captions.items() for text in texts]
-    images = [{"id": number, "file_name": f"{number:012d}.jpg"} for number in captions]
-    path.write_text(json.dumps({"images": images, "annotations": notes}))
-    return path
-
-
-def test_coco_keeps_the_first_five_captions_and_knows_files_by_their_number(tmp_path: Path) -> None:
-    annotations = coco(tmp_path / "captions.json", {139: [f" caption\n{i} " for i in range(7)], 285: ["one"], 9: []})
-    for name in ("COCO_val2014_000000000139.jpg", "sub/000000000285.jpg", "000000000999.jpg", "logo.png"):
-        picture(tmp_path / "images" / name)
-    dataset = import_dataset(from_coco(annotations, tmp_path / "images"), tmp_path / "out")
-    assert dataset.column("image_id").tolist() == ["139", "285"]
-    assert set(dataset.column("role")) == {"parent"}
-    captions = [(row["cluster_id"], row["caption"]) for row in dataset.captions.to_pylist()]
-    assert captions == [*(("coco_139", f"caption {i}") for i in range(5)), ("coco_285", "one")]
-
-
-@pytest.mark.parametrize("content", ["{", "[]", '{"images": []}', '{"images": [{}], "annotations": []}'])
-def test_a_file_that_is_not_coco_says_so(content: str, tmp_path: Path) -> None:
-    (tmp_path / "captions.json").write_text(content)
-    with pytest.raises(DatasetError, match="is not a COCO caption file"):
-        list(from_coco(tmp_path / "captions.json", tmp_path))
-
-
-def test_coco_without_its_photographs_says_so(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="holds none of the 1 images"):
-        list(from_coco(coco(tmp_path / "captions.json", {1: ["a"]}), tmp_path))
-
-
 def test_a_dataset_is_not_overwritten(tmp_path: Path) -> None:
     picture(tmp_path / "in/real/a.jpg")
     import_dataset(from_folder(tmp_path / "in"), tmp_path / "out")
@@ -127,10 +84,32 @@ def test_an_empty_folder_says_what_it_wants(tmp_path: Path) -> None:
         list(from_folder(tmp_path))
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="needs the photographs that development uses")
-def test_real_coco_photographs(tmp_path: Path) -> None:
-    images = SHARED / "images" / "coco_mini"
-    dataset = import_dataset(from_coco(SHARED / "captions_val2017.json", images), tmp_path / "out")
-    assert len(dataset) == 159
-    assert set(dataset.column("status")) == {"ok"}
-    assert dataset.captions.num_rows == 5 * 159
+def test_links_to_folders_are_followed_and_rings_of_them_end(tmp_path: Path) -> None:
+    picture(tmp_path / "elsewhere/a.jpg")
+    picture(tmp_path / "in/real/b.jpg")
+    picture(tmp_path / "in/real/._b.jpg")  # what macOS leaves beside it
+    (tmp_path / "in/fake").mkdir()
+    (tmp_path / "in/fake/sd").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/again").symlink_to(tmp_path / "in")
+    found = [(row.image_id, row.generator) for row, _ in from_folder(tmp_path / "in")]
+    assert found == [("real/b.jpg", None), ("fake/sd/a.jpg", "sd"), ("fake/sd/again/real/b.jpg", "sd")]
+
+
+def test_a_folder_that_cannot_be_listed_says_so(tmp_path: Path) -> None:
+    picture(tmp_path / "real/a.jpg")
+    picture(tmp_path / "real/locked/b.jpg")
+    (tmp_path / "real/locked").chmod(0)
+    script = """if True:
+        import pathlib, sys
+        from changeling.clusters.sources import from_folder
+        from changeling.errors import DatasetError
+        try:
+            list(from_folder(pathlib.Path(sys.argv[1])))
+        except DatasetError as error:
+            print(error)
+    """
+    try:
+        said = run_unprivileged(script, str(tmp_path))
+    finally:
+        (tmp_path / "real/locked").chmod(0o700)
+    assert said == f"{tmp_path}/real/locked: the folder cannot be read: Permission denied\n"

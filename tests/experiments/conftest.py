@@ -1,12 +1,13 @@
-"""Planted features: clusters whose semantics and style are known, so that every answer is known."""
+"""Planted features: clusters whose semantics, captions and style are known, so that every answer is known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, Split, write_dataset
+from changeling.features.captions import extract_captions
 from changeling.features.store import Header, images_hash, part_path, part_rows, write_part
 
 Plant = Callable[..., Dataset]
@@ -17,14 +18,29 @@ DIM = 24
 def plant(tmp_path: Path) -> Plant:
     """Make a dataset of clusters with a parent and `children` whose features are meaning + style + noise."""
 
-    def make(*, style: float, clusters: int = 120, children: int = 3, generators: int = 1, seed: int = 0) -> Dataset:
+    def make(
+        *,
+        style: float,
+        clusters: int = 120,
+        children: int = 3,
+        generators: int = 1,
+        seed: int = 0,
+        own: float = 0.0,
+        apart: bool = False,
+        spoken: bool = False,
+    ) -> Dataset:
         rng = np.random.default_rng(seed)
         shares: dict[Split, float] = {"train": 0.5, "val": 0.2, "test": 0.3}
         splits = [split for split, share in shares.items() for _ in range(round(share * clusters))]
-        rows, features, captions = [], [], []
+        rows, features, captions, heard = [], [], [], []
         for cluster, split in enumerate(splits):
             meaning = rng.normal(size=DIM)
-            captions.append(CaptionRow(f"c{cluster}", 0, f"caption {cluster}"))
+            if apart:  # style has a direction of its own
+                meaning[0] = 0
+            meanings = meaning + own * rng.normal(size=(children, DIM))  # of each caption
+            said = [f"caption {cluster}" + f", said {index}" * (index > 0) for index in range(children)]
+            captions += [CaptionRow(f"c{cluster}", index, text) for index, text in enumerate(said)]
+            heard.append(meanings)
             for member in range(1 + children):
                 child = member > 0
                 rows.append(
@@ -34,17 +50,33 @@ def plant(tmp_path: Path) -> Plant:
                         role="child" if child else "parent",
                         path=f"{cluster}-{member}.jpg",
                         split=split,
+                        caption_index=member - 1 if child else None,
                         generator=f"g{member % generators}" if child else None,
                         sha256=f"{cluster}-{member}",
                     )
                 )
                 direction = np.eye(DIM)[0] * (style if child else -style)
-                features.append(meaning + direction + 0.3 * rng.normal(size=DIM))
+                features.append((meanings[member - 1] if child else meaning) + direction + 0.3 * rng.normal(size=DIM))
         dataset = write_dataset(tmp_path / f"planted-{style}-{seed}", rows, captions)
         store(dataset, "planted", np.array(features, np.float32))
+        if spoken:
+            extract_captions(dataset, Told(np.concatenate(heard).astype(np.float32)))
         return dataset
 
     return make
+
+
+class Told:
+    """A text tower that knows the captions' features already."""
+
+    name, weights = "planted", "w"
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def encode_text(self, captions: Sequence[str]) -> np.ndarray:
+        assert len(captions) == len(self.values)
+        return self.values
 
 
 def store(dataset: Dataset, backbone: str, values: np.ndarray) -> None:

@@ -3,12 +3,14 @@
 import pytest
 
 from changeling.experiments import distances
+from changeling.experiments.common import Context
+from changeling.experiments.settings import DistancesSettings
 from changeling.stats.metrics import Distance
 from tests.experiments.conftest import Plant
 
 
 def test_a_planted_style_makes_the_parent_the_farthest(plant: Plant) -> None:
-    (table,) = distances.run(plant(style=2.0), ["planted"]).tables
+    (table,) = distances.run(Context(plant(style=2.0), ["planted"])).tables
     (row,) = table.rows
     assert row.labels == {"Generator": "g0", "Backbone": "planted"}
     assert row.cells["test_max"].value > 0.95
@@ -17,20 +19,20 @@ def test_a_planted_style_makes_the_parent_the_farthest(plant: Plant) -> None:
 
 
 def test_without_style_both_are_chance(plant: Plant) -> None:
-    (table,) = distances.run(plant(style=0.0, clusters=600), ["planted"]).tables
+    (table,) = distances.run(Context(plant(style=0.0, clusters=600), ["planted"])).tables
     assert {column.chance for column in table.columns} == {0.25}
     for cell in table.rows[0].cells.values():
         assert cell.low <= 0.25 <= cell.high
 
 
 def test_generators_with_one_child_a_cluster_count_only_together(plant: Plant) -> None:
-    (table,) = distances.run(plant(style=2.0, generators=3), ["planted"]).tables
+    (table,) = distances.run(Context(plant(style=2.0, generators=3), ["planted"])).tables
     assert [row.labels["Generator"] for row in table.rows] == ["all"]
 
 
 @pytest.mark.parametrize("distance", ["cosine", "l2"])
 def test_a_result_repeats_bit_for_bit(plant: Plant, distance: Distance) -> None:
     dataset = plant(style=0.5)
-    first = distances.run(dataset, ["planted"], seed=3, distance=distance)
-    assert first == distances.run(dataset, ["planted"], seed=3, distance=distance)
+    first = distances.run(Context(dataset, ["planted"], seed=3), DistancesSettings(distance=distance))
+    assert first == distances.run(Context(dataset, ["planted"], seed=3), DistancesSettings(distance=distance))
     assert first.settings["distance"] == distance

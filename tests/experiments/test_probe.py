@@ -11,12 +11,14 @@ from sklearn.preprocessing import StandardScaler
 from changeling.clusters.manifest import Dataset, ImageRow, Split, write_dataset
 from changeling.errors import DatasetError
 from changeling.experiments import probe
+from changeling.experiments.common import Context
+from changeling.experiments.settings import ProbeSettings
 from changeling.features.store import load_features
 from tests.experiments.conftest import Plant, store
 
 
 def test_a_planted_style_is_found_as_far_as_it_can_be(plant: Plant) -> None:
-    (table,) = probe.run(plant(style=1.5), ["planted"]).tables
+    (table,) = probe.run(Context(plant(style=1.5), ["planted"])).tables
     (row,) = table.rows
     best = norm.cdf(1.5 / (1 + 0.3**2) ** 0.5)  # of two normals 3 apart, when meaning and noise are in the way
     assert row.cells["test_overall"].low <= best <= row.cells["test_overall"].high
@@ -26,7 +28,7 @@ def test_a_planted_style_is_found_as_far_as_it_can_be(plant: Plant) -> None:
 
 
 def test_without_style_nothing_is_found(plant: Plant) -> None:
-    (table,) = probe.run(plant(style=0.0, clusters=600), ["planted"]).tables
+    (table,) = probe.run(Context(plant(style=0.0, clusters=600), ["planted"])).tables
     for key in ("val_auroc", "test_auroc", "test_balanced"):
         cell = table.rows[0].cells[key]
         assert cell.low - 0.02 <= 0.5 <= cell.high + 0.02
@@ -36,7 +38,7 @@ def test_scores_are_scikit_learns(plant: Plant) -> None:
     dataset = plant(style=0.3)
     features = load_features(dataset, "planted")
     fitted = probe.fit_probe(dataset, features, seed=5)
-    rows = probe.training_rows(dataset, features, 5)
+    rows = probe.training_rows(dataset, features, seed=5)
     scaler = StandardScaler().fit(features.values[rows])
     model = LogisticRegression(C=fitted.c, class_weight="balanced", max_iter=10_000)
     model.fit(scaler.transform(features.values[rows]), dataset.labels[rows])
@@ -47,11 +49,11 @@ def test_scores_are_scikit_learns(plant: Plant) -> None:
 def test_training_takes_the_parents_and_one_child_a_cluster(plant: Plant) -> None:
     dataset = plant(style=0.3)
     features = load_features(dataset, "planted")
-    rows = probe.training_rows(dataset, features, 0)
+    rows = probe.training_rows(dataset, features)
     assert set(dataset.column("split")[rows]) == {"train"}
     assert np.bincount(dataset.clusters[rows]).tolist() == [2] * 60
     assert dataset.labels[rows].mean() == 0.5
-    assert rows.tolist() != probe.training_rows(dataset, features, 1).tolist()
+    assert rows.tolist() != probe.training_rows(dataset, features, seed=1).tolist()
 
 
 def test_what_it_is_judged_on_changes_nothing_in_the_probe(plant: Plant) -> None:
@@ -66,9 +68,28 @@ def test_what_it_is_judged_on_changes_nothing_in_the_probe(plant: Plant) -> None
 
 
 def test_generators_have_rows_of_their_own(plant: Plant) -> None:
-    (table,) = probe.run(plant(style=1.5, generators=3), ["planted"]).tables
+    table, crossed = probe.run(Context(plant(style=1.5, generators=3), ["planted"])).tables
     assert [row.labels["Generator"] for row in table.rows] == ["all", "g0", "g1", "g2"]
     assert table.rows[1].cells["test_overall"].images == 36 * 2  # a parent and its one child by that generator
+    pairs = [(row.labels["Trained on"], row.labels["Generator"]) for row in crossed.rows]
+    assert pairs == [(a, b) for a in ("all", "g0", "g1", "g2") for b in ("g0", "g1", "g2")]
+
+
+def test_a_probe_carries_over_as_far_as_the_generators_styles_agree(plant: Plant) -> None:
+    dataset = plant(style=0.0, generators=3, clusters=300)
+    values = load_features(dataset, "planted").values.copy()
+    names = dataset.column("generator")
+    for name, axis in {"g0": 0, "g1": 0, "g2": 1}.items():  # g0 and g1 leave one trace, g2 another
+        values[names == name, axis] += 4
+    store(dataset, "planted", values)
+    settings = ProbeSettings(train_on="g0", children="all")
+    table, crossed = probe.run(Context(dataset, ["planted"]), settings).tables
+    auroc = {(row.labels["Trained on"], row.labels["Generator"]): row.cells["test_auroc"].value for row in crossed.rows}
+    assert auroc["g0", "g1"] > 0.95 > 0.6 > auroc["g0", "g2"]
+    assert auroc["g2", "g2"] > 0.95 > 0.6 > auroc["g2", "g1"]
+    assert auroc["all", "g2"] > 0.9
+    by_generator = {row.labels["Generator"]: row.cells["test_auroc"].value for row in table.rows}
+    assert by_generator["g1"] == auroc["g0", "g1"]
 
 
 def test_an_unreadable_image_is_left_out(plant: Plant) -> None:
@@ -77,7 +98,7 @@ def test_an_unreadable_image_is_left_out(plant: Plant) -> None:
     lost = int(np.flatnonzero(dataset.column("split") == "test")[0])
     values[lost] = np.nan
     store(dataset, "planted", values)
-    (table,) = probe.run(dataset, ["planted"]).tables
+    (table,) = probe.run(Context(dataset, ["planted"])).tables
     assert table.rows[0].cells["test_overall"].images == 36 * 4 - 1
 
 
@@ -86,7 +107,7 @@ def test_a_split_without_both_kinds_says_so(tmp_path: Path) -> None:
     dataset: Dataset = write_dataset(tmp_path / "d", rows)
     store(dataset, "planted", np.ones((4, 3), np.float32))
     with pytest.raises(DatasetError, match="the train split needs real and fake images"):
-        probe.run(dataset, ["planted"])
+        probe.run(Context(dataset, ["planted"]))
 
 
 def test_images_that_are_no_clusters_are_judged_all_the_same(tmp_path: Path) -> None:
@@ -99,7 +120,7 @@ def test_images_that_are_no_clusters_are_judged_all_the_same(tmp_path: Path) -> 
     ]
     dataset = write_dataset(tmp_path / "d", rows)
     store(dataset, "planted", (rng.normal(size=(180, 5)) + 2 * dataset.labels[:, None]).astype(np.float32))
-    (table,) = probe.run(dataset, ["planted"]).tables
+    (table,) = probe.run(Context(dataset, ["planted"])).tables
     (row,) = table.rows
     assert row.labels["Generator"] == "g"
     assert row.cells["test_overall"].images == 60

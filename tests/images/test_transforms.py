@@ -85,6 +85,17 @@ def test_of_a_long_image_the_middle_counts(size: tuple[int, int]) -> None:
     assert PLAIN(image).shape == (3, 24, 24)
 
 
+@pytest.mark.parametrize(
+    ("size", "resized"),
+    [((64, 48), (42, 32)), ((48, 64), (32, 42)), ((101, 99), (32, 32)), ((17, 60), (32, 112)), ((300, 600), (32, 64))],
+)
+def test_version_2_rounds_the_long_side_down(size: tuple[int, int], resized: tuple[int, int]) -> None:
+    image = picture(size)
+    small = image.resize(resized, Image.Resampling.BICUBIC)
+    expected = np.asarray(centre_crop(small, 24), dtype=np.float32).transpose(2, 0, 1) / np.float32(255)
+    np.testing.assert_array_equal(PLAIN.model_copy(update={"version": 2})(image), expected)
+
+
 @pytest.mark.parametrize(("size", "resized"), [((64, 48), (43, 32)), ((32, 99), (32, 99)), ((1, 1), (32, 32))])
 def test_resize_short(size: tuple[int, int], resized: tuple[int, int]) -> None:
     image = picture(size)

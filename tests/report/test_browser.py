@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from changeling.experiments.result import Result
 from changeling.report import write_report
+from tests.report import samples
 
 pytestmark = pytest.mark.browser
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -111,4 +116,76 @@ def test_the_page_can_be_printed(browser: Browser, report: str) -> None:
     page.close()
     assert printed.startswith(b"%PDF")
     pages = printed.count(b"/Type /Page\n")
-    assert 4 <= pages <= 8
+    assert 4 <= pages <= 10
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A study of the paper's size."""
+    return write_report(samples.full_study(400), tmp_path_factory.mktemp("whole") / "index.html").as_uri()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_whole_study_fits_any_screen(browser: Browser, whole: str, width: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 844})
+    page.goto(whole)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for part in page.locator("figure, .panel svg, .map svg, .facts, .scroll, .legend, .words").all():
+        left, right = part.evaluate("e => { const r = e.getBoundingClientRect(); return [r.left, r.right] }")
+        assert left >= 0
+        assert right <= width
+    sizes = page.evaluate(
+        """[...document.querySelectorAll(".plots svg text, .map svg text")].map(
+            t => parseFloat(getComputedStyle(t).fontSize)
+                * t.ownerSVGElement.getBoundingClientRect().width / t.ownerSVGElement.viewBox.baseVal.width)"""
+    )
+    assert min(sizes) >= 8
+    page.close()
+
+
+def test_twelve_columns_fit_a_wide_screen_and_a_narrow_one_shows_that_there_is_more(
+    browser: Browser, whole: str
+) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 844})
+    page.goto(whole)
+    table = page.locator(".scroll", has=page.locator("table.wide"))
+    assert table.evaluate("e => e.scrollWidth - e.clientWidth") == 0
+    assert rim(page, table) < 5
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert table.evaluate("e => e.scrollWidth - e.clientWidth") > 100
+    assert rim(page, table) > 30
+    table.evaluate("e => e.scrollTo(e.scrollWidth, 0)")
+    assert rim(page, table) < 5
+    page.close()
+
+
+def rim(page: Page, table: Locator) -> float:
+    """How much darker the right edge of a table is than its paper, of 255."""
+    page.wait_for_timeout(100)
+    image = np.asarray(Image.open(BytesIO(table.screenshot())).convert("L"), dtype=np.float64)
+    return float(255 - np.median(image[:, -3:].mean(axis=1)))
+
+
+def test_stencils_show_the_pages_colours_by_day_and_by_night(browser: Browser, whole: str) -> None:
+    for scheme, paper, colours in (
+        ("light", (255, 255, 255), ((0x2B, 0x6C, 0xB0), (0xC2, 0x41, 0x0C))),
+        ("dark", (21, 23, 26), ((0x7F, 0xB2, 0xEA), (0xF0, 0x95, 0x5F))),
+    ):
+        page = browser.new_page(color_scheme=scheme, viewport={"width": 1280, "height": 844})  # type: ignore[arg-type]
+        page.goto(whole)
+        shot = page.locator(".map svg", has=page.locator("mask")).nth(1).screenshot()
+        pixels = np.asarray(Image.open(BytesIO(shot)).convert("RGB"), dtype=np.int64)
+        for colour in (paper, *colours):
+            near = np.abs(pixels - colour).max(axis=2) < 24
+            assert near.sum() > 100
+        page.close()
+
+
+def test_a_whole_study_is_printed_with_wide_tables_across(browser: Browser, whole: str) -> None:
+    page = browser.new_page()
+    page.goto(whole)
+    printed = page.pdf(prefer_css_page_size=True)
+    page.close()
+    sizes = [tuple(map(float, size)) for size in re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", printed)]
+    assert 10 <= len(sizes) <= 18
+    assert sum(width > height for width, height in sizes) == 1

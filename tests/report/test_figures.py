@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -39,7 +40,7 @@ def texts(panel: Panel) -> list[str]:
 
 def dots(panel: Panel) -> list[tuple[float, str]]:
     """Where each marker stands, from the left, and what it is filled with."""
-    uses = parse(panel).iter(f"{SVG}use")
+    uses = [use for use in parse(panel).iter(f"{SVG}use") if "fill: " in use.attrib["style"]]
     return [(float(use.attrib["x"]), use.attrib["style"].split("fill: ")[1].split(";")[0]) for use in uses]
 
 
@@ -133,3 +134,31 @@ def test_a_figure_has_nothing_that_leaks_into_its_page() -> None:
     assert "width" not in root.attrib
     assert "viewBox" in root.attrib
     assert not re.search(r"(?:fill|stroke): #", svg)
+
+
+def diamonds(panel: Panel) -> list[float]:
+    """Where the open diamonds stand, from the left."""
+    uses = parse(panel).iter(f"{SVG}use")
+    return [float(use.attrib["x"]) for use in uses if "fill: " not in use.attrib["style"]]
+
+
+def test_the_papers_value_is_an_open_diamond_and_the_axis_holds_it() -> None:
+    made = table(["a"], MAX)
+    row = Row(labels=made.rows[0].labels, cells={"tmax": number(0.5, 0.01).model_copy(update={"paper": 0.7})})
+    panel = draw(made.model_copy(update={"rows": (row,)}))[0]
+    (diamond,) = diamonds(panel)
+    assert diamond > dots(panel)[0][0]
+    assert "70 %" in texts(panel)
+    assert diamonds(draw(made)[0]) == []
+
+
+def test_estimates_of_a_row_do_not_lie_on_each_other() -> None:
+    columns = [Column(key=g, label="R@1", group=g) for g in ("a", "b", "c", "d")]
+    made = table(["x", "y"], *columns)
+    heights = [float(use.attrib["y"]) for use in parse(draw(made)[0]).iter(f"{SVG}use")]
+    assert all(later - former > 6 for former, later in pairwise(heights))
+
+
+def test_a_chance_next_to_nothing_is_not_called_nothing() -> None:
+    words = texts(draw(table(["a"], Column(key="a", label="R@1", chance=1 / 25000)))[0])
+    assert "chance 0.004 %" in words

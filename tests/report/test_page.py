@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from html.parser import HTMLParser
@@ -12,8 +13,9 @@ import pytest
 from changeling.errors import ReportError
 from changeling.experiments.result import Picture, Result, Sheet, Strip
 from changeling.report import load_results, write_report
+from tests.report import samples
 
-VOID = {"meta", "link", "img", "br", "circle", "rect", "path", "use"}
+VOID = {"meta", "link", "img", "br", "circle", "rect", "path", "use", "image"}
 
 
 class Outline(HTMLParser):
@@ -57,11 +59,25 @@ def note(result: Result, text: str) -> Result:
 
 
 def test_results_are_read_in_the_papers_order(study: list[Result], tmp_path: Path) -> None:
-    for name in ("probe", "zebra", "distances", "clusters"):
+    names = ("probe", "zebra", "gallery", "distances", "embedding", "clusters", "disentangle", "retrieval")
+    for name in names:
         study[0].model_copy(update={"experiment": name}).save(tmp_path / "results")
     (tmp_path / "results" / "notes.txt").touch()
-    names = [result.experiment for result in load_results(tmp_path / "results")]
-    assert names == ["distances", "probe", "clusters", "zebra"]
+    found = [result.experiment for result in load_results(tmp_path / "results")]
+    assert found == [
+        "distances", "probe", "retrieval", "disentangle", "embedding", "gallery", "clusters", "zebra",
+    ]  # fmt: skip
+
+
+def test_a_result_of_before_there_were_plots_and_maps_is_read(study: list[Result], tmp_path: Path) -> None:
+    old = json.loads(study[0].save(tmp_path).read_text())
+    for key in ("plots", "maps"):
+        del old[key]
+    for row in old["tables"][0]["rows"]:
+        for cell in row["cells"].values():
+            del cell["paper"]
+    (tmp_path / "distances.json").write_text(json.dumps(old))
+    assert load_results(tmp_path) == [study[0]]
 
 
 def test_no_results_is_one_clear_line(tmp_path: Path) -> None:
@@ -188,3 +204,44 @@ def test_a_folder_that_is_a_file_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "report").touch()
     with pytest.raises(ReportError, match="cannot be written"):
         write_report([], tmp_path / "report" / "index.html")
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Outline:
+    """The page of a study of the paper's size."""
+    return outline(write_report(samples.full_study(400), tmp_path_factory.mktemp("full") / "index.html"))
+
+
+def test_a_whole_study_has_all_its_tables_plots_and_maps(full: Outline) -> None:
+    assert len(full.all("table")) == 4 + 1
+    images = [str(found["aria-label"]) for _, found in full.elements if found.get("role") == "img"]
+    assert [sum(name.startswith(kind) for name in images) for kind in ("Dot", "Line", "Map")] == [11, 36, 12]
+    for shown in (
+        "Balanced accuracy over C",
+        "400 parents, 2,000 children",
+        "Directions that S only shrinks",
+        "Its axes have no unit and no meaning",
+    ):
+        assert shown in full.text
+    assert full.text.count("▲ parent, ● child") == 4
+
+
+def test_the_papers_values_stand_beside_ours(full: Outline) -> None:
+    text = re.sub(r"\s+", " ", full.text)
+    assert "paper 8.50 ✓, held" in text
+    assert "✗, not held" in text
+    assert text.count("intervals hold the paper’s value.") == 4
+    assert text.count("◇") == 0  # drawn, so that no font has to have it
+    assert text.count("the paper’s value") >= 8
+
+
+def test_ids_of_drawings_do_not_clash(full: Outline) -> None:
+    masks = [found["id"] for found in full.all("mask")]
+    assert len(masks) == len(set(masks)) == 12
+
+
+def test_what_the_contact_sheets_show_is_explained(study: list[Result], pictures: Path, tmp_path: Path) -> None:
+    text = re.sub(r"\s+", " ", outline(write_report(study, tmp_path / "index.html", root=pictures)).text)
+    assert "marks the parent, which is real; the others are children, which are generated." in text
+    assert "In colour, what a picture is called, rightly or not: real, fake, unsure; beside it" in text
+    assert text.count("marks the parent") == 1

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from changeling.experiments.result import Column, Estimate, Row, Table
-from changeling.report.tables import Cell, blocks, count, decimals, lay_out, per_cent
+from changeling.report.tables import Block, Cell, blocks, count, decimals, lay_out, per_cent
 
 
 def number(value: float = 0.5, clusters: int = 12, images: int = 72) -> Estimate:
@@ -45,7 +45,7 @@ def test_a_second_decimal_needs_a_thousand_clusters(clusters: int, digits: int) 
 
 def test_an_empty_table_has_a_layout() -> None:
     layout = lay_out(table([], ("Generator", "Backbone"), A))
-    assert layout.blocks == (("", ()),)
+    assert layout.blocks == (Block("", ()),)
     assert layout.warning == ""
 
 
@@ -69,7 +69,7 @@ def test_a_label_column_is_sparse_but_the_last_one_is_full() -> None:
         (("v2", "y", "q"), {}),
     ]
     made = lay_out(table(rows, ("Generator", "Backbone", "Layer"), A))
-    assert [line.labels for _, lines in made.blocks for line in lines] == [
+    assert [line.labels for block in made.blocks for line in block.lines] == [
         ("x", "p"),
         ("", "q"),
         ("y", "q"),
@@ -79,13 +79,13 @@ def test_a_label_column_is_sparse_but_the_last_one_is_full() -> None:
 
 def test_a_cell_has_its_interval_below_and_a_missing_one_a_dash() -> None:
     made = lay_out(table([(("x",), {"a": number(0.25)})], ("Backbone",), A, B))
-    assert made.blocks[0][1][0].cells == ((Cell("25.0", "15.0–35.0"), Cell("–")),)
+    assert made.blocks[0].lines[0].cells == ((Cell("25.0", "15.0–35.0"), Cell("–")),)
 
 
 def test_a_number_that_is_not_one_is_a_dash() -> None:
     odd = Estimate(value=float("nan"), low=0, high=1, clusters=1, images=6)
     made = lay_out(table([(("x",), {"a": odd})], ("Backbone",), A))
-    assert made.blocks[0][1][0].cells == ((Cell("–"),),)
+    assert made.blocks[0].lines[0].cells == ((Cell("–"),),)
 
 
 def test_a_header_says_what_all_its_numbers_rest_on() -> None:
@@ -106,7 +106,7 @@ def test_counts_that_differ_by_row_become_a_column() -> None:
     made = lay_out(table(rows, ("Backbone",), A, B))
     assert made.groups[0].counted
     assert made.groups[0].span == 3
-    assert [line.counts for _, lines in made.blocks for line in lines] == [
+    assert [line.counts for block in made.blocks for line in block.lines] == [
         (Cell("12", "72 images"),),
         (Cell("9–1,200", "1 image"),),
         (Cell("–"),),
@@ -130,3 +130,50 @@ def test_chance_has_a_row_only_where_a_column_has_one() -> None:
 def test_few_clusters_are_said_out_loud(clusters: tuple[int, int], warning: str) -> None:
     cells = {"a": number(clusters=clusters[0]), "b": number(clusters=clusters[1])}
     assert lay_out(table([(("x",), cells)], ("Backbone",), A, B)).warning == warning
+
+
+def test_counts_that_differ_by_block_stand_in_its_title() -> None:
+    rows = [
+        (("v1", "x"), {"a": number(), "v": number(clusters=5)}),
+        (("v1", "y"), {"a": number(), "v": number(clusters=5)}),
+        (("v2", "x"), {"a": number(images=144), "v": number(clusters=5)}),
+    ]
+    made = lay_out(table(rows, ("Generator", "Backbone"), V, A))
+    assert [(group.count, group.by_block, group.counted) for group in made.groups] == [
+        (("5 clusters", "72 images"), False, False),
+        ((), True, False),
+    ]
+    assert [block.counts for block in made.blocks] == [
+        ("", "12 clusters, 72 images"),
+        ("", "12 clusters, 144 images"),
+    ]
+    assert made.width == 3
+
+
+def test_groups_with_a_common_start_stand_under_it() -> None:
+    columns = [
+        Column(key=f"{split}{kind}{k}", label=f"R@{k}", group=f"{split}: {kind}")
+        for split in ("Validation", "Test")
+        for kind in ("exact pair", "intra-cluster")
+        for k in (1, 3)
+    ]
+    made = lay_out(table([(("x",), {"Testexact pair1": number()})], ("Backbone",), *columns))
+    assert made.spans == (("Validation", 4), ("Test", 4))
+    assert [group.title for group in made.groups] == ["exact pair", "intra-cluster"] * 2
+    assert lay_out(table([(("x",), {})], ("Backbone",), A, V)).spans == ()
+
+
+def test_the_papers_value_stands_below_with_whether_the_interval_holds_it() -> None:
+    held, missed = (number().model_copy(update={"paper": paper}) for paper in (0.44, 0.71))
+    made = lay_out(table([(("x",), {"a": held, "b": missed, "v": number()})], ("Backbone",), A, B, V))
+    first, second = made.blocks[0].lines[0].cells[0]
+    assert (first.paper, first.holds) == ("44.00", True)
+    assert (second.paper, second.holds) == ("71.00", False)
+    assert made.blocks[0].lines[0].cells[1][0].paper == ""
+    assert made.paper == "1 of 2 intervals holds the paper’s value."
+    assert lay_out(table([(("x",), {"a": number()})], ("Backbone",), A)).paper == ""
+
+
+def test_a_chance_that_is_small_keeps_its_first_digit() -> None:
+    small = Column(key="a", label="R@1", chance=1 / 25000)
+    assert lay_out(table([(("x",), {"a": number()})], ("Backbone",), small)).chances == (("0.004",),)

@@ -31,7 +31,7 @@ class OnnxBackbone:
 
     def __init__(self, path: Path, name: str, layer: str | None = None) -> None:
         """Open the graph at `path`. Raises BackboneError if it is not one, or has no such layer."""
-        self._session = _open(path)
+        self._session = open_session(path)
         layers = {output.name: output.shape for output in self._session.get_outputs()}
         default = "proj" if "proj" in layers else next(iter(layers))
         self._layer = layer or default
@@ -77,7 +77,8 @@ def describe(model: Any, *, weights: str, preprocessing: Preprocessing) -> None:
         model.metadata_props.add(key=key, value=value)
 
 
-def _open(path: Path) -> Any:
+def open_session(path: Path) -> Any:
+    """Open an ONNX file on all cores. Raises BackboneError if it is not one."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

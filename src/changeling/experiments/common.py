@@ -4,19 +4,48 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from changeling.clusters.manifest import Dataset, Split
 from changeling.experiments.result import Estimate, Row, Source
-from changeling.features.store import Features
+from changeling.features.store import Features, load_features
+from changeling.progress import Progress, silent
 from changeling.stats.intervals import Interval
 
 ALL = "all"  # the row of all generators together
 MIN_CLUSTERS = 3  # a generator with fewer clusters in every split has no row of its own
 SPLIT_TITLES: dict[Split, str] = {"val": "Validation", "test": "Test"}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every experiment is given beside its settings.
+
+    Attributes:
+        heads: the folder in which trained heads are kept and found again; None keeps none.
+    """
+
+    dataset: Dataset
+    backbones: Sequence[str]
+    seed: int = 0
+    heads: Path | None = None
+    progress: Progress = silent
+
+    def features(self) -> Iterator[Features]:
+        """The features by each backbone, one at a time: at the paper's size each is 1.5 GB."""
+        for backbone in self.backbones:
+            yield load_features(self.dataset, backbone)
+
+
+def by_generator(dataset: Dataset, rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Rows that were made backbone by backbone, in the order of the paper's tables: generator by generator."""
+    order = generators(dataset)
+    return tuple(sorted(rows, key=lambda row: order.index(row.labels["Generator"])))
 
 
 def generators(dataset: Dataset) -> list[str]:
@@ -86,17 +115,15 @@ def about(dataset: Dataset) -> dict[str, str | int]:
     }
 
 
-def sources(features: Sequence[Features]) -> tuple[Source, ...]:
-    """Which features a Result rests on."""
-    return tuple(
-        Source(backbone=f.header.backbone, weights=f.header.weights, preprocessing=f.header.preprocessing)
-        for f in features
-    )
+def source(features: Features) -> Source:
+    """Which features a number rests on."""
+    header = features.header
+    return Source(backbone=header.backbone, weights=header.weights, preprocessing=header.preprocessing)
 
 
 def versions() -> dict[str, str]:
     """Versions of what computes the numbers."""
-    packages = ("changeling", "numpy", "scipy", "scikit-learn")
+    packages = ("changeling", "numpy", "scipy", "scikit-learn", "openTSNE")
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
 
 

@@ -5,46 +5,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from changeling.clusters.manifest import Dataset
 from changeling.experiments import common
+from changeling.experiments.common import Context
+from changeling.experiments.paper import beside_paper
 from changeling.experiments.result import Column, Estimate, Result, Row, Table
-from changeling.features.store import Features, load_features
-from changeling.progress import Progress, silent
+from changeling.experiments.settings import DistancesSettings
+from changeling.features.store import Features
 from changeling.stats.intervals import RESAMPLES, ratio_interval
 from changeling.stats.metrics import Distance, distance_accuracies
 
+_DEFAULT = DistancesSettings()
 
-def run(
-    dataset: Dataset,
-    backbones: Sequence[str],
-    *,
-    seed: int = 0,
-    distance: Distance = "cosine",
-    progress: Progress = silent,
-) -> Result:
+
+def run(context: Context, settings: DistancesSettings = _DEFAULT) -> Result:
     """Min and max intra-cluster distance accuracy for every generator, backbone and split (section 4.2).
 
     Raises:
         FeatureError: a backbone's features are missing or of other images.
     """
-    features = [load_features(dataset, backbone) for backbone in backbones]
-    rows: list[Row] = []
-    pairs = [(generator, one) for generator in common.generators(dataset) for one in features]
-    for done, (generator, one) in enumerate(pairs, start=1):
-        cells = _cells(dataset, one, generator, distance, seed)
-        if cells:
-            rows.append(Row(labels={"Generator": generator, "Backbone": one.header.backbone}, cells=cells))
-        progress("distances", done, len(pairs))
+    dataset, rows, sources = context.dataset, [], []
+    valid = np.zeros(len(dataset), dtype=np.bool_)
+    for done, features in enumerate(context.features(), start=1):
+        for generator in common.generators(dataset):
+            cells = _cells(dataset, features, generator, settings.distance, context.seed)
+            if cells:
+                rows.append(Row(labels={"Generator": generator, "Backbone": features.header.backbone}, cells=cells))
+        sources.append(common.source(features))
+        valid |= features.valid
+        context.progress("distances", done, len(context.backbones))
+    table = _table(dataset, valid, common.by_generator(dataset, rows))
     return Result(
         experiment="distances",
         title="Is the parent the odd one out of its cluster?",
         paper="Table 1",
-        summary=_summary(rows),
-        settings={"distance": distance, "resamples": RESAMPLES, "seed": seed},
-        tables=(_table(dataset, features, rows),),
+        summary=_summary(table.rows),
+        settings={"distance": settings.distance, "resamples": RESAMPLES, "seed": context.seed},
+        tables=(table if settings.distance != "cosine" else beside_paper(table, dataset),),
         dataset=common.about(dataset),
-        sources=common.sources(features),
+        sources=tuple(sources),
         versions=common.versions(),
         notes=("A cluster counts if it has a parent and at least two children: with one child both are equally far.",),
     )
@@ -64,13 +65,13 @@ def _cells(dataset: Dataset, features: Features, generator: str, distance: Dista
     return cells
 
 
-def _table(dataset: Dataset, features: Sequence[Features], rows: Sequence[Row]) -> Table:
+def _table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -> Table:
     columns = [
         Column(
             key=f"{split}_{name}",
             label=f"{name.title()} distance",
             group=title,
-            chance=_chance(dataset, features, rows, split),
+            chance=chance(dataset, valid, rows, split),
             better="none",
         )
         for split, title in common.SPLIT_TITLES.items()
@@ -86,11 +87,11 @@ def _table(dataset: Dataset, features: Sequence[Features], rows: Sequence[Row]) 
     )
 
 
-def _chance(dataset: Dataset, features: Sequence[Features], rows: Sequence[Row], split: str) -> float | None:
+def chance(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row], split: str) -> float | None:
     """What guessing scores: the mean of 1 / (images of the cluster), if all rows rest on the same clusters."""
     if len({row.labels["Generator"] for row in rows}) != 1:
         return None
-    mask = (dataset.column("split") == split) & features[0].valid
+    mask = (dataset.column("split") == split) & valid
     sizes = np.bincount(dataset.clusters[mask])
     parents = np.bincount(dataset.clusters[mask & (dataset.labels == 0)], minlength=len(sizes))
     counted = (parents == 1) & (sizes >= 3)

@@ -1,8 +1,8 @@
-"""Figures 1, 3 and 5: clusters side by side, and the probe's surest and least sure calls, as contact sheets."""
+"""Figures 1, 3, 4 and 5: clusters, the most and least realistic children, and mistakes, as contact sheets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,70 +11,84 @@ from scipy.special import expit
 
 from changeling.clusters.manifest import Dataset
 from changeling.experiments import common
+from changeling.experiments.common import Context
 from changeling.experiments.probe import fit_probe
 from changeling.experiments.result import Picture, Result, Sheet, Strip
+from changeling.experiments.settings import GallerySettings, ProbeSettings
 from changeling.features.store import load_features
-from changeling.progress import Progress, silent
 
-CLUSTERS = 12  # clusters on a sheet
-PICTURES = 10  # pictures in a strip of verdicts
+_DEFAULT, _PROBE = GallerySettings(), ProbeSettings()
 
 
-def run(dataset: Dataset, backbones: Sequence[str], *, seed: int = 0, progress: Progress = silent) -> Result:
-    """Sheets of the test split, with the probabilities of a probe on the first backbone.
+def run(context: Context, settings: GallerySettings = _DEFAULT, probe_settings: ProbeSettings = _PROBE) -> Result:
+    """Sheets of the test split, with the probabilities of a probe on one backbone.
 
     Raises:
         DatasetError: a split lacks real or fake images.
         FeatureError: the features are missing or of other images.
     """
-    features = load_features(dataset, backbones[0])
-    shown = (dataset.column("split") == "test") & features.valid
-    shown &= np.array([dataset.file(path).is_file() for path in dataset.column("path")])
-    settings: dict[str, str | int | float | bool | None] = {"backbone": backbones[0], "seed": seed}
+    dataset = context.dataset
+    backbone = settings.backbone or context.backbones[0]
+    features = load_features(dataset, backbone)
+    shown = np.flatnonzero((dataset.column("split") == "test") & features.valid)
+    shown = shown[[dataset.file(path).is_file() for path in dataset.column("path")[shown]]] if len(shown) else shown
+    told: dict[str, str | int | float | bool | None] = {"backbone": backbone, "seed": context.seed}
     sheets: tuple[Sheet, ...] = ()
-    if shown.any():
-        probe = fit_probe(dataset, features, seed=seed)
-        settings["C"] = probe.c
-        sheets = _sheets(dataset, np.flatnonzero(shown), expit(probe.scores(features.values)))
-    progress("gallery", 1, 1)
+    if len(shown):
+        probe = fit_probe(dataset, features, probe_settings, seed=context.seed)
+        told["C"] = probe.c
+        p = np.full(len(dataset), np.nan)
+        p[shown] = expit(probe.scores(features.values[shown]))
+        sheets = _sheets(dataset, shown, p, settings)
+    context.progress("gallery", 1, 1)
     return Result(
         experiment="gallery",
         title="What it looks like",
-        paper="Figures 1, 3 and 5",
-        summary="Clusters side by side, and the calls of a linear probe that are surest and least sure."
+        paper="Figures 1, 3, 4 and 5",
+        summary="Clusters side by side; the children that the probe finds most and least realistic; its mistakes."
         if sheets
         else "The test split's image files are not here, so nothing can be shown.",
-        settings=settings,
+        settings=told,
         sheets=sheets,
         dataset=common.about(dataset),
-        sources=common.sources([features]),
+        sources=(common.source(features),),
         versions=common.versions(),
     )
 
 
-def _sheets(dataset: Dataset, rows: NDArray[np.int64], p: NDArray[np.float64]) -> tuple[Sheet, ...]:
-    """Clusters, and the calls that are surest and least sure, of some rows."""
-    surest = rows[np.argsort(-np.abs(p[rows] - 0.5), kind="stable")]
-    fake = dataset.labels[surest] == 1
-    right = (p[surest] > 0.5) == fake
-    kinds = {
-        "Surest and right: real": surest[right & ~fake],
-        "Surest and right: fake": surest[right & fake],
-        "Surest and wrong: real, called fake": surest[~right & ~fake],
-        "Surest and wrong: fake, called real": surest[~right & fake],
-        "Least sure": surest[::-1],
+def _sheets(
+    dataset: Dataset, rows: NDArray[np.int64], p: NDArray[np.float64], settings: GallerySettings
+) -> tuple[Sheet, ...]:
+    """Clusters (Figure 3), children by realism (Figure 4), and what is called wrongly (Figure 5)."""
+    ordered = rows[np.argsort(p[rows], kind="stable")]  # the most real first
+    fake = dataset.labels[ordered] == 1
+    called = p[ordered] > 0.5
+
+    def sheet(key: str, title: str, kinds: dict[str, NDArray[np.int64]]) -> Sheet:
+        strips = [
+            Strip(title=name, pictures=tuple(_picture(dataset, i, p[i]) for i in some[: settings.pictures].tolist()))
+            for name, some in kinds.items()
+            if len(some)
+        ]
+        return Sheet(key=key, title=title, strips=tuple(strips))
+
+    children = ordered[fake]
+    realism = {"Most realistic": children, "Least realistic": children[::-1]}
+    wrong = {
+        "Real, called fake: the surest first": ordered[~fake & called][::-1],
+        "Fake, called real: the surest first": ordered[fake & ~called],
+        "Least sure": rows[np.argsort(np.abs(p[rows] - 0.5), kind="stable")],
     }
-    strips = [
-        Strip(title=title, pictures=tuple(_picture(dataset, row, p[row]) for row in some[:PICTURES].tolist()))
-        for title, some in kinds.items()
-        if len(some)
-    ]
-    verdicts = Sheet(key="verdicts", title="The surest and the least sure calls", strips=tuple(strips))
-    clusters = Sheet(key="clusters", title="Clusters", strips=tuple(_clusters(dataset, rows, p)))
-    return tuple(sheet for sheet in (clusters, verdicts) if sheet.strips)
+    clusters = Sheet(key="clusters", title="Clusters", strips=tuple(_clusters(dataset, rows, p, settings.clusters)))
+    sheets = (
+        clusters,
+        sheet("realism", "Children, by the probe's eye", realism),
+        sheet("verdicts", "Misclassified images, and those that the probe is least sure of", wrong),
+    )
+    return tuple(one for one in sheets if one.strips)
 
 
-def _clusters(dataset: Dataset, rows: NDArray[np.int64], p: NDArray[np.float64]) -> Iterable[Strip]:
+def _clusters(dataset: Dataset, rows: NDArray[np.int64], p: NDArray[np.float64], limit: int) -> Iterable[Strip]:
     """Clusters with a parent and a child, parent first, in the dataset's order."""
     members: dict[int, list[int]] = {}
     for row in rows.tolist():
@@ -83,7 +97,7 @@ def _clusters(dataset: Dataset, rows: NDArray[np.int64], p: NDArray[np.float64])
         reversed(list(zip(*(dataset.captions[name].to_pylist() for name in ("cluster_id", "caption")), strict=True)))
     )
     both = [some for some in members.values() if len({int(dataset.labels[row]) for row in some}) == 2]
-    for some in both[:CLUSTERS]:
+    for some in both[:limit]:
         name = dataset.column("cluster_id")[some[0]]
         ordered = sorted(some, key=lambda row: (dataset.labels[row], row))
         pictures = tuple(_picture(dataset, row, p[row]) for row in ordered)

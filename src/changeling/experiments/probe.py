@@ -12,14 +12,18 @@ from sklearn.linear_model import LogisticRegression
 from changeling.clusters.manifest import Dataset
 from changeling.errors import DatasetError
 from changeling.experiments import common
+from changeling.experiments.common import Context
+from changeling.experiments.paper import beside_paper
 from changeling.experiments.result import Column, Estimate, Result, Row, Table
-from changeling.features.store import Features, load_features
-from changeling.progress import Progress, silent
+from changeling.experiments.settings import ProbeSettings
+from changeling.features.store import Features
 from changeling.stats import metrics
 from changeling.stats.intervals import RESAMPLES, auroc_interval, mean_interval, ratio_interval
 
 COARSE = tuple(10.0**power for power in range(-6, 3))
+TRAIN_CLUSTERS = 50  # a generator with fewer in the train split has no probe of its own
 _COLUMNS = {"overall": "Overall", "full": "Full cluster", "balanced": "Balanced", "auroc": "AUROC"}
+_DEFAULT = ProbeSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Probe:
     weight: NDArray[np.float64]
     bias: float
     c: float
+    images: int  # trained on
 
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Features (N, D) -> log-odds of being generated (N,)."""
@@ -38,84 +43,156 @@ class Probe:
         return scores
 
 
-def run(dataset: Dataset, backbones: Sequence[str], *, seed: int = 0, progress: Progress = silent) -> Result:
+def run(context: Context, settings: ProbeSettings = _DEFAULT) -> Result:
     """Train on the train split, choose C on the validation split, score both (sections 3.3 and 4.2).
 
+    Where two generators have clusters enough to train on, a second table crosses the generator that a probe was
+    trained on with the one that it is tested on: the v2.1 rows of Table 2 are such a transfer.
+
     Raises:
-        DatasetError: a split lacks real or fake images.
+        DatasetError: a split lacks real or fake images, or no child is by the generator to train on.
         FeatureError: a backbone's features are missing or of other images.
     """
-    features = [load_features(dataset, backbone) for backbone in backbones]
-    probes = []
-    for one in features:
-        probes.append(fit_probe(dataset, one, seed=seed))
-        progress("probe", len(probes), len(features))
-    rows = [
-        Row(labels={"Generator": generator, "Backbone": one.header.backbone}, cells=cells)
-        for generator in common.generators(dataset)
-        for one, probe in zip(features, probes, strict=True)
-        if (cells := _cells(dataset, one, probe, generator, seed))
-    ]
-    settings: dict[str, str | int | float | bool | None] = {
-        "children for training": "one random child a cluster",
-        "features": "standardised on the training images",
-        "class weight": "balanced",
-        "C chosen by": "log loss on the validation split, classes weighing the same",
-        "resamples": RESAMPLES,
-        "seed": seed,
-    }
-    settings |= {f"C of {one.header.backbone}": probe.c for one, probe in zip(features, probes, strict=True)}
+    dataset, rows, crossed, sources = context.dataset, [], [], []
+    found: dict[str, str | int | float | bool | None] = {}
+    trainers = _trainers(dataset)
+    for done, features in enumerate(context.features(), start=1):
+        name = features.header.backbone
+        probe = fit_probe(dataset, features, settings, seed=context.seed)
+        rows += _rows(dataset, features, probe, {}, context.seed)
+        for trainer in trainers:
+            one = settings.model_copy(update={"train_on": trainer})
+            other = probe if trainer == settings.train_on else fit_probe(dataset, features, one, seed=context.seed)
+            crossed += _rows(dataset, features, other, {"Trained on": trainer}, context.seed)
+        found |= {f"C of {name}": probe.c, f"training images of {name}": probe.images}
+        sources.append(common.source(features))
+        context.progress("probe", done, len(context.backbones))
+    table = _table(dataset, common.by_generator(dataset, rows))
+    as_in_paper = settings.train_on == "stable-diffusion-v1.4" and settings.children == "one"
     return Result(
         experiment="probe",
         title="Can a linear probe call each image real or fake?",
         paper="Table 2",
-        summary=_summary(rows),
-        settings=settings,
-        tables=(_table(dataset, rows),),
-        dataset=common.about(dataset) | {"training images": len(training_rows(dataset, features[0], seed))},
-        sources=common.sources(features),
+        summary=_summary(table.rows),
+        settings={
+            "trained on children of": settings.train_on,
+            "children for training": {"one": "one random child a cluster", "all": "all"}[settings.children],
+            "features": "standardised on the training images",
+            "class weight": "balanced",
+            "C chosen by": "the study file" if settings.C else "log loss on the validation split, classes alike",
+            "resamples": RESAMPLES,
+            "seed": context.seed,
+        }
+        | found,
+        tables=(beside_paper(table, dataset) if as_in_paper else table, *_transfer(dataset, crossed)),
+        dataset=common.about(dataset),
+        sources=tuple(sources),
         versions=common.versions(),
     )
 
 
-def fit_probe(dataset: Dataset, features: Features, *, seed: int = 0) -> Probe:
+def fit_probe(
+    dataset: Dataset,
+    features: Features,
+    settings: ProbeSettings = _DEFAULT,
+    *,
+    seed: int = 0,
+    standardise: bool = True,
+) -> Probe:
     """Fit an L2 logistic regression on the train split, with the C that does best on the validation split.
 
-    C is swept over powers of ten, then between the neighbours of the best. Raises DatasetError if a split lacks
-    real or fake images.
+    C is swept over powers of ten, then between the neighbours of the best, unless the settings give it. Raises
+    DatasetError if a split lacks real or fake images.
     """
-    train = training_rows(dataset, features, seed)
+    train = training_rows(dataset, features, settings, seed)
     val = np.flatnonzero((dataset.column("split") == "val") & features.valid)
     for name, rows in (("train", train), ("val", val)):
         if len(set(dataset.labels[rows])) < 2:
             raise DatasetError(f"{dataset.path}: the {name} split needs real and fake images to train a probe")
-    mean, scale = features.values[train].mean(axis=0), features.values[train].std(axis=0) + 1e-6
-    x_train, x_val = ((features.values[rows] - mean) / scale for rows in (train, val))
+    mean, scale = moments(features.values, train)
+    if not standardise:
+        scale = np.ones_like(scale)
     y_train, y_val = dataset.labels[train], dataset.labels[val]
-
+    x_train, x_val = ((features.values[rows] - mean) / scale for rows in (train, val))
     losses: dict[float, float] = {}
-    models: dict[float, LogisticRegression] = {}
+    fitted: dict[float, tuple[NDArray[np.float64], float]] = {}
+    model = LogisticRegression(class_weight="balanced", max_iter=10_000, warm_start=True)
 
     def sweep(grid: Sequence[float]) -> float:
         for c in grid:
-            models[c] = LogisticRegression(C=c, class_weight="balanced", max_iter=10_000).fit(x_train, y_train)
-            losses[c] = _balanced_log_loss(y_val, models[c].decision_function(x_val))
+            model.set_params(C=c).fit(x_train, y_train)
+            fitted[c] = (model.coef_[0].astype(np.float64), float(model.intercept_[0]))
+            losses[c] = _balanced_log_loss(y_val, model.decision_function(x_val))
         return min(losses, key=lambda c: (losses[c], c))
 
-    best = sweep(COARSE)
-    best = sweep([best * 10 ** (step / 4) for step in (-3, -2, -1, 1, 2, 3)])
-    model = models[best]
-    return Probe(mean.astype(np.float64), scale.astype(np.float64), model.coef_[0], float(model.intercept_[0]), best)
+    best = sweep([settings.C] if settings.C else COARSE)
+    if not settings.C:
+        best = sweep([best * 10 ** (step / 4) for step in (-3, -2, -1, 1, 2, 3)])
+    return Probe(mean.astype(np.float64), scale.astype(np.float64), *fitted[best], best, len(train))
 
 
-def training_rows(dataset: Dataset, features: Features, seed: int) -> NDArray[np.int64]:
-    """The parents of the train split and one random child of each cluster (section 4.1)."""
+def moments(values: NDArray[np.float32], rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and deviation (D,) of some rows of features."""
+    chosen = values[rows]
+    return chosen.mean(axis=0), chosen.std(axis=0) + np.float32(1e-6)
+
+
+def training_rows(
+    dataset: Dataset, features: Features, settings: ProbeSettings = _DEFAULT, seed: int = 0
+) -> NDArray[np.int64]:
+    """The parents of the train split and one random child of each cluster, or all of them (section 4.1)."""
     mask = (dataset.column("split") == "train") & features.valid
     parents = np.flatnonzero(mask & (dataset.labels == 0))
-    children = np.flatnonzero(mask & (dataset.labels == 1))
-    shuffled = np.random.default_rng(seed).permutation(children)
-    _, first = np.unique(dataset.clusters[shuffled], return_index=True)
-    return np.sort(np.concatenate([parents, shuffled[first]]))
+    mine = dataset.column("generator") == settings.train_on if settings.train_on != common.ALL else dataset.labels == 1
+    if settings.train_on != common.ALL and not mine.any():
+        raise DatasetError(f"{dataset.path}: no child is by {settings.train_on!r}, which the probe is to be trained on")
+    children = np.flatnonzero(mask & mine)
+    if settings.children == "one":
+        shuffled = np.random.default_rng(seed).permutation(children)
+        _, first = np.unique(dataset.clusters[shuffled], return_index=True)
+        children = shuffled[first]
+    return np.sort(np.concatenate([parents, children]))
+
+
+def _trainers(dataset: Dataset) -> list[str]:
+    """Generators that have clusters enough to train a probe on, if there are two of them."""
+    train = (dataset.column("split") == "train") & (dataset.labels == 1)
+    names, clusters = dataset.column("generator"), dataset.clusters
+    many = [
+        name
+        for name in common.generators(dataset)
+        if len(set(clusters[train & ((names == name) | (name == common.ALL))])) >= TRAIN_CLUSTERS
+    ]
+    return many if len(set(many) - {common.ALL}) > 1 else []
+
+
+def _rows(dataset: Dataset, features: Features, probe: Probe, labels: dict[str, str], seed: int) -> list[Row]:
+    return [
+        Row(labels=labels | {"Generator": generator, "Backbone": features.header.backbone}, cells=cells)
+        for generator in common.generators(dataset)
+        if (cells := _cells(dataset, features, probe, generator, seed))
+    ]
+
+
+def _transfer(dataset: Dataset, rows: Sequence[Row]) -> list[Table]:
+    """Generators trained on by generators tested on, the test split alone."""
+    if not rows:
+        return []
+    ordered = sorted(common.by_generator(dataset, rows), key=lambda row: row.labels["Trained on"])
+    columns = [
+        Column(key=f"test_{key}", label=label, group="Test", chance=_chance(dataset, rows, "test", key))
+        for key, label in _COLUMNS.items()
+    ]
+    return [
+        Table(
+            key="transfer",
+            title="Trained on one generator, tested on another",
+            labels=("Trained on", "Generator", "Backbone"),
+            columns=tuple(columns),
+            rows=tuple(row for row in ordered if row.labels["Generator"] != common.ALL),
+            note="Each probe knows the real images of the train split and the children of one generator.",
+        )
+    ]
 
 
 def _balanced_log_loss(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:

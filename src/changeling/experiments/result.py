@@ -1,4 +1,4 @@
-"""What every experiment returns and every report reads: tables of estimates and sheets of images."""
+"""What every experiment returns and every report reads: tables, plots, maps and sheets of images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class _File(BaseModel):
 class Estimate(_File):
     """A number, its 95 % interval from a bootstrap over clusters, and how many clusters and images it rests on.
 
-    Shares are fractions in [0, 1]; the report prints them as per cent.
+    Shares are fractions in [0, 1]; the report prints them as per cent. `paper` is what the paper reports, where the
+    setting is the paper's.
     """
 
     value: float
@@ -27,6 +28,12 @@ class Estimate(_File):
     high: float
     clusters: int
     images: int
+    paper: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the interval holds the paper's value, to the paper's own rounding (half of 0.01 %)."""
+        return self.paper is not None and self.low - 5e-5 <= self.paper <= self.high + 5e-5
 
 
 class Column(_File):
@@ -54,6 +61,51 @@ class Table(_File):
     labels: tuple[str, ...]  # names of the label columns, e.g. ("Generator", "Backbone")
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    note: str = ""
+
+
+class Curve(_File):
+    """A line of a plot: y at each x, with the ends of the 95 % interval where there is one."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+
+
+class Plot(_File):
+    """Curves over one x axis. A `share` is a fraction in [0, 1] and printed as per cent."""
+
+    key: str
+    title: str
+    x_label: str
+    y_label: str
+    curves: tuple[Curve, ...]
+    x_log: bool = False
+    y_log: bool = False
+    share: bool = False
+    chance: float | None = None
+    note: str = ""
+
+
+class Cloud(_File):
+    """Points of a map: place, colour and shape. `group` indexes the map's `groups`; a child is a dot."""
+
+    title: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    group: tuple[int, ...]
+    child: tuple[bool, ...]
+
+
+class Map(_File):
+    """Clouds side by side, such as Figures 6 and 7: a colour a group, dots for children, triangles for parents."""
+
+    key: str
+    title: str
+    groups: tuple[str, ...]
+    clouds: tuple[Cloud, ...]
     note: str = ""
 
 
@@ -101,6 +153,8 @@ class Result(_File):
     summary: str  # one or two sentences: what was found
     settings: dict[str, str | int | float | bool | None]
     tables: tuple[Table, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    maps: tuple[Map, ...] = ()
     sheets: tuple[Sheet, ...] = ()
     dataset: dict[str, str | int] = Field(default_factory=dict)  # name, hash, counts
     sources: tuple[Source, ...] = ()

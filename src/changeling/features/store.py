@@ -71,6 +71,12 @@ def available(dataset: Dataset) -> tuple[str, ...]:
     return tuple(header.backbone for header in map(read_header, firsts) if not header.view)
 
 
+def missing_rows(dataset: Dataset, backbone: str) -> int:
+    """How many images are in parts that are not there yet."""
+    parts = enumerate(part_rows(len(dataset)))
+    return sum(stop - start for index, (start, stop) in parts if not part_path(dataset, backbone, index).exists())
+
+
 def write_part(path: Path, header: Header, values: NDArray[np.floating]) -> None:
     """Write a part under a temporary name and rename it last."""
     with whole(path) as temporary:
@@ -87,13 +93,22 @@ def read_header(path: Path) -> Header:
         raise _no_part(path, _short(error)) from None
 
 
+def read_dim(path: Path) -> int:
+    """The length of a part's features. Raises FeatureError if it is not a part."""
+    try:
+        with safe_open(path, "numpy") as part:
+            return int(part.get_slice("features").get_shape()[1])
+    except (SafetensorError, OSError) as error:
+        raise _no_part(path, _short(error)) from None
+
+
 def load_features(dataset: Dataset, backbone: str) -> Features:
     """Read all features of a dataset by a backbone.
 
     Raises:
         FeatureError: parts are missing, or were made from other images, weights or preprocessing.
     """
-    blocks: list[NDArray[np.float32]] = []
+    values = np.empty((0, 0), np.float32)
     headers: list[Header] = []
     for index, (start, stop) in enumerate(part_rows(len(dataset))):
         path = part_path(dataset, backbone, index)
@@ -107,10 +122,14 @@ def load_features(dataset: Dataset, backbone: str) -> Features:
         if header != expected:
             raise FeatureError(f"{path} was made from other images; extract again")
         headers.append(header)
-        blocks.append(_read_values(path, stop - start))
+        block = read_values(path, stop - start)
+        if not index:
+            values = np.empty((len(dataset), block.shape[1]), np.float32)
+        elif block.shape[1] != values.shape[1]:
+            raise _no_part(path, f"{block.shape[1]} columns, where the first part has {values.shape[1]}")
+        values[start:stop] = block
     _agree(headers, folder(dataset, backbone))
-    values = np.concatenate(blocks)
-    return Features(headers[0], values, np.asarray(np.isfinite(values).all(axis=1)))
+    return Features(headers[0], values, np.asarray(np.isfinite(values.sum(axis=1, dtype=np.float64))))
 
 
 def part_rows(count: int) -> list[tuple[int, int]]:
@@ -124,7 +143,8 @@ def images_hash(dataset: Dataset, start: int, stop: int) -> str:
     return hashlib.sha256(json.dumps(columns).encode()).hexdigest()[:12]
 
 
-def _read_values(path: Path, count: int) -> NDArray[np.float32]:
+def read_values(path: Path, count: int) -> NDArray[np.float32]:
+    """The features of one part (count, D). Raises FeatureError if it is not one."""
     try:
         with safe_open(path, "numpy") as part:
             values: NDArray[np.float32] = part.get_tensor("features").astype(np.float32, copy=False)

@@ -21,12 +21,13 @@ class Preprocessing(BaseModel):
     """Resize the short side, crop the centre, scale to [0, 1], subtract the mean, divide by the deviation.
 
     Resizing is Pillow's, with antialias. Files are read upright, alpha on white, first frame; a JPEG whose
-    short side is at least twice `2 * resize` is decoded at a fraction of its size.
+    short side is at least twice `2 * resize` is decoded at a fraction of its size. The long side becomes the nearest
+    whole number of pixels; in version 2 it is rounded down, as torchvision does and hence open_clip and timm.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: Literal[1] = 1  # of the code that does it; another way of doing it is another version
+    version: Literal[1, 2] = 1  # of the code that does it; another way of doing it is another version
     resize: int
     crop: int
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
@@ -44,11 +45,18 @@ class Preprocessing(BaseModel):
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """RGB image of any size -> float32 (3, crop, crop)."""
-        small = resize_short(_at_most(image, _ASPECT), self.resize, _FILTERS[self.interpolation])
+        small = self._resized(_at_most(image, _ASPECT))
         square = centre_crop(small, self.crop)
         pixels = np.asarray(square, dtype=np.float32) / np.float32(255)
         normal = (pixels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return np.ascontiguousarray(normal.transpose(2, 0, 1))
+
+    def _resized(self, image: Image.Image) -> Image.Image:
+        if self.version == 1:
+            return resize_short(image, self.resize, _FILTERS[self.interpolation])
+        short = min(image.size)
+        size = (self.resize * image.width // short, self.resize * image.height // short)
+        return image.resize(size, _FILTERS[self.interpolation])
 
 
 def resize_short(image: Image.Image, side: int, resample: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:

@@ -1,5 +1,9 @@
-"""Results -> one self-contained page: tables as in the paper, figures, contact sheets, what the numbers rest on."""
+"""Results -> one self-contained page: tables as in the paper, figures, maps, contact sheets, how it was done.
 
+Beside it the tables as CSV and LaTeX.
+"""
+
+from changeling.report.exports import write_exports
 from changeling.report.page import load_results, write_report
 
-__all__ = ["load_results", "write_report"]
+__all__ = ["load_results", "write_exports", "write_report"]

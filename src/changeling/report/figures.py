@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import StringIO
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from changeling.experiments.result import Column, Estimate, Row, Table
-from changeling.report.tables import blocks, finite, per_cent
+from changeling.report.style import FONT, INK, MUTED, PAPER, RULE, SERIES, bare, clean, render, shares, wrapped, zoomed
+from changeling.report.tables import blocks, finite
 
 WIDTH = 340.0  # points, which are the units of the drawing; the page scales it
-FONT = 9.5
 ROW = 23.0  # height of a row
 TOP, BOTTOM, RIGHT = 22.0, 22.0, 14.0  # margins
-INK, MUTED, RULE, PAPER = "#1c1e21", "#5b6270", "#d5d9df", "#fffffe"
-SERIES = ("#2b6cb0", "#c2410c", "#2f7d4f", "#7c4dab", "#946200", "#0e7490", "#b0307a", "#4b5563")
-_NAMES = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"} | {c: f"s{i}" for i, c in enumerate(SERIES)}
+STEP, BESIDE = 0.3, 0.42  # of a row, between the estimates that share it: alone, and beside the paper's
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +48,7 @@ class _Slot:
 def draw(table: Table) -> list[Panel]:
     """Draw a table: a panel for each measure, that is for the columns that share a label across groups.
 
-    Colours are CSS variables (`--ink`, `--paper`, `--s0` ...) with a fallback, so that a page's scheme holds for
-    its figures; the same table gives the same bytes.
+    The paper's value, where there is one, is an open diamond about ours.
     """
     families: dict[str, list[Column]] = {}
     for column in table.columns:
@@ -72,74 +64,66 @@ def marks(table: Table) -> list[Mark]:
 
 
 def _panel(table: Table, columns: Sequence[Column]) -> str:
-    slots = _slots(table)
+    beside = any(row.cells[c.key].paper is not None for row in table.rows for c in columns if c.key in row.cells)
+    step = BESIDE if beside else STEP
+    need = step * (len(columns) + 0.5)
+    slots = _slots(table, need)
     longest = max(len(line) for slot in slots if slot.row for line in slot.text.split("\n"))
-    left = min(16 + 0.56 * FONT * longest, WIDTH / 2)
-    inside = max(slot.y for slot in slots) + 0.5
-    height = TOP + BOTTOM + ROW * inside
-    settings: dict[str, object] = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": f"{table.key} {columns[0].label}",
-        "font.size": FONT,
-        "font.family": ["DejaVu Sans"],
-        "text.parse_math": False,
-    }
-    text = StringIO()
-    with mpl.rc_context(settings), warnings.catch_warnings():  # type: ignore[arg-type]
-        warnings.filterwarnings("ignore", "Glyph .* missing from")  # the browser has other fonts
-        figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
+    titled = max((len(slot.text) for slot in slots if not slot.row), default=0)
+    left = min(max(16 + 0.56 * FONT * longest, 8 + 0.62 * FONT * titled), WIDTH / 2)
+    inside = max(slot.y + (_high(slot.text, need) / 2 if slot.row else 0) for slot in slots)
+    height = TOP + BOTTOM + ROW * (inside + 0.5)
+
+    def paint(figure: Figure) -> None:
         box = (left / WIDTH, BOTTOM / height, 1 - (left + RIGHT) / WIDTH, 1 - (TOP + BOTTOM) / height)
         axes = figure.add_axes(box)
         axes.set_ylim(inside, -0.5)
         _draw_axes(axes, slots, _limits(table, columns), left)
         _draw_chance(axes, columns)
-        _draw_rows(axes, table, columns, slots)
-        metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(text, format="svg", transparent=True, metadata=metadata)
-    return _themed(text.getvalue())
+        _draw_rows(axes, table, columns, slots, step)
+
+    return render(WIDTH, height, f"{table.key} {columns[0].label}", paint)
 
 
-def _slots(table: Table) -> list[_Slot]:
+def _slots(table: Table, need: float) -> list[_Slot]:
     """Stack the titles of blocks and the rows from the top, with some air before each title."""
     slots: list[_Slot] = []
     end = -0.5  # the lower edge of the last slot
     for title, rows in blocks(table):
         if title:
             end += 0.15 if slots else 0
-            slots.append(_Slot(end + 0.4, _clean(title)))
+            slots.append(_Slot(end + 0.4, clean(title)))
             end += 0.8
         for row in rows:
             names = [row.labels.get(label, "") for label in (table.labels[1:] if title else table.labels)]
-            text = _wrapped(_clean(" · ".join(filter(None, names))))
-            high = max(1, 0.5 * len(text.split("\n")))
+            text = wrapped(clean(" · ".join(filter(None, names))))
+            high = _high(text, need)
             slots.append(_Slot(end + high / 2, text, row))
             end += high
     return slots
 
 
+def _high(text: str, need: float) -> float:
+    """How high a row is, of which its estimates need so much that none is on top of another."""
+    return max(1, 0.5 * len(text.split("\n")), need)
+
+
 def _limits(table: Table, columns: Sequence[Column]) -> tuple[float, float]:
-    """The whole range from 0 to 1, or the part of it that holds all intervals and chance if that is much less."""
+    """The whole range from 0 to 1, or the part of it that holds all that is drawn if that is much less."""
     values = [column.chance for column in columns if column.chance is not None]
     for row in table.rows:
         for cell in (row.cells.get(column.key) for column in columns):
             if cell is not None and finite(cell):
-                values += [value for value in (cell.low, cell.value, cell.high) if math.isfinite(value)]
-    low, high = min(values), max(values)
-    if high - low > 0.6:
-        return -0.01, 1.01
-    pad = max(0.08 * (high - low), 0.01)
-    return max(low - pad, -0.01), min(high + pad, 1.01)
+                drawn = (cell.low, cell.value, cell.high, *(() if cell.paper is None else (cell.paper,)))
+                values += [value for value in drawn if math.isfinite(value)]
+    return zoomed(min(values), max(values))
 
 
 def _draw_axes(axes: Axes, slots: Sequence[_Slot], limits: tuple[float, float], left: float) -> None:
     axes.set_xlim(*limits)
-    axes.spines[:].set_visible(False)
-    axes.set_facecolor("none")
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
+    bare(axes)
+    shares(axes, "x")
     axes.grid(axis="x", color=RULE, linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.tick_params(length=0, labelcolor=MUTED, labelsize=FONT - 0.5, pad=5)
     axes.set_yticks([])
     where = axes.get_yaxis_transform()
     span = axes.get_window_extent().width
@@ -162,8 +146,9 @@ def _draw_chance(axes: Axes, columns: Sequence[Column]) -> None:
         axes.axvline(level, color=MUTED, linewidth=1, dashes=(4, 3))
     middle = sum(levels) / len(levels)
     place = (middle - low) / (high - low)
+    named = list(dict.fromkeys(f"{100 * level:.1f}" if level >= 0.001 else f"{100 * level:.2g}" for level in levels))
     axes.annotate(
-        f"chance {' and '.join(per_cent(level, 1) for level in levels)} %",
+        f"chance {' and '.join(named)} %",
         (middle, 1),
         (0, 4),
         xycoords=axes.get_xaxis_transform(),
@@ -175,11 +160,10 @@ def _draw_chance(axes: Axes, columns: Sequence[Column]) -> None:
     )
 
 
-def _draw_rows(axes: Axes, table: Table, columns: Sequence[Column], slots: Sequence[_Slot]) -> None:
+def _draw_rows(axes: Axes, table: Table, columns: Sequence[Column], slots: Sequence[_Slot], step: float) -> None:
     """Draw each row's estimates, one below the other, in the colour of its last label."""
     looks = {mark.group: mark for mark in marks(table)}
     names = list(dict.fromkeys(_name(table, row) for row in table.rows))
-    step = min(0.3, 0.6 / len(columns))
     for slot in slots:
         if slot.row is None:
             continue
@@ -207,35 +191,20 @@ def _draw_estimate(axes: Axes, cell: Estimate, y: float, colour: str, mark: Mark
         clip_on=False,
         zorder=3,
     )
+    if cell.paper is not None and math.isfinite(cell.paper):
+        axes.plot(
+            [cell.paper],
+            [y],
+            linestyle="none",
+            marker="d",
+            markersize=9,
+            markeredgewidth=0.9,
+            markeredgecolor=INK,
+            markerfacecolor="none",
+            clip_on=False,
+            zorder=4,
+        )
 
 
 def _name(table: Table, row: Row) -> str:
     return row.labels.get(table.labels[-1], "") if table.labels else ""
-
-
-def _wrapped(text: str, width: int = 20) -> str:
-    """Break a long name at its own joints."""
-    lines = [""]
-    for part in re.findall(r"[^-_/:.@ ]*[-_/:.@ ]?", text):
-        if lines[-1] and len(lines[-1]) + len(part) > width:
-            lines.append("")
-        lines[-1] += part
-    return "\n".join(line.strip() for line in lines)
-
-
-def _clean(text: str) -> str:
-    """Text that any font and any file can hold: one line, no halves of surrogate pairs, no control characters."""
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
-def _themed(svg: str) -> str:
-    """Make Matplotlib's SVG fit to stand inside a page: no prolog, no ids or rules that leak, colours by name."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<defs>\s*<style[^>]*>.*?</style>\s*</defs>", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    svg = svg.replace("font-family: 'DejaVu Sans'", "font-family: var(--sans, system-ui, sans-serif)")
-    colours = "|".join(_NAMES)
-    return re.sub(rf"(fill|stroke): ({colours})", lambda m: f"{m[1]}: var(--{_NAMES[m[2]]}, {m[2]})", svg).strip()

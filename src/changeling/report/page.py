@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from changeling import __version__
 from changeling.errors import ReportError
-from changeling.experiments.result import Picture, Result, Sheet, Source
+from changeling.experiments.result import Picture, Result, Sheet
 from changeling.files import whole
 from changeling.report.figures import draw, marks
+from changeling.report.maps import draw_map, legend
+from changeling.report.methods import tell
+from changeling.report.plots import families
+from changeling.report.style import colour
 from changeling.report.tables import lay_out
 from changeling.report.thumbnails import Thumbnail, make_thumbnail
 
-ORDER = ("distances", "probe")  # the paper's order; other experiments follow by name
+# the paper's order; other experiments follow by name
+ORDER = ("distances", "probe", "retrieval", "disentangle", "embedding", "gallery")
 TITLE = "How generated images give themselves away"
-HASH = 10  # characters of a hash that are shown; the rest is in its title
-
-Value = str | int | float | bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +33,6 @@ class _Tile:
     picture: Picture
     thumbnail: Thumbnail
     alt: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Fact:
-    """A name and its value; `full` is what the value was before it was shortened."""
-
-    name: str
-    value: str
-    full: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Basis:
-    """Facts that several experiments share."""
-
-    experiments: str
-    facts: tuple[_Fact, ...]
 
 
 def load_results(folder: Path) -> list[Result]:
@@ -81,21 +65,20 @@ def _render(results: Sequence[Result], root: Path, title: str) -> bytes:
     def tiles(sheet: Sheet) -> list[tuple[str, str, list[_Tile]]]:
         return [(s.title, s.caption, [_tile(p, root) for p in s.pictures]) for s in sheet.strips]
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=FunctionLoader(lambda name: files(__package__).joinpath(name).read_text("utf-8")),
+    )
     environment.filters["percent"] = _percent
-    template = environment.from_string(files(__package__).joinpath("template.html").read_text("utf-8"))
-    html = template.render(
-        title=title,
-        results=results,
-        lay_out=lay_out,
-        draw=draw,
-        marks=marks,
-        tiles=tiles,
-        sources=_sources(results),
-        datasets=_shared(results, [result.dataset for result in results]),
-        settings=_shared(results, [result.settings for result in results]),
-        versions=_shared(results, [result.versions for result in results]),
-        version=__version__,
+    environment.globals |= {
+        "lay_out": lay_out, "draw": draw, "marks": marks, "families": families, "draw_map": draw_map,
+        "legend": legend, "colour": colour, "signs": _signs, "tiles": tiles,
+    }  # fmt: skip
+    html = environment.get_template("template.html").render(
+        title=title, results=results, methods=tell(results), version=__version__
     )
     return html.encode("utf-8", "backslashreplace")
 
@@ -110,40 +93,17 @@ def _tile(picture: Picture, root: Path) -> _Tile:
     return _Tile(picture, make_thumbnail(root / picture.path), alt)
 
 
+def _signs(sheet: Sheet) -> set[str]:
+    """What the frames and words of a sheet's pictures say, for its legend."""
+    pictures = [picture for strip in sheet.strips for picture in strip.pictures]
+    signs: set[str | None] = {value for picture in pictures for value in (picture.role, picture.label)}
+    if any(picture.probability is not None for picture in pictures):
+        signs.add("probability")
+    return {sign for sign in signs if sign}
+
+
 def _percent(share: float) -> str:
     """Print a probability so that it never claims to be certain: 0.9999 -> "> 99.9 %"."""
     if share > 0.999:
         return "> 99.9 %"
     return "< 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
-
-
-def _sources(results: Iterable[Result]) -> list[tuple[Source, str, str]]:
-    """Every set of features that a number rests on, once, with short forms of its hashes."""
-    sources = dict.fromkeys(source for result in results for source in result.sources)
-    return [(source, _short(source.weights), _short(source.preprocessing)) for source in sources]
-
-
-def _shared(results: Sequence[Result], values: Sequence[Mapping[str, Value]]) -> list[_Basis]:
-    """Put together the experiments whose facts are the same."""
-    bases: dict[tuple[_Fact, ...], list[str]] = {}
-    for result, facts in zip(results, values, strict=True):
-        if facts:
-            bases.setdefault(tuple(_fact(*item) for item in facts.items()), []).append(result.title)
-    everyone = len(bases) == 1 and len(next(iter(bases.values()))) == len(results)
-    return [_Basis("" if everyone else ", ".join(titles), facts) for facts, titles in bases.items()]
-
-
-def _fact(name: str, value: Value) -> _Fact:
-    if value is None or isinstance(value, bool):
-        full = {None: "none", True: "yes", False: "no"}[value]
-    elif isinstance(value, int) and "seed" not in name:
-        full = f"{value:,}"
-    else:
-        full = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return _Fact(name.replace("_", " "), _short(full), full)
-
-
-def _short(value: str) -> str:
-    """Shorten a hash; leave anything else as it is."""
-    found = re.fullmatch(r"(?:[a-z0-9]+:)?([0-9a-f]{32,})", value)
-    return f"{found[1][:HASH]}…" if found else value

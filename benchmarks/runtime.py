@@ -1,0 +1,85 @@
+"""How fast is our ONNX export of a backbone on a processor, against PyTorch as its users run it.
+
+    python benchmarks/runtime.py [ARCH ...]
+
+PyTorch runs open_clip's own `encode_image`, eagerly, in single precision, at its best batch size; the export is what
+`registry.load` runs where there is no GPU, at the batch size of `changeling extract`. They take turns, so that a
+machine that changes its mind is fair to both. The weights are random: the speed does not depend on their values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+from safetensors.torch import save_file
+
+from changeling.backbones import registry
+from changeling.features.extract import BATCH
+
+ROUNDS = 5
+IMAGES = 32
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("arch", nargs="*", default=["ViT-B-32", "ViT-B-32-quickgelu", "RN50"])
+    for arch in parser.parse_args().arch:
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["CHANGELING_CACHE"] = folder
+            measure(arch, Path(folder) / "random.safetensors")
+
+
+def measure(arch: str, file: Path) -> None:
+    """One architecture."""
+    model = open_clip.create_model(arch).eval()
+    save_file(model.state_dict(), file)
+    began = time.perf_counter()
+    exported = registry.load(f"open_clip:{arch}/{file}", runtime="onnx")
+    print(f"{arch}: loaded and exported in {time.perf_counter() - began:.1f} s")
+    began = time.perf_counter()
+    registry.load(f"open_clip:{arch}/{file}", runtime="onnx")
+    print(f"{arch}: loaded again in {time.perf_counter() - began:.1f} s")
+    side = exported.preprocessing.crop
+    pixels = np.random.default_rng(0).normal(size=(IMAGES, 3, side, side)).astype(np.float32)
+
+    def with_torch(batch: int) -> None:
+        with torch.inference_mode():
+            for start in range(0, IMAGES, batch):
+                model.encode_image(torch.from_numpy(pixels[start : start + batch]))
+
+    def with_onnx() -> None:
+        for start in range(0, IMAGES, BATCH):
+            exported.encode(pixels[start : start + BATCH])
+
+    with_torch(16)
+    with_onnx()
+    best = max((1, 4, 8, 16), key=lambda batch: rate(lambda: with_torch(batch)))
+    rates: dict[str, list[float]] = {f"eager PyTorch, batch {best}": [], f"our export, batch {BATCH}": []}
+    for _ in range(ROUNDS):
+        for name, work in zip(rates, (lambda: with_torch(best), with_onnx), strict=True):
+            rates[name].append(rate(work))
+    for name, found in rates.items():
+        print(f"{arch}: {name:24} {statistics.median(found):6.2f} images/s")
+    ratios = [ours / theirs for theirs, ours in zip(*rates.values(), strict=True)]
+    print(f"{arch}: export / PyTorch {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+
+
+def rate(work: Callable[[], object]) -> float:
+    """Images a second."""
+    began = time.perf_counter()
+    work()
+    return IMAGES / (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""How long, and in how much memory, each experiment runs at the paper's size.
+
+    python benchmarks/study.py FOLDER [--parents 113287] [EXPERIMENT ...]
+
+Synthetic features, 512-d, of 113,287 / 5,000 / 5,000 clusters of six with five captions each, are written to FOLDER
+(2.5 GB) unless they are there. Each experiment runs in a process of its own: printed are its wall time and its peak
+memory. `retrieval` and `step` print ratios against the bare matrix product, and against the same step with
+pytorch-metric-learning's two losses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, Split, write_dataset
+from changeling.experiments.heads import training_clusters
+from changeling.experiments.settings import NAMES, Name, Study
+from changeling.experiments.study import run_study
+from changeling.features.captions import extract_captions
+from changeling.features.store import Header, images_hash, load_features, part_path, part_rows, write_part
+from changeling.stats.contrast import AdamW, contrast, unit
+from changeling.stats.retrieval import BLOCK, retrieval_ranks
+
+DIM, CHILDREN, ROUNDS = 512, 5, 5
+BACKBONE = "planted"
+
+
+def main() -> None:
+    """Make the dataset, then measure what is asked for."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--parents", type=int, default=113_287)
+    parser.add_argument("experiments", nargs="*", default=[*NAMES[:-1], "speed"])
+    arguments = parser.parse_args()
+    if not (arguments.folder / "images.parquet").exists():
+        make(arguments.folder, arguments.parents)
+    for name in arguments.experiments:
+        what = "" if name == "speed" else f"{name!r}, "
+        script = f"import benchmarks.study as s; s.{'measure' if what else 'speed'}({what}{str(arguments.folder)!r})"
+        subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[1])
+
+
+def make(folder: Path, parents: int) -> None:
+    """Clusters whose features are meaning, caption, style and noise."""
+    rows: list[ImageRow] = []
+    captions: list[CaptionRow] = []
+    counts: dict[Split, int] = {"train": parents, "val": 5_000, "test": 5_000}
+    for cluster, split in enumerate(split for split, count in counts.items() for _ in range(count)):
+        name = f"c{cluster}"
+        captions += [CaptionRow(name, i, f"{cluster} {i}") for i in range(CHILDREN)]
+        rows.append(ImageRow(f"{name}-p", name, "parent", f"{name}-p", split, sha256=f"{name}-p"))
+        rows += [
+            ImageRow(f"{name}-{i}", name, "child", f"{name}-{i}", split, "", i, "planted", sha256=f"{name}-{i}")
+            for i in range(CHILDREN)
+        ]
+    dataset = write_dataset(folder, rows, captions)
+    draw = np.random.default_rng(0)
+    style = draw.normal(size=DIM).astype(np.float32) / 8
+    meanings = draw.normal(size=(len(captions), DIM)).astype(np.float32)
+    meanings += np.repeat(draw.normal(size=(len(captions) // CHILDREN, DIM)).astype(np.float32), CHILDREN, axis=0)
+    own = np.nan_to_num(dataset.column("caption_index").astype(np.float64)).astype(np.int64)
+    for index, (start, stop) in enumerate(part_rows(len(dataset))):
+        some = slice(start, stop)
+        values = meanings[dataset.clusters[some] * CHILDREN + own[some]]
+        values = values + 3 * draw.normal(size=values.shape).astype(np.float32) + dataset.labels[some, None] * style
+        header = Header(
+            backbone=BACKBONE,
+            weights="w",
+            preprocessing="p",
+            rows=(start, stop),
+            images=images_hash(dataset, start, stop),
+        )
+        write_part(part_path(dataset, BACKBONE, index), header, values)
+
+    class Text:
+        name, weights = BACKBONE, "w"
+
+        def encode_text(self, captions: Sequence[str]) -> NDArray[np.float32]:
+            places = [[int(part) for part in text.split()] for text in captions]
+            return meanings[[cluster * CHILDREN + i for cluster, i in places]]
+
+    extract_captions(dataset, Text())
+
+
+def measure(name: Name, folder: str) -> None:
+    """Run one experiment in this process and print what it took."""
+    dataset = Dataset(Path(folder))
+    study = Study(experiments=(name,), backbones=(BACKBONE,))
+    began = time.perf_counter()
+    (result,) = run_study(dataset, study, heads=Path(folder) / "heads")
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{name:12} {seconds:7.1f} s  {peak:5.2f} GiB  {result.summary[:140]}", flush=True)
+
+
+def speed(folder: str) -> None:
+    """The two steps that everything hangs on, against their baselines."""
+    retrieval_speed()
+    step_speed(Dataset(Path(folder)))
+
+
+def retrieval_speed() -> None:
+    """Exact ranks of 25,000 children among 25,000 captions, against the bare product in blocks and at once."""
+    draw = np.random.default_rng(0)
+    queries, gallery = (draw.normal(size=(25_000, DIM)).astype(np.float32) for _ in range(2))
+    own, clusters = np.arange(25_000), np.arange(25_000) // CHILDREN
+    across = np.ascontiguousarray(gallery.T)
+
+    def bare(size: int) -> Callable[[], object]:
+        out = np.empty((size, 25_000), np.float32)
+        starts = range(0, 25_000 - size, size)
+        return lambda: [np.matmul(queries[i : i + size], across, out=out) for i in starts]
+
+    compare(
+        {
+            "bare product, blocks of 1024": bare(1024),
+            f"bare product, blocks of {BLOCK}": bare(BLOCK),
+            "retrieval": lambda: retrieval_ranks(queries, gallery, own, clusters),
+        }
+    )
+
+
+def step_speed(dataset: Dataset) -> None:
+    """A step of T on 170 clusters, against pytorch-metric-learning's two losses and torch's AdamW."""
+    import torch
+    from pytorch_metric_learning.losses import SupConLoss
+
+    features = load_features(dataset, BACKBONE)
+    rows, starts = training_clusters(dataset, features, BACKBONE)
+    batch = rows[: starts[170]]
+    x, labels, clusters = features.values[batch], dataset.labels[batch], dataset.clusters[batch]
+    weight = (np.random.default_rng(0).normal(size=(DIM, DIM)) / 30).astype(np.float32)
+    ours, optimizer = weight.copy(), AdamW((DIM, DIM), lr=1e-3, weight_decay=0.01)
+
+    def step() -> None:
+        for _ in range(20):
+            projected, lengths = unit(x @ ours.T)
+            _, gradient = contrast(projected, labels, clusters, 0.1)
+            gradient = (gradient - projected * (projected * gradient).sum(axis=1, keepdims=True)) / lengths
+            optimizer.step(ours, (gradient.T @ x).astype(np.float32))
+
+    theirs = torch.nn.Parameter(torch.tensor(weight))
+    adamw, loss = torch.optim.AdamW([theirs], lr=1e-3, weight_decay=0.01), SupConLoss(temperature=0.1)
+    tensors = torch.tensor(x), torch.tensor(labels), torch.tensor(clusters)
+
+    def peer() -> None:
+        for _ in range(20):
+            adamw.zero_grad()
+            out = torch.nn.functional.normalize(tensors[0] @ theirs.T)
+            (loss(out, tensors[1]) - loss(out, tensors[2])).backward()
+            adamw.step()
+
+    compare({"20 steps, pytorch-metric-learning": peer, "20 steps, ours": step})
+
+
+def compare(contenders: dict[str, Callable[[], object]]) -> None:
+    """Take turns; print medians, and ratios to the first."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for work in contenders.values():
+        work()
+    for _ in range(ROUNDS):
+        for name, work in contenders.items():
+            began = time.perf_counter()
+            work()
+            seconds[name].append(time.perf_counter() - began)
+    base = next(iter(contenders))
+    for name, taken in seconds.items():
+        ratios = [a / b for a, b in zip(taken, seconds[base], strict=True)]
+        print(f"{name:40} {statistics.median(taken):7.3f} s   {statistics.median(ratios):.2f} times {base}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""Hugging Face datasets on disk, as clusters."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from changeling.clusters.hub_files import Part, open_parts
+from changeling.clusters.manifest import ImageRow, Role, Split
+from changeling.clusters.rows import Sourced, image_row, is_image
+from changeling.errors import DatasetError
+
+Meaning = TypeVar("Meaning", bound=str)
+
+COLUMNS = (
+    *("image", "role", "label", "cluster_id", "group", "caption", "captions", "caption_index"),
+    *("generator", "split", "source", "image_id"),
+)
+_ROLES: Mapping[str, Role] = {
+    **{"parent": "parent", "real": "parent", "0": "parent"},
+    **{"child": "child", "fake": "child", "1": "child"},
+}
+_SPLITS: Mapping[str, Split] = {
+    **{"train": "train", "test": "test"},
+    **{"val": "val", "validation": "val", "valid": "val", "dev": "val"},
+}
+_BEGINNINGS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif"}
+_IN_A_FOLDER = 1000  # files
+
+
+def from_huggingface(
+    folder: Path,
+    output: Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    labels: Mapping[str, Role] | None = None,
+    splits: Mapping[str, Split] | None = None,
+) -> Iterator[Sourced]:
+    """Yield the images of a Hugging Face dataset that lies in `folder`.
+
+    Read are what `save_to_disk` wrote, downloaded parquet files, and a folder of images with a `metadata.csv`,
+    `.jsonl` or `.parquet` (the image in the column `file_name`), there or in a folder for each split. Images that lie
+    in a table are written, byte for byte, to `output`/images/; those that are files stay where they are.
+
+    The columns read are those of `COLUMNS`; `columns` says where one has another name. Needed are `image` (or the
+    only column of images) and `role` or `label`: parent, real or 0, child, fake or 1, as it stands there or as the
+    name of its class; `labels` says what other words mean. Images of one `cluster_id` (or `group`) are a cluster.
+    `captions` are those of the cluster, `caption` is the image's own, `caption_index` its place among them.
+
+    A split is what the column `split` says, else the name of the dataset's own, where it has several; `splits` says
+    what other names mean. Else, as where all is called train, it is drawn.
+
+    Raises:
+        DatasetError: no such dataset, no such column, or a value that makes no sense; the message gives the row.
+    """
+    roles, known = {**_ROLES, **(labels or {})}, {**_SPLITS, **(splits or {})}
+    parts = open_parts(folder)
+    rows: list[tuple[ImageRow, str]] = []  # with the image's own caption
+    spoken: dict[str, list[str]] = {}
+    written = itertools.count()
+    for part in parts:
+        named = _columns(part, columns or {})
+        wanted = list(dict.fromkeys(named.values()))
+        for place, (number, record) in enumerate(part.records(wanted)):
+            values = {ours: _value(record.get(theirs), part.classes.get(theirs)) for ours, theirs in named.items()}
+            try:
+                role = _word(roles, values, "role" if "role" in named else "label")
+                path, image_id = _file(values["image"], place, part, output, written)
+                row = image_row(
+                    path,
+                    _text(values, "image_id") or image_id,
+                    role,
+                    _text(values, "generator") or "unknown",
+                    source=_text(values, "source") or folder.absolute().name,
+                    cluster=_text(values, "cluster_id") or _text(values, "group"),
+                    split=_own_split(values, known, part.name if len(parts) > 1 or part.name in (splits or {}) else ""),
+                    caption_index=_index(values),
+                )
+                texts, own = _captions(values)
+            except ValueError as error:
+                raise DatasetError(f"{part.where}, {part.unit} {number}: {error}") from None
+            rows.append((row, own))
+            if texts:
+                spoken.setdefault(row.cluster_id, texts)
+    yield from _with_captions(folder, rows, spoken)
+
+
+def _columns(part: Part, asked: Mapping[str, str]) -> dict[str, str]:
+    """Which of our columns is which of the dataset's."""
+    has = f"it has {', '.join(part.columns)}"
+    for ours, theirs in asked.items():
+        if ours not in COLUMNS:
+            raise DatasetError(f"nothing is read from a column {ours}; what is read: {', '.join(COLUMNS)}")
+        if theirs not in (part.images if ours == "image" else part.columns):
+            raise DatasetError(f"{part.where} has no column {theirs}{' of images' * (ours == 'image')}; {has}")
+    named = {ours: asked.get(ours, ours) for ours in COLUMNS}
+    named = {ours: theirs for ours, theirs in named.items() if theirs in part.columns}
+    if not {"role", "label"} & named.keys():
+        raise DatasetError(f"{part.where} has neither a column role nor label, and none is named; {has}")
+    if named.get("image") not in part.images:
+        if len(part.images) != 1:
+            some = "several columns" if part.images else "no column"
+            raise DatasetError(f"{part.where} has {some} of images; name one as `image`; {has}")
+        named["image"] = part.images[0]
+    return named
+
+
+def _value(value: Any, classes: Sequence[str] | None) -> Any:
+    """A value, or the name of the class whose number it is."""
+    if classes is None or not isinstance(value, int):
+        return value
+    return classes[value] if 0 <= value < len(classes) else None
+
+
+def _text(values: Mapping[str, Any], column: str) -> str:
+    value = values.get(column)
+    if value is None or value != value:  # as a table that was made with pandas has NaN
+        return ""
+    if not isinstance(value, str | int | float):
+        raise ValueError(f"{column} is {_short(value)}, not a text")
+    return str(value)
+
+
+def _word(meanings: Mapping[str, Meaning], values: Mapping[str, Any], column: str) -> Meaning:
+    """What the word in a column means; of what is true or false, and of numbers, 1 and 0."""
+    value = values[column]
+    word = str(int(value) if isinstance(value, bool | float) and value in (0, 1) else value)
+    meaning = meanings.get(word) or meanings.get(word.casefold())
+    if meaning is None:
+        raise ValueError(f"{column} is {_short(value)}, not one of {', '.join(meanings)}")
+    return meaning
+
+
+def _own_split(values: Mapping[str, Any], known: Mapping[str, Split], name: str) -> Split | None:
+    if values.get("split") not in (None, ""):
+        return _word(known, values, "split")
+    return _word(known, {"the split's name": name}, "the split's name") if name else None
+
+
+def _index(values: Mapping[str, Any]) -> int | None:
+    value = values.get("caption_index")
+    if value is None or value == "":
+        return None
+    if not re.fullmatch(r"[0-9]{1,9}(\.0)?", str(value)):  # a number, that CSV files give as text
+        raise ValueError(f"caption_index is {_short(value)}, not a number from 0")
+    return int(float(value))
+
+
+def _captions(values: Mapping[str, Any]) -> tuple[list[str], str]:
+    """The captions of the cluster, if the row has them, and the image's own."""
+    own = values.get("caption")
+    if isinstance(own, list):  # as some call all captions
+        return _texts(own), ""
+    return _texts(values.get("captions")), " ".join(_text(values, "caption").split())
+
+
+def _texts(value: Any) -> list[str]:
+    if value is None or value == "" or value != value:
+        return []
+    texts = value
+    if isinstance(value, str):
+        with suppress(ValueError, RecursionError):
+            texts = json.loads(value)
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"captions are {_short(value)}, not a list of texts")
+    return [" ".join(text.split()) for text in texts]
+
+
+def _file(value: Any, place: int, part: Part, output: Path, written: Iterator[int]) -> tuple[str, str]:
+    """Where the image is, written first if it is in the table alone; and what it is called if it has no id."""
+    before = f"{part.name}/" if part.name else ""
+    if isinstance(value, str):
+        return str(part.folder / value), f"{before}{value}"
+    data, name = (value["bytes"], value["path"]) if value else (None, None)
+    if data is None and name:
+        return str(part.folder / name), f"{before}{place}"
+    data = data or b""  # of an image that is nowhere a file without bytes is made, which gets its status as others do
+    number = next(written)
+    suffix = Path(name or "").suffix.lower()
+    if not is_image(f"x{suffix}"):
+        suffix = next((ending for start, ending in _BEGINNINGS.items() if data.startswith(start)), "")
+    path = f"images/{number // _IN_A_FOLDER:04d}/{number:07d}{suffix}"
+    if number % _IN_A_FOLDER == 0:
+        (output / path).parent.mkdir(parents=True, exist_ok=True)
+    (output / path).write_bytes(data)
+    return path, f"{before}{place}"
+
+
+def _with_captions(folder: Path, rows: list[tuple[ImageRow, str]], spoken: dict[str, list[str]]) -> Iterator[Sourced]:
+    """Give each cluster the captions of its images, where it has no list of them, and each child its place there."""
+    places: dict[tuple[str, str], int] = {}
+    for cluster, texts in spoken.items():
+        for place, text in enumerate(texts):
+            places.setdefault((cluster, text), place)
+    for row, own in rows:
+        if own and (row.cluster_id, own) not in places:
+            texts = spoken.setdefault(row.cluster_id, [])
+            places[row.cluster_id, own] = len(texts)
+            texts.append(own)
+    for row, own in rows:
+        texts = spoken.get(row.cluster_id, [])
+        index = row.caption_index
+        if own and (index is None or texts[index : index + 1] != [own]):
+            index = places[row.cluster_id, own]
+        if index is None and len(texts) == 1:
+            index = 0
+        if index is not None and texts and index >= len(texts):
+            raise DatasetError(
+                f"{folder}: image {row.image_id} is of caption {index}, but {row.cluster_id} has {len(texts)} captions"
+            )
+        yield (replace(row, caption_index=index) if row.role == "child" else row), texts
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,326 @@
+"""Table 4: S hides what tells real from fake, T brings it out; and what S hides or only rescales."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
+
+from changeling.clusters.manifest import Dataset
+from changeling.experiments import common
+from changeling.experiments.common import Context
+from changeling.experiments.distances import chance
+from changeling.experiments.heads import Projection, train_head
+from changeling.experiments.paper import beside_paper
+from changeling.experiments.probe import fit_probe, training_rows
+from changeling.experiments.result import Column, Curve, Estimate, Plot, Result, Row, Table
+from changeling.experiments.settings import DisentangleSettings, ProbeSettings
+from changeling.features.store import Features
+from changeling.stats import metrics
+from changeling.stats.intervals import RESAMPLES, mean_interval, ratio_interval
+
+CURVE = tuple(10.0**power for power in range(-4, 7, 2))
+CURVE_IMAGES = 20_000  # the curve and the non-linear probe are trained on so many images at most
+_MEASURES = {"s_overall": "S overall", "s_full": "S full cluster", "t_min": "T min distance", "t_max": "T max distance"}
+_DEFAULT = DisentangleSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class _Hidden:
+    """Accuracies of probes in each space: at every C of the curve, and of the non-linear one."""
+
+    labels: dict[str, str]
+    curves: dict[str, list[Estimate]]
+    deep: dict[str, Estimate]
+
+
+_Heads = tuple[dict[str, str], Projection, Projection]
+
+
+def run(context: Context, settings: DisentangleSettings = _DEFAULT) -> Result:
+    """Train S and T for each generator and backbone; probe S, measure distances in T (sections 3.4 and 4.2).
+
+    Raises:
+        DatasetError: the train split has no two clusters with a parent and a child, or a split lacks a class.
+        FeatureError: a backbone's features are missing or of other images.
+    """
+    dataset, rows, sources = context.dataset, [], []
+    heads: list[_Heads] = []
+    hidden: list[_Hidden] = []
+    valid = np.zeros(len(dataset), dtype=np.bool_)
+    for features in context.features():
+        for generator in trainable(dataset, features):
+            labels = {"Generator": generator, "Backbone": features.header.backbone}
+            s = train_head(context, features, generator, "S", settings)
+            t = train_head(context, features, generator, "T", settings)
+            cells = _cells(context, features, s, t, generator, settings)
+            if cells:
+                rows.append(Row(labels=labels, cells=cells))
+            heads.append((labels, s, t))
+            if settings.curve and "test_s_overall" in cells:
+                hidden.append(_hidden(context, features, s, labels))
+        sources.append(common.source(features))
+        valid |= features.valid
+    table = _table(dataset, valid, common.by_generator(dataset, rows))
+    return Result(
+        experiment="disentangle",
+        title="How much of it is style, and how much is meaning?",
+        paper="Table 4",
+        summary=_summary(table.rows),
+        settings={
+            "S and T": "linear, D to D, no bias, drawn as torch.nn.Linear; outputs of unit length",
+            "optimiser": "AdamW, betas 0.9 and 0.999",
+            "batch": f"whole clusters, about {settings.batch} images",
+            "average": "over the anchors",
+            "trained on": "each generator's clusters of the train split",
+            "probe on S": f"logistic regression, C = {settings.C:g}, not standardised",
+            "resamples": RESAMPLES,
+            "seed": context.seed,
+        }
+        | settings.model_dump(include={"temperature", "weight_decay", "lr", "epochs"})
+        | {f"clusters for {_label(labels)}": s.clusters for labels, s, _ in heads},
+        tables=(beside_paper(table, dataset), *_probes(hidden)),
+        plots=(*_curves(hidden), *_trained(heads)),
+        dataset=common.about(dataset),
+        sources=tuple(sources),
+        versions=common.versions(),
+        notes=(
+            "The two terms of Eq. 4 have the same denominator, anchor by anchor, so it cancels: the temperature and "
+            "the way a sum is averaged only scale the loss, to which AdamW is indifferent. Weight decay is no scale.",
+            "S is a square linear map. Unless it is singular a probe that is hardly regularised undoes it: the curve "
+            "over C tells what is hidden (low everywhere) from what is only rescaled (low at small C alone).",
+        ),
+    )
+
+
+def trainable(dataset: Dataset, features: Features) -> list[str]:
+    """Generators with two clusters of a parent and a child in the train split."""
+    found: list[str] = []
+    seen: list[set[int]] = []  # a generator that made all children of those clusters needs no head of its own
+    for generator in common.generators(dataset):
+        rows = common.select(dataset, features.valid, generator, "train")
+        real, fake = (set(dataset.clusters[rows[dataset.labels[rows] == label]].tolist()) for label in (0, 1))
+        images = {int(row) for row in rows if int(dataset.clusters[row]) in real & fake}
+        if len(real & fake) > 1 and images not in seen:
+            found.append(generator)
+            seen.append(images)
+    if not found:  # let train_head say what is missing
+        return [common.generators(dataset)[0]]
+    return found
+
+
+def _cells(
+    context: Context, features: Features, s: Projection, t: Projection, generator: str, settings: DisentangleSettings
+) -> dict[str, Estimate]:
+    dataset, cells = context.dataset, {}
+    one = ProbeSettings(C=settings.C, train_on=generator)
+    projected = s(features)
+    probe = fit_probe(dataset, projected, one, seed=context.seed, standardise=False)
+    styled = t(features)
+    for split in common.SPLIT_TITLES:
+        chosen = common.select(dataset, features.valid, generator, split)
+        labels, clusters = dataset.labels[chosen], common.compact(dataset.clusters[chosen])
+        if len(set(labels)) < 2:
+            continue
+        called = (probe.scores(projected.values[chosen]) > 0).astype(np.int64)
+        smallest, largest = metrics.distance_accuracies(styled.values[chosen], labels, clusters)
+        ratios = {
+            "s_overall": metrics.overall_accuracy(labels, called, clusters),
+            "s_full": metrics.full_cluster_accuracy(labels, called, clusters),
+            "t_min": smallest,
+            "t_max": largest,
+        }
+        for key, ratio in ratios.items():
+            if ratio.denominator.any():
+                cells[f"{split}_{key}"] = common.estimate(ratio_interval(ratio, seed=context.seed))
+    return cells
+
+
+def _hidden(context: Context, features: Features, s: Projection, labels: dict[str, str]) -> _Hidden:
+    """Balanced accuracy on the test split of probes that are trained on raw features and on S."""
+    dataset, generator = context.dataset, labels["Generator"]
+    train = training_rows(dataset, features, ProbeSettings(train_on=generator), context.seed)
+    train = np.sort(np.random.default_rng(context.seed).permutation(train)[:CURVE_IMAGES])
+    test = common.select(dataset, features.valid, generator, "test")
+    clusters = common.compact(dataset.clusters[test])
+    y_train, y_test = dataset.labels[train], dataset.labels[test]
+
+    def judged(called: NDArray[np.int64]) -> Estimate:
+        recalls = [metrics.recall(y_test, called, clusters, label) for label in (0, 1)]
+        return common.estimate(mean_interval(*recalls, seed=context.seed))
+
+    found = _Hidden(labels, {}, {})
+    for name, one in (("raw features", features), ("S", s(features))):
+        x_train, x_test = _alike(one.values[train], one.values[test])
+        found.curves[name] = [judged(called) for called in _linear(x_train, y_train, x_test)]
+        found.deep[name] = judged(_non_linear(x_train, y_train, x_test, context.seed))
+    return found
+
+
+def _alike(train: NDArray[np.float32], test: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Centre, and divide by one number, so that C means the same for raw features and for S."""
+    mean = train.mean(axis=0)
+    scale = (train - mean).std()
+    return (train - mean) / scale, (test - mean) / scale
+
+
+def _linear(x: NDArray[np.float32], y: NDArray[np.int64], test: NDArray[np.float32]) -> list[NDArray[np.int64]]:
+    """The calls of a logistic regression at every C of the curve."""
+    model = LogisticRegression(class_weight="balanced", max_iter=500, warm_start=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # where it is hardly regularised it has no optimum
+        return [model.set_params(C=c).fit(x, y).predict(test) for c in CURVE]
+
+
+def _non_linear(
+    x: NDArray[np.float32], y: NDArray[np.int64], test: NDArray[np.float32], seed: int
+) -> NDArray[np.int64]:
+    """The calls of a perceptron with one hidden layer of 256."""
+    weights = np.where(y == 1, 0.5 / max(y.mean(), 1e-9), 0.5 / max(1 - y.mean(), 1e-9))
+    model = MLPClassifier((256,), alpha=1e-3, max_iter=50, early_stopping=len(y) >= 1000, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        called: NDArray[np.int64] = model.fit(x, y, sample_weight=weights).predict(test)
+    return called
+
+
+def _table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -> Table:
+    alone = len({row.labels["Generator"] for row in rows}) == 1
+
+    def guessing(split: str, key: str) -> float | None:
+        if key == "s_full":
+            return None
+        if key == "s_overall":
+            labels = dataset.labels[dataset.column("split") == split]
+            return float(labels.mean()) if alone and len(labels) else None
+        return chance(dataset, valid, rows, split)
+
+    columns = [
+        Column(key=f"{split}_{key}", label=label, group=title, chance=guessing(split, key), better="none")
+        for split, title in common.SPLIT_TITLES.items()
+        for key, label in _MEASURES.items()
+    ]
+    return Table(
+        key="disentangle",
+        title="What S hides and T brings out",
+        labels=("Generator", "Backbone"),
+        columns=tuple(columns),
+        rows=tuple(rows),
+        note="S: accuracies of a linear probe on S's outputs; the less, the better hidden. Chance under it is what "
+        "'always fake' scores. T: how often the parent is the nearest or farthest of its cluster in T's outputs.",
+    )
+
+
+def _probes(hidden: Sequence[_Hidden]) -> list[Table]:
+    """Table 4's companion: linear probes, hardly and strongly regularised, beside a non-linear one."""
+    if not hidden:
+        return []
+    at = {"C = 0.01": 0.01, "C = 1": 1.0, "C = 1e6": 1e6}
+    columns = [
+        Column(key=f"{space}/{key}", label=key, group=space, chance=0.5, better="none")
+        for space in ("raw features", "S")
+        for key in (*at, "non-linear")
+    ]
+    rows = []
+    for one in hidden:
+        cells = {
+            f"{space}/{key}": curve[CURVE.index(c)] for space, curve in one.curves.items() for key, c in at.items()
+        }
+        cells |= {f"{space}/non-linear": cell for space, cell in one.deep.items()}
+        rows.append(Row(labels=one.labels, cells=cells))
+    return [
+        Table(
+            key="hidden",
+            title="Hidden, or only rescaled? Balanced accuracy of probes on the test split",
+            labels=("Generator", "Backbone"),
+            columns=tuple(columns),
+            rows=tuple(rows),
+            note="What S hides stays at chance whatever the probe; what it only rescales comes back as C grows. "
+            "Non-linear: a perceptron with one hidden layer of 256.",
+        )
+    ]
+
+
+def _curves(hidden: Sequence[_Hidden]) -> list[Plot]:
+    return [
+        Plot(
+            key=f"curve-{index}",
+            title=f"Balanced accuracy over C: {_label(one.labels)}",
+            x_label="C: the larger, the less regularised",
+            y_label="balanced accuracy on the test split",
+            x_log=True,
+            share=True,
+            chance=0.5,
+            curves=tuple(
+                Curve(
+                    name=name,
+                    x=CURVE,
+                    y=tuple(cell.value for cell in cells),
+                    low=tuple(cell.low for cell in cells),
+                    high=tuple(cell.high for cell in cells),
+                )
+                for name, cells in one.curves.items()
+            ),
+        )
+        for index, one in enumerate(hidden)
+    ]
+
+
+def _trained(heads: Sequence[_Heads]) -> list[Plot]:
+    """Losses by epoch, and singular values, of S and T."""
+    plots = []
+    for index, (labels, s, t) in enumerate(heads):
+        both = {"S": s, "T": t}
+        values = {name: np.linalg.svd(head.weight, compute_uv=False) for name, head in both.items()}
+        plots.append(
+            Plot(
+                key=f"singular-{index}",
+                title=f"Singular values: {_label(labels)}",
+                x_label="rank",
+                y_label="relative to the largest",
+                y_log=True,
+                curves=tuple(
+                    Curve(name=name, x=tuple(range(1, len(some) + 1)), y=tuple((some / some[0]).clip(1e-9).tolist()))
+                    for name, some in values.items()
+                ),
+                note="Directions that S only shrinks, without zeroing them, a probe can stretch again.",
+            )
+        )
+        plots.append(
+            Plot(
+                key=f"loss-{index}",
+                title=f"Training loss: {_label(labels)}",
+                x_label="epoch",
+                y_label="loss",
+                curves=tuple(
+                    Curve(name=name, x=tuple(range(1, len(head.losses) + 1)), y=head.losses)
+                    for name, head in both.items()
+                ),
+            )
+        )
+    return plots
+
+
+def _label(labels: dict[str, str]) -> str:
+    return f"{labels['Generator']}, {labels['Backbone']}"
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    tested = [row for row in rows if "test_s_overall" in row.cells and "test_t_max" in row.cells]
+    if not tested:
+        return "S and T were trained, but the test split lacks clusters to judge them on."
+    row = tested[0]
+    hidden, shown = row.cells["test_s_overall"], row.cells["test_t_max"]
+    return (
+        f"On {row.labels['Backbone']} features ({row.labels['Generator']}), a linear probe on S calls "
+        f"{common.percent(hidden.value)} of {hidden.images} test images rightly ({common.percent(hidden.low)} to "
+        f"{common.percent(hidden.high)}), and in T the parent is the farthest of its cluster in "
+        f"{common.percent(shown.value)} of {shown.clusters} ({common.percent(shown.low)} to "
+        f"{common.percent(shown.high)})."
+    )

@@ -1,0 +1,131 @@
+"""Figures 6 and 7: t-SNE of raw features and of their projections by T and S."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from changeling.clusters.manifest import Split
+from changeling.errors import DatasetError
+from changeling.experiments import common
+from changeling.experiments.common import Context
+from changeling.experiments.disentangle import trainable
+from changeling.experiments.heads import train_head
+from changeling.experiments.result import Cloud, Map, Result
+from changeling.experiments.settings import DisentangleSettings, EmbeddingSettings
+from changeling.features.store import Features, load_features
+
+SAMPLED = 8  # clusters of Figure 7
+_DEFAULT, _HEADS = EmbeddingSettings(), DisentangleSettings()
+
+
+def run(context: Context, settings: EmbeddingSettings = _DEFAULT, heads: DisentangleSettings = _HEADS) -> Result:
+    """Draw the validation split: real against fake (Figure 6), and eight clusters in their colours (Figure 7).
+
+    Raises:
+        DatasetError: fewer than eight clusters of the validation and test splits have a parent and a child.
+        FeatureError: the features are missing or of other images.
+    """
+    dataset = context.dataset
+    backbone = settings.backbone or context.backbones[-1]
+    features = load_features(dataset, backbone)
+    generators = trainable(dataset, features)
+    maps: list[Map] = []
+    shown: dict[str, str | int | float | bool | None] = {}
+    for done, generator in enumerate(generators, start=1):
+        chosen, split = _choose(context, features, generator, settings.clusters)
+        spaces = {"Raw features": features} | {
+            f"After {kind}": train_head(context, features, generator, kind, heads)(features) for kind in ("T", "S")
+        }
+        places = {name: tsne(one.values[chosen], settings.perplexity, context.seed) for name, one in spaces.items()}
+        maps += _maps(context, chosen, places, generator, split)
+        shown[f"images of {generator}"] = len(chosen)
+        context.progress("embedding", done, len(generators))
+    return Result(
+        experiment="embedding",
+        title="How parents and children lie in the space of features",
+        paper="Figures 6 and 7",
+        summary=f"t-SNE of {backbone} features as they are, and after the projections T (style) and S (semantics).",
+        settings={
+            "backbone": backbone,
+            "method": "openTSNE, exact metric cosine, PCA initialisation",
+            "perplexity": settings.perplexity,
+            "seed": context.seed,
+        }
+        | shown,
+        maps=tuple(maps),
+        dataset=common.about(dataset),
+        sources=(common.source(features),),
+        versions=common.versions(),
+    )
+
+
+def tsne(values: NDArray[np.float32], perplexity: float, seed: int) -> NDArray[np.float64]:
+    """OpenTSNE's map (N, 2) of features (N, D)."""
+    from openTSNE import TSNE
+
+    fitted = TSNE(
+        perplexity=min(perplexity, (len(values) - 1) / 3),
+        metric="cosine",
+        initialization="pca",
+        random_state=seed,
+        n_jobs=1,  # with more, sums come in another order each time
+    ).fit(values)
+    return np.asarray(fitted, dtype=np.float64)
+
+
+def _choose(context: Context, features: Features, generator: str, clusters: int) -> tuple[NDArray[np.int64], Split]:
+    """Images of clusters with a parent and a child: of the validation split, or of test where that has more of them."""
+    found: list[tuple[int, Split, NDArray[np.int64], NDArray[np.int64]]] = []
+    for split in common.SPLIT_TITLES:
+        rows = common.select(context.dataset, features.valid, generator, split)
+        both = [set(context.dataset.clusters[rows[context.dataset.labels[rows] == label]].tolist()) for label in (0, 1)]
+        names = np.array(sorted(both[0] & both[1]), dtype=np.int64)
+        found.append((len(names), split, rows, names))
+    enough = [one for one in found if one[0] >= SAMPLED]
+    if not enough:
+        raise DatasetError(
+            f"{context.dataset.path}: no {SAMPLED} clusters of val or test have a parent and a child by {generator}"
+        )
+    _, split, rows, names = enough[0]
+    drawn = np.sort(np.random.default_rng(context.seed).permutation(names)[:clusters])
+    return rows[np.isin(context.dataset.clusters[rows], drawn)], split
+
+
+def _maps(
+    context: Context,
+    rows: NDArray[np.int64],
+    places: dict[str, NDArray[np.float64]],
+    generator: str,
+    split: Split,
+) -> list[Map]:
+    dataset = context.dataset
+    child = dataset.labels[rows] == 1
+    clusters = dataset.clusters[rows]
+    drawn = np.random.default_rng(context.seed).permutation(np.unique(clusters))[:SAMPLED]
+    sampled = np.isin(clusters, drawn)
+    names = [str(dataset.column("cluster_id")[dataset.clusters == number][0]) for number in drawn]
+    group = np.array([drawn.tolist().index(number) for number in clusters[sampled].tolist()])
+    key = f"{generator}".replace("/", "_")
+    where = f"{generator}, {common.SPLIT_TITLES[split].lower()} split"
+    return [
+        Map(
+            key=f"all-{key}",
+            title=f"Real and fake: {where}",
+            groups=("real", "fake"),
+            clouds=tuple(_cloud(name, xy, child.astype(np.int64), child) for name, xy in places.items()),
+            note="Figure 6.",
+        ),
+        Map(
+            key=f"eight-{key}",
+            title=f"Eight clusters: {where}",
+            groups=tuple(names),
+            clouds=tuple(_cloud(name, xy[sampled], group, child[sampled]) for name, xy in places.items()),
+            note="Figure 7: the same maps, with the images of eight clusters alone.",
+        ),
+    ]
+
+
+def _cloud(title: str, xy: NDArray[np.float64], group: NDArray[np.int64], child: NDArray[np.bool_]) -> Cloud:
+    x, y = (tuple(float(f"{value:.4g}") for value in axis) for axis in xy.T)
+    return Cloud(title=title, x=x, y=y, group=tuple(group.tolist()), child=tuple(child.tolist()))

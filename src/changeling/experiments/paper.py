@@ -1,0 +1,56 @@
+"""The paper's own figures, beside ours where the setting is the paper's."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+
+import numpy as np
+
+from changeling.clusters.manifest import Dataset
+from changeling.experiments.result import Table
+
+SOURCE = "cocofake"  # what `import cocofake` writes in the column `source`
+PARENTS = 5000  # of the Karpathy validation and test splits
+CHILDREN = 5
+
+
+def beside_paper(table: Table, dataset: Dataset) -> Table:
+    """Put the paper's value into each cell whose dataset, generator and backbone are the paper's.
+
+    The dataset is the paper's if it was imported as COCOFake and its validation and test splits are whole: 5,000
+    parents each, and five children a parent by the generator.
+    """
+    whole = {name for name in set(dataset.column("generator")) - {None} if _is_cocofake(dataset, name)}
+    if not whole:
+        return table
+    known = _figures()
+    rows = []
+    for row in table.rows:
+        key = f"{table.key}/{row.labels['Generator']}/{row.labels['Backbone']}"
+        values = known.get(key, {}) if row.labels["Generator"] in whole else {}
+        cells = {name: cell.model_copy(update={"paper": values.get(name)}) for name, cell in row.cells.items()}
+        rows.append(row.model_copy(update={"cells": cells}))
+    return table.model_copy(update={"rows": tuple(rows)})
+
+
+def _is_cocofake(dataset: Dataset, generator: str) -> bool:
+    if set(dataset.column("source")) != {SOURCE}:
+        return False
+    for split in ("val", "test"):
+        mask = dataset.column("split") == split
+        parents = mask & (dataset.labels == 0)
+        children = mask & (dataset.column("generator") == generator)
+        counts = np.bincount(dataset.clusters[children])
+        if parents.sum() != PARENTS or (counts == CHILDREN).sum() != PARENTS:
+            return False
+    return True
+
+
+@cache
+def _figures() -> dict[str, dict[str, float]]:
+    """Table, generator and backbone -> column -> share."""
+    text = files("changeling").joinpath("data/paper.json").read_text(encoding="utf-8")
+    figures: dict[str, dict[str, float]] = json.loads(text)["figures"]
+    return figures

@@ -1,0 +1,148 @@
+"""What a study would do, on what, and roughly how long it takes, before it is run."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from changeling.clusters.manifest import Dataset
+from changeling.experiments import common
+from changeling.experiments.settings import NAMES, Study
+from changeling.experiments.study import chosen_backbones
+from changeling.features.store import missing_rows, part_path, part_rows, read_dim
+
+GIGA, GIB, MIB = 1e9, 2**30, 2**20
+# billions of operations an image, and length of a feature; of others nothing is known before they are loaded
+COSTS = {
+    "rn50-imagenet": (8.2, 2048),
+    "vit-b32-imagenet": (8.8, 768),
+    "clip-rn50": (11.0, 1024),
+    "clip-vit-b32": (8.8, 512),
+    "openclip-vit-b32-laion400m": (8.8, 512),
+    "openclip-vit-b32-laion2b": (8.8, 512),
+    "clip-vit-b16": (35.1, 512),
+    "dinov2-vit-s14": (12.2, 384),
+    "efficientnet-lite0": (0.8, 1280),
+}
+ENCODER = 0.6  # of the speed of a bare matrix product, in the middle of what benchmarks/runtime.py measures
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a study. None: not known before the backbone is loaded."""
+
+    what: str
+    on: str
+    seconds: float | None
+    memory: float | None  # bytes
+    disk: float | None  # bytes
+
+
+def plan(dataset: Dataset, study: Study) -> list[Step]:
+    """The steps of a study, with rough costs scaled to the speed of this machine.
+
+    Raises:
+        FeatureError, StudyError: as `run_study` does.
+    """
+    backbones = chosen_backbones(dataset, study)
+    speed = product_speed()
+    steps = [_extract(dataset, name, speed) for name in study.backbones]
+    dims = {name: _dim(dataset, name) for name in backbones}
+    chosen = [name for name in NAMES if name in study.experiments]
+    return steps + [_experiment(dataset, study, name, dims, speed) for name in chosen]
+
+
+def product_speed() -> float:
+    """Operations a second of a float32 matrix product on this machine."""
+    left = np.ones((1024, 1024), np.float32)
+    taken = []
+    for _ in range(4):
+        began = time.perf_counter()
+        left @ left
+        taken.append(time.perf_counter() - began)
+    return float(2 * 1024**3 / min(taken))
+
+
+def show(steps: list[Step]) -> None:
+    """Print steps as a table, with their sums."""
+    table = Table(caption="Times and sizes are estimates for this machine.", caption_justify="left")
+    for title in ("step", "on", "time", "memory", "disk"):
+        table.add_column(title, justify="left" if title in ("step", "on") else "right")
+    for step in steps:
+        table.add_row(step.what, step.on, _time(step.seconds), _size(step.memory), _size(step.disk))
+    table.add_section()
+    open_ended = "at least " if any(step.seconds is None for step in steps) else ""
+    seconds = sum(step.seconds or 0 for step in steps)
+    memory = max((step.memory or 0 for step in steps), default=0)
+    disk = sum(step.disk or 0 for step in steps)
+    table.add_row("in all", "", open_ended + _time(seconds), open_ended + _size(memory), open_ended + _size(disk))
+    Console(width=max(Console().width, 120)).print(table)  # a name that is cut names nothing
+
+
+def _extract(dataset: Dataset, backbone: str, speed: float) -> Step:
+    missing = missing_rows(dataset, backbone)
+    on = f"{missing:,} of {len(dataset):,} images" if missing else "features are there"
+    if not missing:
+        return Step(f"extract {backbone}", on, 0.0, 0.0, 0.0)
+    if backbone not in COSTS:
+        return Step(f"extract {backbone}", on, None, None, None)
+    operations, dim = COSTS[backbone]
+    return Step(
+        f"extract {backbone}", on, missing * operations * GIGA / (ENCODER * speed), 1.5 * GIB, missing * dim * 4
+    )
+
+
+def _experiment(dataset: Dataset, study: Study, name: str, dims: dict[str, int | None], speed: float) -> Step:
+    """Rough cost of one experiment, by the counts that its time grows with; see benchmarks/study.py."""
+    known = [dim for dim in dims.values() if dim]
+    on = f"{len(dims)} backbone{'s' if len(dims) != 1 else ''}"
+    if len(known) < len(dims):
+        return Step(name, on, None, None, None)
+    generators, clusters = len(common.generators(dataset)), len(set(dataset.clusters.tolist()))
+    train, judged = (int((np.isin(dataset.column("split"), names)).sum()) for names in (["train"], ["val", "test"]))
+    captions = dataset.captions.num_rows
+    heads = 0.0
+    seconds = 0.0
+    for dim in known:
+        steps = study.disentangle.epochs * max(train / study.disentangle.batch, 1)
+        training = 2 * generators * steps * (9 * study.disentangle.batch * dim**2 / speed + 3e-3)
+        disentangle = training + (30 * min(train, 20_000) * dim * 1e4 / speed + 60 if study.disentangle.curve else 0)
+        seconds += {
+            "distances": 6e-5 * clusters * generators,
+            "probe": 15 * 120 * 8 * min(train, 2 * clusters) * dim / speed + 4 * generators,
+            "retrieval": 1.3 * 2 * judged * captions / 10 * dim / speed * generators if captions else 0.0,
+            "disentangle": disentangle * generators,
+            "embedding": 0.0,
+            "gallery": 0.0,
+        }[name]
+        heads += 6 * generators * dim**2 * 4
+    if name == "embedding":
+        seconds = 3 * generators * 0.02 * min(study.embedding.clusters * len(dataset) / clusters, judged)
+    largest = max(known)
+    memory = 0.3 * GIB + len(dataset) * (largest * 4 + 500) * (2.0 if name in ("disentangle", "embedding") else 1.5)
+    return Step(name, on, seconds + 1, memory, heads if name == "disentangle" else MIB)
+
+
+def _dim(dataset: Dataset, backbone: str) -> int | None:
+    first = part_path(dataset, backbone, 0)
+    if part_rows(len(dataset)) and first.exists():
+        return read_dim(first)
+    return COSTS[backbone][1] if backbone in COSTS else None
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _size(size: float | None) -> str:
+    if size is None:
+        return "?"
+    return f"{size / GIB:.1f} GiB" if size >= 0.1 * GIB else f"{size / MIB:.1f} MiB"

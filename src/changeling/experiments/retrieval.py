@@ -1,0 +1,147 @@
+"""Table 3: a child leads back to the caption that it was made from, or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from changeling.clusters.manifest import Dataset
+from changeling.errors import DatasetError
+from changeling.experiments import common
+from changeling.experiments.common import Context
+from changeling.experiments.paper import beside_paper
+from changeling.experiments.result import Column, Estimate, Result, Row, Table
+from changeling.features.captions import load_captions
+from changeling.features.store import Features
+from changeling.stats.intervals import RESAMPLES, ratio_interval
+from changeling.stats.retrieval import recall_at, retrieval_ranks
+
+KS = (1, 3, 5)
+_KINDS = {"exact": "exact pair", "cluster": "intra-cluster"}
+
+
+def run(context: Context) -> Result:
+    """Each child looks for its caption among all captions of the split (section 4.2).
+
+    Raises:
+        DatasetError: there are no captions, or no backbone has features of them.
+        FeatureError: a backbone's features are missing or of other images.
+    """
+    dataset, rows, sources = context.dataset, [], []
+    for done, features in enumerate(context.features(), start=1):
+        captions = load_captions(dataset, features.header.backbone)
+        if captions is not None and captions.shape[1] == features.values.shape[1]:
+            for generator in common.generators(dataset):
+                cells = _cells(dataset, features, captions, generator, context.seed)
+                if cells:
+                    rows.append(Row(labels={"Generator": generator, "Backbone": features.header.backbone}, cells=cells))
+            sources.append(common.source(features))
+        context.progress("retrieval", done, len(context.backbones))
+    if not rows:
+        raise DatasetError(
+            f"{dataset.path}: no backbone has features of captions; it takes captions.parquet and a backbone with a "
+            "text tower, such as clip-vit-b32 (`changeling extract`)"
+        )
+    table = _table(dataset, common.by_generator(dataset, rows))
+    return Result(
+        experiment="retrieval",
+        title="Does a child lead back to its caption?",
+        paper="Table 3",
+        summary=_summary(table.rows),
+        settings={
+            "gallery": "all captions of the split",
+            "prompt template": "none",
+            "ties": "against the query",
+            "resamples": RESAMPLES,
+            "seed": context.seed,
+        },
+        tables=(beside_paper(table, dataset),),
+        dataset=common.about(dataset),
+        sources=tuple(sources),
+        versions=common.versions(),
+    )
+
+
+def _cells(
+    dataset: Dataset, features: Features, captions: NDArray[np.float32], generator: str, seed: int
+) -> dict[str, Estimate]:
+    cells: dict[str, Estimate] = {}
+    spoken = _spoken(dataset)
+    place = {
+        key: row for row, key in enumerate(zip(spoken, dataset.captions["caption_index"].to_pylist(), strict=True))
+    }
+    for split in common.SPLIT_TITLES:
+        chosen = common.select(dataset, features.valid, generator, split)
+        indices = dataset.column("caption_index")[chosen]
+        own = [place.get((c, i), -1) for c, i in zip(dataset.clusters[chosen].tolist(), indices.tolist(), strict=True)]
+        found = np.array(own, dtype=np.int64)
+        asked = (dataset.labels[chosen] == 1) & (found >= 0)
+        queries, found = chosen[asked], found[asked]
+        if not len(queries):
+            continue
+        gallery = np.flatnonzero(np.isin(spoken, dataset.clusters[dataset.column("split") == split]))
+        ranks = retrieval_ranks(
+            features.values[queries], captions[gallery], np.searchsorted(gallery, found), spoken[gallery]
+        )
+        clusters = common.compact(dataset.clusters[queries])
+        for kind, values in (("exact", ranks.exact), ("cluster", ranks.cluster)):
+            for k in KS:
+                ratio = recall_at(values, k, clusters)
+                cells[f"{split}_{kind}_{k}"] = common.estimate(ratio_interval(ratio, seed=seed))
+    return cells
+
+
+def _spoken(dataset: Dataset) -> NDArray[np.int64]:
+    """The number of each caption's cluster; -1 if no image is of it."""
+    number = dict(zip(dataset.column("cluster_id"), dataset.clusters.tolist(), strict=True))
+    return np.array([number.get(name, -1) for name in dataset.captions["cluster_id"].to_pylist()], dtype=np.int64)
+
+
+def _table(dataset: Dataset, rows: Sequence[Row]) -> Table:
+    columns = [
+        Column(
+            key=f"{split}_{kind}_{k}",
+            label=f"R@{k}",
+            group=f"{title}: {name}",
+            chance=_chance(dataset, split, kind, k),
+        )
+        for split, title in common.SPLIT_TITLES.items()
+        for kind, name in _KINDS.items()
+        for k in KS
+    ]
+    return Table(
+        key="retrieval",
+        title="Caption retrieval from children",
+        labels=("Generator", "Backbone"),
+        columns=tuple(columns),
+        rows=tuple(rows),
+        note="R@k: the child's own caption (exact pair), or any caption of its cluster (intra-cluster), is among the k "
+        "nearest of all captions of the split.",
+    )
+
+
+def _chance(dataset: Dataset, split: str, kind: str, k: int) -> float | None:
+    """What a random order scores, if every cluster of the split has as many captions."""
+    spoken = _spoken(dataset)
+    mine = np.isin(spoken, dataset.clusters[dataset.column("split") == split])
+    _, counts = np.unique(spoken[mine], return_counts=True)
+    if not len(counts) or (counts != counts[0]).any():
+        return None
+    total, each = int(counts.sum()), int(counts[0]) if kind == "cluster" else 1
+    missed = np.prod([max(total - each - i, 0) / max(total - i, 1) for i in range(k)])
+    return float(1 - missed)
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    best = common.best_by_validation(rows, "exact_1")
+    if best is None:
+        return "The test split has no child with a caption: there is nothing to retrieve."
+    cell, loose = best.cells["test_exact_1"], best.cells["test_cluster_1"]
+    return (
+        f"By {best.labels['Backbone']} features, the best on validation, the nearest of all captions of the test split "
+        f"is the child's own for {common.percent(cell.value)} of {cell.images} children (95 % interval "
+        f"{common.percent(cell.low)} to {common.percent(cell.high)}), and one of its cluster's for "
+        f"{common.percent(loose.value)}."
+    )

@@ -1,0 +1,138 @@
+"""study.toml: what a study runs, on what, and how; every setting that the paper leaves open has a name here."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from changeling.errors import StudyError
+from changeling.stats.metrics import Distance
+
+BUNDLED = "bundled"  # as a dataset: the true clusters that the package carries
+Name = Literal["distances", "probe", "retrieval", "disentangle", "embedding", "gallery"]
+NAMES: tuple[Name, ...] = get_args(Name)  # the paper's order
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DistancesSettings(_Settings):
+    """Table 1."""
+
+    distance: Distance = "cosine"
+
+
+class ProbeSettings(_Settings):
+    """Table 2. `C` is swept on the validation split unless it is given."""
+
+    children: Literal["one", "all"] = "one"  # one random child a cluster, or all; classes weigh the same either way
+    C: float | None = Field(default=None, gt=0)
+    train_on: str = "all"  # whose children Table 2's probe is trained on: a generator, or "all"
+
+
+class DisentangleSettings(_Settings):
+    """Table 4."""
+
+    temperature: float = Field(default=0.1, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    lr: float = Field(default=1e-3, gt=0)
+    epochs: int = Field(default=25, ge=1)
+    batch: int = Field(default=1024, ge=8)  # images; the nearest number of whole clusters is taken
+    C: float = Field(default=1.0, gt=0)  # of the probe on S; scikit-learn's default
+    curve: bool = True  # also the curve over C and the non-linear probe
+
+
+class EmbeddingSettings(_Settings):
+    """Figures 6 and 7."""
+
+    backbone: str = ""  # default: the study's last
+    clusters: int = Field(default=1000, ge=8)  # drawn from the validation split
+    perplexity: float = Field(default=30.0, gt=1)
+
+
+class GallerySettings(_Settings):
+    """Figures 3, 4 and 5."""
+
+    backbone: str = ""  # default: the study's first
+    clusters: int = Field(default=12, ge=1)
+    pictures: int = Field(default=10, ge=1)
+
+
+class Study(_Settings):
+    """A study file. Paths are relative to the folder that the file is in."""
+
+    dataset: str = BUNDLED
+    output: str = "study"
+    backbones: tuple[str, ...] = ()  # none: all that have features
+    experiments: tuple[Name, ...] = NAMES
+    seed: int = Field(default=0, ge=0)
+    distances: DistancesSettings = DistancesSettings()
+    probe: ProbeSettings = ProbeSettings()
+    disentangle: DisentangleSettings = DisentangleSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    gallery: GallerySettings = GallerySettings()
+
+
+def load_study(path: Path) -> Study:
+    """Read a study file.
+
+    Raises:
+        StudyError: not there, not TOML, or a key or value that is wrong; the message names it, and what is right.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StudyError(f"{path}: no such study file; `changeling init` writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"{path} is not TOML: {error}") from None
+    for table, key, known in _unknown(content):
+        where = f"[{table}] has no setting {key!r}" if table else f"there is no setting {key!r}"
+        raise StudyError(f"{path}: {where}; {_hint(table, key, known)}")
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        given = first.get("input")
+        message = first["msg"][0].lower() + first["msg"][1:]
+        if first["type"] == "literal_error":
+            near = difflib.get_close_matches(str(given), NAMES + get_args(Distance) + ("one", "all"), 1, 0.5)
+            message += f"; did you mean {near[0]!r}?" if near else ""
+        raise StudyError(f"{path}: {where} = {given!r}: {message}") from None
+
+
+def _tables() -> Iterator[tuple[str, type[BaseModel]]]:
+    """Every table of a study file by name, the top one as ''."""
+    yield "", Study
+    for name, field in Study.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield name, field.annotation
+
+
+def _hint(table: str, key: str, known: list[str]) -> str:
+    """What was probably meant by a key that is wrong."""
+    near = difflib.get_close_matches(key, known, 1, 0.5)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    for name, model in _tables():
+        if key in model.model_fields and name != table:
+            return f"it belongs in [{name}]" if name else "it belongs above the first [table]"
+    return f"there are {', '.join(known)}"
+
+
+def _unknown(content: dict[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
+    """Keys that no table has: (table, key, the right keys)."""
+    for table, model in _tables():
+        given = content.get(table, {}) if table else content
+        if isinstance(given, dict):
+            for key in given:
+                if key not in model.model_fields:
+                    yield table, key, list(model.model_fields)

@@ -1,0 +1,85 @@
+"""The supervised contrastive loss (Eq. 5), and the difference of two of them (Eq. 4)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from changeling.stats.metrics import Ints
+
+Matrix = NDArray[np.floating[Any]]
+
+
+def supcon(features: Matrix, labels: Ints, temperature: float = 0.1) -> float:
+    """Eq. 5, averaged over the anchors that have a positive; `features` (N, D) are of unit length."""
+    similarity = np.asarray(features @ features.T, dtype=np.float64) / temperature
+    np.fill_diagonal(similarity, -np.inf)
+    positive = labels[:, None] == labels
+    np.fill_diagonal(positive, val=False)
+    counts = positive.sum(axis=1)
+    anchors = counts > 0
+    pulled = np.where(positive, similarity, 0.0).sum(axis=1)[anchors] / counts[anchors]
+    return float((logsumexp(similarity, axis=1)[anchors] - pulled).mean())
+
+
+def contrast(features: Matrix, labels: Ints, clusters: Ints, temperature: float = 0.1) -> tuple[float, Matrix]:
+    """`L_fr - L_c` of Eq. 4 and its gradient (N, D), without a similarity matrix.
+
+    The two terms share the denominator of Eq. 5, so that in their difference it cancels anchor by anchor: what is left
+    is the mean similarity to the positives of each term, which sums of features give. That needs every anchor to have
+    a positive in both, so: at least two real and two fake images, and two images of each cluster.
+
+    Args:
+        features: (N, D), of unit length, each cluster's rows together.
+        labels: 0 for real, 1 for fake (N,).
+        clusters: (N,), sorted.
+    """
+    real, realness = _pull(features, *_two(features, labels))
+    starts = np.flatnonzero(np.r_[True, np.diff(clusters) != 0])
+    sizes = np.diff(np.r_[starts, len(clusters)])
+    same, sameness = _pull(features, np.add.reduceat(features, starts), np.repeat(np.arange(len(starts)), sizes), sizes)
+    scale = 1 / (len(features) * temperature)
+    return scale * (same - real), (scale * (sameness - realness)).astype(features.dtype)
+
+
+def _two(features: Matrix, labels: Ints) -> tuple[Matrix, Ints, Ints]:
+    fakes = labels.astype(features.dtype) @ features
+    return np.stack([features.sum(axis=0) - fakes, fakes]), labels, np.bincount(labels, minlength=2)
+
+
+def _pull(features: Matrix, sums: Matrix, index: Ints, sizes: Ints) -> tuple[float, Matrix]:
+    """Sum over anchors of the mean similarity to their positives, and its gradient."""
+    others = (sums[index] - features) / (sizes[index] - 1).astype(features.dtype)[:, None]
+    return float(np.vdot(features, others)), 2 * others
+
+
+class AdamW:
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019), on one matrix, in place.
+
+    Attributes:
+        first, second: the running moments, of the matrix's shape.
+        steps: how many steps were taken.
+    """
+
+    def __init__(self, shape: tuple[int, int], *, lr: float, weight_decay: float) -> None:
+        self.first, self.second = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        self.steps = 0
+        self.lr, self.weight_decay = lr, weight_decay
+
+    def step(self, weight: NDArray[np.float32], gradient: NDArray[np.float32]) -> None:
+        """Move `weight` against `gradient`, with betas 0.9 and 0.999."""
+        self.steps += 1
+        self.first += np.float32(0.1) * (gradient - self.first)
+        self.second += np.float32(0.001) * (gradient * gradient - self.second)
+        weight *= np.float32(1 - self.lr * self.weight_decay)
+        root = np.sqrt(self.second / np.float32(1 - 0.999**self.steps)) + np.float32(1e-8)
+        weight -= np.float32(self.lr / (1 - 0.9**self.steps)) * self.first / root
+
+
+def unit(features: Matrix) -> tuple[Matrix, Matrix]:
+    """Rows of unit length (N, D), and their lengths before (N, 1)."""
+    lengths = np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12).astype(features.dtype)
+    return features / lengths, lengths

@@ -1,0 +1,71 @@
+"""Caption retrieval (section 4.2, Table 3): where a query's captions stand among all captions of the split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from changeling.stats.metrics import Floats, Ints, Ratio
+
+BLOCK = 96  # queries at once: their similarities to 25,000 captions are 10 MB
+TIE = 1e-6  # similarities this near are ties: a matrix product rounds equal rows unequally
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """For each query, 1 + how many captions that are no hit stand above or beside its best hit (Q,)."""
+
+    exact: Ints  # a hit is the query's own caption
+    cluster: Ints  # a hit is any caption of the query's cluster
+
+
+def retrieval_ranks(
+    queries: Floats | NDArray[np.float32],
+    gallery: Floats | NDArray[np.float32],
+    own: Ints,
+    gallery_clusters: Ints,
+) -> Ranks:
+    """Exact ranks by cosine similarity, ties settled against the query; the full matrix is never held.
+
+    Args:
+        queries: features of children (Q, D).
+        gallery: features of all captions of the split (G, D).
+        own: row of the gallery that holds each query's caption (Q,).
+        gallery_clusters: cluster of each caption (G,).
+    """
+    order = np.argsort(gallery_clusters, kind="stable")
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    captions = np.ascontiguousarray(_unit(gallery)[order].T)
+    own, sorted_clusters = place[own], gallery_clusters[order]
+    first = np.searchsorted(sorted_clusters, sorted_clusters[own], "left")
+    size = np.searchsorted(sorted_clusters, sorted_clusters[own], "right") - first
+    images = _unit(queries)
+    exact, cluster = np.empty(len(images), dtype=np.int64), np.empty(len(images), dtype=np.int64)
+    similarity = np.empty((BLOCK, captions.shape[1]), dtype=np.float32)
+    above = np.empty(captions.shape[1], dtype=np.bool_)
+    for start in range(0, len(images), BLOCK):
+        block = images[start : start + BLOCK]
+        np.matmul(block, captions, out=similarity[: len(block)])
+        for row, query in zip(similarity, range(start, start + len(block)), strict=False):
+            mine = row[first[query] : first[query] + size[query]]
+            to_own, best = row[own[query]] - np.float32(TIE), mine.max() - np.float32(TIE)
+            exact[query] = np.count_nonzero(np.greater_equal(row, to_own, out=above))  # counts its own caption
+            if best > to_own:
+                np.greater_equal(row, best, out=above)
+            cluster[query] = 1 + np.count_nonzero(above) - np.count_nonzero(mine >= best)
+    return Ranks(exact, cluster)
+
+
+def recall_at(ranks: Ints, k: int, clusters: Ints) -> Ratio:
+    """R@k: share of queries with a rank of at most k; one hit a query (section 4.2)."""
+    hits = np.bincount(clusters, ranks <= k).astype(np.float64)
+    return Ratio(hits, np.bincount(clusters).astype(np.float64), len(ranks))
+
+
+def _unit(rows: Floats | NDArray[np.float32]) -> NDArray[np.float32]:
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
+    return unit

@@ -1,0 +1,117 @@
+"""Table 4: T separates what was planted, S mixes it; heads are resumed to the same bytes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from changeling.errors import DatasetError
+from changeling.experiments import disentangle
+from changeling.experiments.common import Context
+from changeling.experiments.heads import train_head, training_clusters
+from changeling.experiments.settings import DisentangleSettings
+from changeling.features.store import load_features
+from changeling.progress import Progress
+from tests.experiments.conftest import Plant
+
+FAST = DisentangleSettings(epochs=40, batch=128, lr=5e-3)
+
+
+def test_t_separates_and_s_mixes_a_planted_style(plant: Plant) -> None:
+    result = disentangle.run(Context(plant(style=0.7, clusters=400, apart=True), ["planted"]), FAST)
+    table, hidden = result.tables
+    cells = table.rows[0].cells
+    assert cells["test_t_max"].value > 0.95  # raw: far from it, see the last lines
+    assert cells["test_t_min"].value < 0.02
+    probes = hidden.rows[0].cells
+    assert probes["raw features/C = 1"].value > 0.8
+    assert probes["S/C = 0.01"].value < 0.6
+    assert cells["test_s_overall"].value < 0.8
+
+
+def test_where_nothing_was_planted_nothing_is_found(plant: Plant) -> None:
+    result = disentangle.run(Context(plant(style=0.0, clusters=600), ["planted"]), FAST)
+    table, hidden = result.tables
+    chances = {column.key: column.chance for column in table.columns}
+    cell = table.rows[0].cells["test_t_max"]
+    assert cell.low - 0.03 <= (chances["test_t_max"] or 0) <= cell.high + 0.03
+    for key, probe in hidden.rows[0].cells.items():
+        assert probe.low - 0.02 <= 0.5 <= probe.high + 0.02, key
+
+
+def test_what_s_only_rescales_comes_back_as_c_grows(plant: Plant) -> None:
+    result = disentangle.run(Context(plant(style=0.7, clusters=400, apart=True), ["planted"]), FAST)
+    curve = next(plot for plot in result.plots if plot.key.startswith("curve"))
+    raw, s = (next(one for one in curve.curves if one.name == name) for name in ("raw features", "S"))
+    assert s.y[0] < raw.y[0] - 0.1
+    assert s.y[-1] > s.y[0] + 0.1
+    singular = next(plot for plot in result.plots if plot.key.startswith("singular"))
+    assert all(one.y[0] == 1 and list(one.y) == sorted(one.y, reverse=True) for one in singular.curves)
+
+
+def test_a_head_that_was_stopped_goes_on_to_the_same_bytes(plant: Plant, tmp_path: Path) -> None:
+    dataset = plant(style=1.0)
+    features = load_features(dataset, "planted")
+    whole = train_head(Context(dataset, ["planted"]), features, "g0", "S", FAST)
+
+    class StopError(Exception):
+        pass
+
+    def stop_after(epochs: int) -> Progress:
+        def progress(what: str, done: int, _: int) -> None:
+            assert "loss" in what
+            if done == epochs:
+                raise StopError
+
+        return progress
+
+    context = Context(dataset, ["planted"], heads=tmp_path)
+    for epochs in (1, 7, 23):
+        with pytest.raises(StopError):
+            train_head(replace(context, progress=stop_after(epochs)), features, "g0", "S", FAST)
+    resumed = train_head(context, features, "g0", "S", FAST)
+    assert resumed.losses == whole.losses
+    assert resumed.weight.tobytes() == whole.weight.tobytes()
+    (file,) = tmp_path.glob("*.safetensors")
+    before = file.stat().st_mtime_ns
+    assert train_head(context, features, "g0", "S", FAST).weight.tobytes() == whole.weight.tobytes()
+    assert file.stat().st_mtime_ns == before  # a finished head is taken as it is
+
+
+def test_other_settings_are_other_heads(plant: Plant, tmp_path: Path) -> None:
+    dataset = plant(style=1.0)
+    features = load_features(dataset, "planted")
+    short = FAST.model_copy(update={"epochs": 1})
+    for context in (Context(dataset, [], heads=tmp_path), Context(dataset, [], seed=1, heads=tmp_path)):
+        for kind in ("S", "T"):
+            train_head(context, features, "g0", kind, short)
+    train_head(context, features, "g0", "S", short.model_copy(update={"weight_decay": 0.5}))
+    assert len(list(tmp_path.glob("S*"))) + len(list(tmp_path.glob("T*"))) == 5
+
+
+def test_temperature_changes_nothing_but_the_loss(plant: Plant) -> None:
+    dataset = plant(style=1.0)
+    features = load_features(dataset, "planted")
+    cold, warm = (
+        train_head(Context(dataset, []), features, "g0", "T", FAST.model_copy(update={"temperature": t}))
+        for t in (0.07, 0.5)
+    )
+    assert cold.losses[0] * 0.07 == pytest.approx(warm.losses[0] * 0.5, rel=1e-3)
+    a, b = cold(features).values, warm(features).values
+    assert (a * b).sum(axis=1).min() > 0.99
+
+
+def test_training_sees_whole_clusters_of_the_train_split_alone(plant: Plant) -> None:
+    dataset = plant(style=1.0)
+    features = load_features(dataset, "planted")
+    rows, starts = training_clusters(dataset, features, "g0")
+    assert set(dataset.column("split")[rows]) == {"train"}
+    assert np.diff(starts).tolist() == [4] * 60
+    assert len(set(dataset.clusters[rows])) == 60
+
+
+def test_without_clusters_the_dataset_is_named(plant: Plant) -> None:
+    dataset = plant(style=1.0, clusters=2)
+    with pytest.raises(DatasetError, match="two clusters of the train split"):
+        disentangle.run(Context(dataset, ["planted"]), FAST)

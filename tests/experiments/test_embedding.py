@@ -1,0 +1,59 @@
+"""Figures 6 and 7 are openTSNE's own map, of the images that they say."""
+
+import numpy as np
+import pytest
+from openTSNE import TSNE
+
+from changeling.errors import DatasetError
+from changeling.experiments import embedding
+from changeling.experiments.common import Context
+from changeling.experiments.result import Cloud
+from changeling.experiments.settings import DisentangleSettings, EmbeddingSettings
+from changeling.features.store import load_features
+from tests.experiments.conftest import Plant
+
+FAST = DisentangleSettings(epochs=20, batch=128, lr=5e-3)
+
+
+def test_maps_show_the_validation_split_and_eight_clusters_of_it(plant: Plant) -> None:
+    dataset = plant(style=1.0)
+    result = embedding.run(Context(dataset, ["planted"]), EmbeddingSettings(clusters=10), FAST)
+    figure6, figure7 = result.maps
+    assert [cloud.title for cloud in figure6.clouds] == ["Raw features", "After T", "After S"]
+    for cloud in figure6.clouds:
+        assert len(cloud.x) == 40
+        assert sum(cloud.child) == 30
+        assert cloud.group == tuple(int(child) for child in cloud.child)
+    assert len(figure7.groups) == 8
+    for cloud in figure7.clouds:
+        assert np.bincount(cloud.group).tolist() == [4] * 8
+    val = set(dataset.column("cluster_id")[dataset.column("split") == "val"])
+    assert set(figure7.groups) <= val
+    assert embedding.run(Context(dataset, ["planted"]), EmbeddingSettings(clusters=10), FAST) == result
+
+
+def test_t_parts_real_from_fake_and_s_keeps_clusters_together(plant: Plant) -> None:
+    result = embedding.run(Context(plant(style=0.7, clusters=400, apart=True), ["planted"]), heads=FAST)
+    raw, t, s = result.maps[0].clouds
+
+    def nearest_alike(cloud: Cloud) -> float:
+        points = np.stack([cloud.x, cloud.y], axis=1)
+        distance = np.linalg.norm(points[:, None] - points, axis=2)
+        np.fill_diagonal(distance, np.inf)
+        child = np.array(cloud.child)
+        parents = np.flatnonzero(~child)
+        return float(np.mean(~child[distance[parents].argmin(axis=1)]))  # of parents whose nearest is a parent
+
+    assert nearest_alike(t) > 0.9 > 0.3 > nearest_alike(s)
+    assert nearest_alike(raw) < nearest_alike(t)
+
+
+def test_the_map_is_opentsnes(plant: Plant) -> None:
+    values = load_features(plant(style=1.0), "planted").values[:100]
+    theirs = TSNE(perplexity=30, metric="cosine", initialization="pca", random_state=3, n_jobs=1).fit(values)
+    np.testing.assert_array_equal(embedding.tsne(values, 30, 3), np.asarray(theirs))
+
+
+def test_too_few_clusters_are_said(plant: Plant) -> None:
+    with pytest.raises(DatasetError, match="8 clusters"):
+        embedding.run(Context(plant(style=1.0, clusters=20), ["planted"]), heads=FAST)

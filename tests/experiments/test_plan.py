@@ -1,0 +1,39 @@
+"""The plan names every step, and what cannot be known before a backbone is loaded."""
+
+import pytest
+
+from changeling.errors import StudyError
+from changeling.experiments.plan import plan, product_speed, show
+from changeling.experiments.settings import GallerySettings, ProbeSettings, Study
+from tests.experiments.conftest import Plant
+
+
+def test_every_step_is_named_with_what_it_costs(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = plant(style=1.0)
+    steps = plan(dataset, Study(backbones=("planted", "clip-vit-b32"), experiments=("distances", "disentangle")))
+    assert [step.what for step in steps] == ["extract planted", "extract clip-vit-b32", "distances", "disentangle"]
+    there, missing, *experiments = steps
+    assert (there.seconds, there.disk) == (0, 0)
+    assert missing.on == "480 of 480 images"
+    assert missing.disk == 480 * 512 * 4
+    assert missing.seconds == pytest.approx(480 * 8.8e9 / 0.6 / product_speed(), rel=0.8)
+    assert all(step.seconds and step.memory and step.disk for step in experiments)
+    show(steps)
+    assert "in all" in capsys.readouterr().out
+
+
+def test_an_unknown_backbone_leaves_its_costs_open(plant: Plant) -> None:
+    steps = plan(plant(style=1.0), Study(backbones=("timm:anything",), experiments=("probe",)))
+    assert [(step.seconds, step.memory) for step in steps] == [(None, None)] * 2
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [
+        (Study(gallery=GallerySettings(backbone="other")), r"gallery.backbone = 'other' is not among .* planted"),
+        (Study(probe=ProbeSettings(train_on="g7")), r"probe.train_on = 'g7' made no child; there are all, g0"),
+    ],
+)
+def test_what_the_dataset_does_not_have_is_said_before_anything_runs(plant: Plant, study: Study, message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        plan(plant(style=1.0), study)

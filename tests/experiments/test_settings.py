@@ -1,0 +1,88 @@
+"""A study file that is wrong says what, where and what would be right; the ones we ship are right."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from changeling.errors import StudyError
+from changeling.experiments.settings import NAMES, Study, load_study
+
+GOOD = files("changeling").joinpath("data/studies/default.toml").read_text("utf-8")
+
+MISTAKES = {
+    "a word that is no TOML": ("seed = 0 ", "seed = zero ", r"is not TOML: .*line 8"),
+    "a setting's name": ("backbones = ", "backbone = ", r"there is no setting 'backbone'; did you mean 'backbones'\?"),
+    "a table's name": ("[retreival]", "[retreival]", r"there is no setting 'retreival'"),
+    "a setting's name in a table": (
+        "temperature =",
+        "temprature =",
+        r"\[disentangle\] has no setting 'temprature'; "
+        r"did you mean 'temperature'\?",
+    ),
+    "a setting in the wrong table": (
+        "[distances] ",
+        "[distances]\nperplexity = 5 ",
+        r"\[distances\] has no setting "
+        r"'perplexity'; it belongs in \[embedding\]",
+    ),
+    "an experiment's name": (
+        '"distances", ',
+        '"distance", ',
+        r"experiments.0 = 'distance'.*did you mean 'distances'\?",
+    ),
+    "a word among few": (
+        '"cosine"',
+        '"euclidean"',
+        r"distances.distance = 'euclidean': input should be 'cosine' or 'l2'",
+    ),
+    "a number that is text": (
+        "epochs = 25",
+        'epochs = "many"',
+        r"disentangle.epochs = 'many': input should be a valid integer",
+    ),
+    "a number out of range": (
+        "temperature = 0.1",
+        "temperature = -1.0",
+        r"disentangle.temperature = -1.0: .*greater than 0",
+    ),
+    "a table that is no table": ("[gallery] ", "[[gallery]] ", r"gallery = \[.*valid dictionary"),
+    "a list that is text": (
+        "backbones = []",
+        'backbones = "clip-vit-b16"',
+        r"backbones = 'clip-vit-b16': .*valid tuple",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda name: name)
+def test_a_mistake_is_named_with_what_is_right(mistake: str, tmp_path: Path) -> None:
+    right, wrong, message = MISTAKES[mistake]
+    text = GOOD + wrong if right == wrong else GOOD.replace(right, wrong, 1)
+    assert text != GOOD
+    (tmp_path / "study.toml").write_text(text)
+    with pytest.raises(StudyError, match=message) as caught:
+        load_study(tmp_path / "study.toml")
+    assert str(caught.value).startswith(str(tmp_path / "study.toml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_names_the_command_that_writes_one(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="`changeling init` writes one"):
+        load_study(tmp_path / "study.toml")
+
+
+def test_the_default_file_says_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(GOOD)
+    assert load_study(tmp_path / "study.toml") == Study()
+    for name in (*NAMES, *Study.model_fields):
+        assert name in GOOD
+
+
+def test_the_papers_file_is_right(tmp_path: Path) -> None:
+    path = tmp_path / "paper.toml"
+    path.write_text(files("changeling").joinpath("data/studies/paper.toml").read_text("utf-8"))
+    study = load_study(path)
+    assert len(study.backbones) == 6
+    assert study.probe.train_on == "stable-diffusion-v1.4"
+    assert study.disentangle == Study().disentangle
