@@ -55,7 +55,7 @@ def run(context: Context, settings: DisentangleSettings = _DEFAULT) -> Result:
     hidden: list[_Hidden] = []
     valid = np.zeros(len(dataset), dtype=np.bool_)
     for features in context.features():
-        for generator in trainable(dataset, features):
+        for generator in trainable(dataset, features.valid):
             labels = {"Generator": generator, "Backbone": features.header.backbone}
             s = train_head(context, features, generator, "S", settings)
             t = train_head(context, features, generator, "T", settings)
@@ -99,12 +99,12 @@ def run(context: Context, settings: DisentangleSettings = _DEFAULT) -> Result:
     )
 
 
-def trainable(dataset: Dataset, features: Features) -> list[str]:
+def trainable(dataset: Dataset, valid: NDArray[np.bool_]) -> list[str]:
     """Generators with two clusters of a parent and a child in the train split."""
     found: list[str] = []
     seen: list[set[int]] = []  # a generator that made all children of those clusters needs no head of its own
     for generator in common.generators(dataset):
-        rows = common.select(dataset, features.valid, generator, "train")
+        rows = common.select(dataset, valid, generator, "train")
         real, fake = (set(dataset.clusters[rows[dataset.labels[rows] == label]].tolist()) for label in (0, 1))
         images = {int(row) for row in rows if int(dataset.clusters[row]) in real & fake}
         if len(real & fake) > 1 and images not in seen:

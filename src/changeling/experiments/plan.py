@@ -11,6 +11,8 @@ from rich.table import Table
 
 from changeling.clusters.manifest import Dataset
 from changeling.experiments import common
+from changeling.experiments.disentangle import CURVE_IMAGES, trainable
+from changeling.experiments.probe import trainers
 from changeling.experiments.settings import NAMES, Study
 from changeling.experiments.study import chosen_backbones
 from changeling.features.store import missing_rows, part_path, part_rows, read_dim
@@ -102,29 +104,31 @@ def _experiment(dataset: Dataset, study: Study, name: str, dims: dict[str, int |
     on = f"{len(dims)} backbone{'s' if len(dims) != 1 else ''}"
     if len(known) < len(dims):
         return Step(name, on, None, None, None)
+    everyone = np.ones(len(dataset), dtype=np.bool_)
+    heads = len(trainable(dataset, everyone)) if name in ("disentangle", "embedding") else 0
     generators, clusters = len(common.generators(dataset)), len(set(dataset.clusters.tolist()))
     train, judged = (int((np.isin(dataset.column("split"), names)).sum()) for names in (["train"], ["val", "test"]))
-    captions = dataset.captions.num_rows
-    heads = 0.0
     seconds = 0.0
     for dim in known:
+        product = dim / speed  # seconds for one number of one output
         steps = study.disentangle.epochs * max(train / study.disentangle.batch, 1)
-        training = 2 * generators * steps * (9 * study.disentangle.batch * dim**2 / speed + 3e-3)
-        disentangle = training + (30 * min(train, 20_000) * dim * 1e4 / speed + 60 if study.disentangle.curve else 0)
+        training = 2 * steps * (9 * study.disentangle.batch * dim * product + 3e-3)
+        curve = 12 * 500 * 24 * min(train, CURVE_IMAGES) * product + 3 if study.disentangle.curve else 0
         seconds += {
-            "distances": 6e-5 * clusters * generators,
-            "probe": 15 * 120 * 8 * min(train, 2 * clusters) * dim / speed + 4 * generators,
-            "retrieval": 1.3 * 2 * judged * captions / 10 * dim / speed * generators if captions else 0.0,
-            "disentangle": disentangle * generators,
+            "distances": 6e-5 * clusters,
+            "probe": (1 + len(trainers(dataset))) * 15 * 120 * 32 * min(train, 2 * clusters) * product
+            + 5e-5 * judged * generators,
+            "retrieval": 2.6 * judged * dataset.captions.num_rows / 10 * product * generators,
+            "disentangle": heads * (training + curve),
             "embedding": 0.0,
             "gallery": 0.0,
         }[name]
-        heads += 6 * generators * dim**2 * 4
     if name == "embedding":
-        seconds = 3 * generators * 0.02 * min(study.embedding.clusters * len(dataset) / clusters, judged)
+        seconds = 3 * heads * 0.01 * min(study.embedding.clusters * len(dataset) / clusters, judged)
+    disk = sum(6 * heads * dim**2 * 4 for dim in known) if name == "disentangle" else MIB
     largest = max(known)
     memory = 0.3 * GIB + len(dataset) * (largest * 4 + 500) * (2.0 if name in ("disentangle", "embedding") else 1.5)
-    return Step(name, on, seconds + 1, memory, heads if name == "disentangle" else MIB)
+    return Step(name, on, seconds + 1, memory, disk)
 
 
 def _dim(dataset: Dataset, backbone: str) -> int | None:

@@ -55,12 +55,12 @@ def run(context: Context, settings: ProbeSettings = _DEFAULT) -> Result:
     """
     dataset, rows, crossed, sources = context.dataset, [], [], []
     found: dict[str, str | int | float | bool | None] = {}
-    trainers = _trainers(dataset)
+    crossed_by = trainers(dataset)
     for done, features in enumerate(context.features(), start=1):
         name = features.header.backbone
         probe = fit_probe(dataset, features, settings, seed=context.seed)
         rows += _rows(dataset, features, probe, {}, context.seed)
-        for trainer in trainers:
+        for trainer in crossed_by:
             one = settings.model_copy(update={"train_on": trainer})
             other = probe if trainer == settings.train_on else fit_probe(dataset, features, one, seed=context.seed)
             crossed += _rows(dataset, features, other, {"Trained on": trainer}, context.seed)
@@ -154,7 +154,7 @@ def training_rows(
     return np.sort(np.concatenate([parents, children]))
 
 
-def _trainers(dataset: Dataset) -> list[str]:
+def trainers(dataset: Dataset) -> list[str]:
     """Generators that have clusters enough to train a probe on, if there are two of them."""
     train = (dataset.column("split") == "train") & (dataset.labels == 1)
     names, clusters = dataset.column("generator"), dataset.clusters
