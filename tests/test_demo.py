@@ -37,8 +37,9 @@ def test_the_demo_shows_verdicts_and_a_report_and_needs_the_network_once(tmp_pat
     assert all(path.name in first for path in pictures)
     assert "Table 1" in first
     assert "Table 2" in first
+    assert "Table 4" in first
     results = [Result.load(path) for path in sorted((tmp_path / "demo" / "results").iterdir())]
-    assert {result.experiment for result in results} == {"detector", "distances", "probe"}
+    assert {result.experiment for result in results} == {"detector", "distances", "probe", "disentangle", "embedding"}
     page = (tmp_path / "demo" / "report" / "index.html").read_text(encoding="utf-8")
     assert page.count("<img") >= 12  # verdicts on the sample pictures
     again = demo(tmp_path / "again", PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path / "nowhere"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
@@ -68,11 +69,11 @@ def _download(wheel: Wheel, folder: Path, progress: Progress) -> Path:
 
 def _bytes_below(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*.whl"):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:  # pip has moved it meanwhile
-            continue
+    for where, _, files in os.walk(folder):  # pip's folders may be gone meanwhile: os.walk passes over them
+        for name in files:
+            if name.endswith(".whl"):
+                with contextlib.suppress(FileNotFoundError):
+                    total += (Path(where) / name).stat().st_size
     return total
 
 
