@@ -6,7 +6,7 @@ PIP = -m pip install --quiet --disable-pip-version-check --constraint requiremen
 demo: .venv/installed
 	.venv/bin/changeling demo
 
-test: .venv-test/installed browser
+test: .venv-test/installed system
 	.venv-test/bin/ruff check .
 	.venv-test/bin/ruff format --check .
 	.venv-test/bin/mypy
@@ -23,13 +23,15 @@ test: .venv-test/installed browser
 	.venv-test/bin/python $(PIP) --editable '.[all,dev]'
 	touch $@
 
-# The report is looked at in Chromium. Where it cannot be installed, pytest says which tests it leaves out.
-browser:
-	@command -v chromium >/dev/null || { command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] \
-	  && apt-get update -qq && apt-get install -qq -y chromium >/dev/null; } \
-	  || echo "no chromium, and it cannot be installed here: the tests marked 'browser' are left out"
+# The report is looked at in Chromium, and its tables are set by LaTeX. Where they cannot be installed, pytest says
+# which tests it leaves out.
+system:
+	@command -v chromium >/dev/null && command -v pdflatex >/dev/null || { \
+	  command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y \
+	  --no-install-recommends chromium texlive-latex-base texlive-latex-recommended >/dev/null; } \
+	  || echo "chromium or pdflatex is missing and cannot be installed here: the tests that need them are left out"
 
 clean:
 	rm -rf .venv .venv-test changeling-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 
-.PHONY: demo test browser clean
+.PHONY: demo test system clean

@@ -68,11 +68,13 @@ def make(folder: Path, parents: int) -> None:
     style = draw.normal(size=DIM).astype(np.float32) / 8
     meanings = draw.normal(size=(len(captions), DIM)).astype(np.float32)
     meanings += np.repeat(draw.normal(size=(len(captions) // CHILDREN, DIM)).astype(np.float32), CHILDREN, axis=0)
+    means = meanings.reshape(-1, CHILDREN, DIM).mean(axis=1)
     own = np.nan_to_num(dataset.column("caption_index").astype(np.float64)).astype(np.int64)
     for index, (start, stop) in enumerate(part_rows(len(dataset))):
         some = slice(start, stop)
-        values = meanings[dataset.clusters[some] * CHILDREN + own[some]]
-        values = values + 3 * draw.normal(size=values.shape).astype(np.float32) + dataset.labels[some, None] * style
+        child, place = dataset.labels[some, None], dataset.clusters[some]
+        values = np.where(child, meanings[place * CHILDREN + own[some]], means[place])
+        values = values + 3 * draw.normal(size=values.shape).astype(np.float32) + child * style
         header = Header(
             backbone=BACKBONE,
             weights="w",
@@ -118,8 +120,8 @@ def retrieval_speed() -> None:
 
     def bare(size: int) -> Callable[[], object]:
         out = np.empty((size, 25_000), np.float32)
-        starts = range(0, 25_000 - size, size)
-        return lambda: [np.matmul(queries[i : i + size], across, out=out) for i in starts]
+        blocks = [queries[start : start + size] for start in range(0, 25_000, size)]
+        return lambda: [np.matmul(block, across, out=out[: len(block)]) for block in blocks]
 
     compare(
         {
@@ -136,7 +138,7 @@ def step_speed(dataset: Dataset) -> None:
     from pytorch_metric_learning.losses import SupConLoss
 
     features = load_features(dataset, BACKBONE)
-    rows, starts = training_clusters(dataset, features, BACKBONE)
+    rows, starts = training_clusters(dataset, features.valid, BACKBONE)
     batch = rows[: starts[170]]
     x, labels, clusters = features.values[batch], dataset.labels[batch], dataset.clusters[batch]
     weight = (np.random.default_rng(0).normal(size=(DIM, DIM)) / 30).astype(np.float32)

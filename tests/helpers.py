@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
@@ -137,6 +139,17 @@ def tiny_detector(backbone: OnnxBackbone) -> Trained:
         settings={},
     )
     return Trained(model, head)
+
+
+def program(name: str, package: str) -> str:
+    """The path of a program that no pip installs. Where it is missing, the test is left out; in CI it fails."""
+    path = shutil.which(name)
+    if path is None:
+        missing = f"{name} is missing: install the package {package} (`make system`)"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return path
 
 
 def run_unprivileged(script: str, *arguments: str | bytes) -> str:

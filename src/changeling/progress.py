@@ -18,6 +18,8 @@ def silent(what: str, done: int, total: int) -> None:
 def bars(unit: Literal["images", "bytes"] = "images") -> Iterator[Progress]:
     """Draw one bar for each `what` on standard error, with the rate and an estimate of the time that is left.
 
+    What stands after ": " is a detail that may change while the bar stays, such as a loss.
+
     On something that is not a terminal nothing is drawn.
     """
     from rich.console import Console
@@ -40,9 +42,10 @@ def bars(unit: Literal["images", "bytes"] = "images") -> Iterator[Progress]:
     with Bars(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as drawn:
 
         def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = drawn.add_task(what, total=total)
-            drawn.update(tasks[what], completed=done, total=total)
+            name = what.partition(": ")[0]
+            if name not in tasks:
+                tasks[name] = drawn.add_task(what, total=total)
+            drawn.update(tasks[name], description=what, completed=done, total=total)
 
         yield show
 

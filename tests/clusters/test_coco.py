@@ -10,6 +10,7 @@ import pytest
 from changeling.clusters.coco import from_coco, read_photographs
 from changeling.clusters.sources import import_dataset
 from changeling.errors import DatasetError
+from tests import helpers
 from tests.clusters.files import IMAGES, entry, entry_text, picture, split_of, write_karpathy
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -109,10 +110,14 @@ def test_a_wrong_karpathy_file_says_what(entries: list[dict[str, Any] | None], m
         list(from_coco(write_karpathy(tmp_path / "dataset_coco.json", entries), tmp_path))
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="needs the photographs that development uses")
-def test_real_coco_photographs(tmp_path: Path) -> None:
-    images = SHARED / "images" / "coco_mini"
-    dataset = import_dataset(from_coco(SHARED / "captions_val2017.json", images), tmp_path / "out")
+def test_photographs_are_read_with_five_captions_each(tmp_path: Path) -> None:
+    annotations, images = SHARED / "captions_val2017.json", SHARED / "images" / "coco_mini"  # real ones, where they are
+    if not SHARED.exists():
+        annotations, images = coco(tmp_path / "c.json", {n: ["a"] * 6 for n in range(159)}), tmp_path / "images"
+        for number in range(159):
+            helpers.natural(number).save(picture(images / f"{number:012d}.jpg"))
+    dataset = import_dataset(from_coco(annotations, images), tmp_path / "out")
     assert len(dataset) == 159
     assert set(dataset.column("status")) == {"ok"}
+    assert len(set(dataset.column("sha256"))) == 159
     assert dataset.captions.num_rows == 5 * 159

@@ -98,14 +98,14 @@ def test_temperature_changes_nothing_but_the_loss(plant: Plant) -> None:
         for t in (0.07, 0.5)
     )
     assert cold.losses[0] * 0.07 == pytest.approx(warm.losses[0] * 0.5, rel=1e-3)
-    a, b = cold(features).values, warm(features).values
+    a, b = cold(features.values), warm(features.values)
     assert (a * b).sum(axis=1).min() > 0.99
 
 
 def test_training_sees_whole_clusters_of_the_train_split_alone(plant: Plant) -> None:
     dataset = plant(style=1.0)
     features = load_features(dataset, "planted")
-    rows, starts = training_clusters(dataset, features, "g0")
+    rows, starts = training_clusters(dataset, features.valid, "g0")
     assert set(dataset.column("split")[rows]) == {"train"}
     assert np.diff(starts).tolist() == [4] * 60
     assert len(set(dataset.clusters[rows])) == 60

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from changeling.experiments.result import Result
 from changeling.report import write_report
+from tests import helpers
 from tests.report import samples
 
 pytestmark = pytest.mark.browser
@@ -24,11 +23,7 @@ OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is missing: install the package `chromium`, so that the report is seen in a browser")
-        pytest.skip("Chromium is not installed")
+    chromium = helpers.program("chromium", "chromium")
     with sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
         yield opened

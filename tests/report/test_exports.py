@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from changeling.errors import ReportError
 from changeling.experiments.result import Column, Estimate, Result, Row, Table
 from changeling.report.exports import write_exports, write_latex, write_tables_csv
 from changeling.report.latex import escape, latex_table
+from tests import helpers
 from tests.report import samples
 
 
@@ -185,11 +185,10 @@ def test_an_export_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> N
 
 
 def test_latex_sets_them(full: list[Result], tmp_path: Path) -> None:
-    if shutil.which("pdflatex") is None:
-        pytest.skip("pdflatex is not installed")
+    pdflatex = helpers.program("pdflatex", "texlive-latex-recommended")
     write_latex(full, tmp_path)
     inputs = "\n".join(rf"\input{{{path.stem}}}" for path in sorted(tmp_path.glob("*.tex")))
     page = rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{inputs}\end{{document}}"
     (tmp_path / "all.tex").write_text(page, encoding="utf-8")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    command = [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 0

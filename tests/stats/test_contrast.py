@@ -38,14 +38,11 @@ def test_an_anchor_without_positives_is_left_out() -> None:
     alone = np.r_[features, np.eye(1, 16)]
     labels = np.array([0, 0, 1, 1, 2])
     expected = SupConLoss(temperature=0.1)(torch.tensor(alone), torch.tensor(labels))
-    assert supcon(alone, labels) == pytest.approx(float(expected) * 5 / 4, abs=1e-6) or supcon(
-        alone, labels
-    ) == pytest.approx(float(expected), abs=1e-6)
+    assert supcon(alone, labels) == pytest.approx(float(expected), abs=1e-6)
 
 
 @given(st.lists(st.integers(2, 7), min_size=2, max_size=12), st.sampled_from([0.07, 0.1, 0.5]))
 def test_the_difference_needs_no_similarity_matrix(sizes: list[int], temperature: float) -> None:
-    sizes = [max(size, 3) for size in sizes]
     features, labels, clusters = batch(sizes, seed=len(sizes))
     value, _ = contrast(features, labels, clusters, temperature)
     assert value == pytest.approx(supcon(features, labels, temperature) - supcon(features, clusters, temperature))

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
+from sklearn.utils.class_weight import compute_sample_weight
 
 from changeling.clusters.manifest import Dataset
 from changeling.experiments import common
 from changeling.experiments.common import Context
 from changeling.experiments.distances import chance
-from changeling.experiments.heads import Projection, train_head
+from changeling.experiments.heads import Projection, train_head, trainable
 from changeling.experiments.paper import beside_paper
 from changeling.experiments.probe import fit_probe, training_rows
 from changeling.experiments.result import Column, Curve, Estimate, Plot, Result, Row, Table
@@ -59,12 +60,13 @@ def run(context: Context, settings: DisentangleSettings = _DEFAULT) -> Result:
             labels = {"Generator": generator, "Backbone": features.header.backbone}
             s = train_head(context, features, generator, "S", settings)
             t = train_head(context, features, generator, "T", settings)
-            cells = _cells(context, features, s, t, generator, settings)
+            hiding = replace(features, values=s(features.values))
+            cells = _cells(context, features, hiding, t, generator, settings.C)
             if cells:
                 rows.append(Row(labels=labels, cells=cells))
             heads.append((labels, s, t))
             if settings.curve and "test_s_overall" in cells:
-                hidden.append(_hidden(context, features, s, labels))
+                hidden.append(_hidden(context, {"raw features": features, "S": hiding}, labels))
         sources.append(common.source(features))
         valid |= features.valid
     table = _table(dataset, valid, common.by_generator(dataset, rows))
@@ -99,37 +101,19 @@ def run(context: Context, settings: DisentangleSettings = _DEFAULT) -> Result:
     )
 
 
-def trainable(dataset: Dataset, valid: NDArray[np.bool_]) -> list[str]:
-    """Generators with two clusters of a parent and a child in the train split."""
-    found: list[str] = []
-    seen: list[set[int]] = []  # a generator that made all children of those clusters needs no head of its own
-    for generator in common.generators(dataset):
-        rows = common.select(dataset, valid, generator, "train")
-        real, fake = (set(dataset.clusters[rows[dataset.labels[rows] == label]].tolist()) for label in (0, 1))
-        images = {int(row) for row in rows if int(dataset.clusters[row]) in real & fake}
-        if len(real & fake) > 1 and images not in seen:
-            found.append(generator)
-            seen.append(images)
-    if not found:  # let train_head say what is missing
-        return [common.generators(dataset)[0]]
-    return found
-
-
 def _cells(
-    context: Context, features: Features, s: Projection, t: Projection, generator: str, settings: DisentangleSettings
+    context: Context, features: Features, hiding: Features, t: Projection, generator: str, c: float
 ) -> dict[str, Estimate]:
+    """Accuracies of a probe on `hiding`, the features after S, and distances after T."""
     dataset, cells = context.dataset, {}
-    one = ProbeSettings(C=settings.C, train_on=generator)
-    projected = s(features)
-    probe = fit_probe(dataset, projected, one, seed=context.seed, standardise=False)
-    styled = t(features)
+    probe = fit_probe(dataset, hiding, ProbeSettings(C=c, train_on=generator), seed=context.seed, standardise=False)
     for split in common.SPLIT_TITLES:
         chosen = common.select(dataset, features.valid, generator, split)
         labels, clusters = dataset.labels[chosen], common.compact(dataset.clusters[chosen])
         if len(set(labels)) < 2:
             continue
-        called = (probe.scores(projected.values[chosen]) > 0).astype(np.int64)
-        smallest, largest = metrics.distance_accuracies(styled.values[chosen], labels, clusters)
+        called = (probe.scores(hiding.values[chosen]) > 0).astype(np.int64)
+        smallest, largest = metrics.distance_accuracies(t(features.values[chosen]), labels, clusters)
         ratios = {
             "s_overall": metrics.overall_accuracy(labels, called, clusters),
             "s_full": metrics.full_cluster_accuracy(labels, called, clusters),
@@ -142,9 +126,9 @@ def _cells(
     return cells
 
 
-def _hidden(context: Context, features: Features, s: Projection, labels: dict[str, str]) -> _Hidden:
-    """Balanced accuracy on the test split of probes that are trained on raw features and on S."""
-    dataset, generator = context.dataset, labels["Generator"]
+def _hidden(context: Context, spaces: dict[str, Features], labels: dict[str, str]) -> _Hidden:
+    """Balanced accuracy on the test split of probes that are trained in each space."""
+    dataset, generator, features = context.dataset, labels["Generator"], next(iter(spaces.values()))
     train = training_rows(dataset, features, ProbeSettings(train_on=generator), context.seed)
     train = np.sort(np.random.default_rng(context.seed).permutation(train)[:CURVE_IMAGES])
     test = common.select(dataset, features.valid, generator, "test")
@@ -156,7 +140,7 @@ def _hidden(context: Context, features: Features, s: Projection, labels: dict[st
         return common.estimate(mean_interval(*recalls, seed=context.seed))
 
     found = _Hidden(labels, {}, {})
-    for name, one in (("raw features", features), ("S", s(features))):
+    for name, one in spaces.items():
         x_train, x_test = _alike(one.values[train], one.values[test])
         found.curves[name] = [judged(called) for called in _linear(x_train, y_train, x_test)]
         found.deep[name] = judged(_non_linear(x_train, y_train, x_test, context.seed))
@@ -182,11 +166,10 @@ def _non_linear(
     x: NDArray[np.float32], y: NDArray[np.int64], test: NDArray[np.float32], seed: int
 ) -> NDArray[np.int64]:
     """The calls of a perceptron with one hidden layer of 256."""
-    weights = np.where(y == 1, 0.5 / max(y.mean(), 1e-9), 0.5 / max(1 - y.mean(), 1e-9))
     model = MLPClassifier((256,), alpha=1e-3, max_iter=50, early_stopping=len(y) >= 1000, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        called: NDArray[np.int64] = model.fit(x, y, sample_weight=weights).predict(test)
+        called: NDArray[np.int64] = model.fit(x, y, sample_weight=compute_sample_weight("balanced", y)).predict(test)
     return called
 
 

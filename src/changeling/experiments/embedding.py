@@ -9,8 +9,7 @@ from changeling.clusters.manifest import Split
 from changeling.errors import DatasetError
 from changeling.experiments import common
 from changeling.experiments.common import Context
-from changeling.experiments.disentangle import trainable
-from changeling.experiments.heads import train_head
+from changeling.experiments.heads import paired, train_head, trainable
 from changeling.experiments.result import Cloud, Map, Result
 from changeling.experiments.settings import DisentangleSettings, EmbeddingSettings
 from changeling.features.store import Features, load_features
@@ -34,10 +33,11 @@ def run(context: Context, settings: EmbeddingSettings = _DEFAULT, heads: Disenta
     shown: dict[str, str | int | float | bool | None] = {}
     for done, generator in enumerate(generators, start=1):
         chosen, split = _choose(context, features, generator, settings.clusters)
-        spaces = {"Raw features": features} | {
-            f"After {kind}": train_head(context, features, generator, kind, heads)(features) for kind in ("T", "S")
-        }
-        places = {name: tsne(one.values[chosen], settings.perplexity, context.seed) for name, one in spaces.items()}
+        spaces = {"Raw features": features.values[chosen]}
+        for kind in ("T", "S"):
+            head = train_head(context, features, generator, kind, heads)
+            spaces[f"After {kind}"] = head(features.values[chosen])
+        places = {name: tsne(values, settings.perplexity, context.seed) for name, values in spaces.items()}
         maps += _maps(context, chosen, places, generator, split)
         shown[f"images of {generator}"] = len(chosen)
         context.progress("embedding", done, len(generators))
@@ -48,7 +48,7 @@ def run(context: Context, settings: EmbeddingSettings = _DEFAULT, heads: Disenta
         summary=f"t-SNE of {backbone} features as they are, and after the projections T (style) and S (semantics).",
         settings={
             "backbone": backbone,
-            "method": "openTSNE, exact metric cosine, PCA initialisation",
+            "method": "openTSNE, neighbours by cosine, PCA initialisation",
             "perplexity": settings.perplexity,
             "seed": context.seed,
         }
@@ -75,21 +75,15 @@ def tsne(values: NDArray[np.float32], perplexity: float, seed: int) -> NDArray[n
 
 
 def _choose(context: Context, features: Features, generator: str, clusters: int) -> tuple[NDArray[np.int64], Split]:
-    """Images of clusters with a parent and a child: of the validation split, or of test where that has more of them."""
-    found: list[tuple[int, Split, NDArray[np.int64], NDArray[np.int64]]] = []
+    """Images of clusters with a parent and a child: of the validation split, or of test where that has too few."""
+    dataset = context.dataset
     for split in common.SPLIT_TITLES:
-        rows = common.select(context.dataset, features.valid, generator, split)
-        both = [set(context.dataset.clusters[rows[context.dataset.labels[rows] == label]].tolist()) for label in (0, 1)]
-        names = np.array(sorted(both[0] & both[1]), dtype=np.int64)
-        found.append((len(names), split, rows, names))
-    enough = [one for one in found if one[0] >= SAMPLED]
-    if not enough:
-        raise DatasetError(
-            f"{context.dataset.path}: no {SAMPLED} clusters of val or test have a parent and a child by {generator}"
-        )
-    _, split, rows, names = enough[0]
-    drawn = np.sort(np.random.default_rng(context.seed).permutation(names)[:clusters])
-    return rows[np.isin(context.dataset.clusters[rows], drawn)], split
+        rows = paired(dataset, features.valid, generator, split)
+        names = np.unique(dataset.clusters[rows])
+        if len(names) >= SAMPLED:
+            drawn = np.random.default_rng(context.seed).permutation(names)[:clusters]
+            return rows[np.isin(dataset.clusters[rows], drawn)], split
+    raise DatasetError(f"{dataset.path}: no {SAMPLED} clusters of val or test have a parent and a child by {generator}")
 
 
 def _maps(
@@ -106,18 +100,17 @@ def _maps(
     sampled = np.isin(clusters, drawn)
     names = [str(dataset.column("cluster_id")[dataset.clusters == number][0]) for number in drawn]
     group = np.array([drawn.tolist().index(number) for number in clusters[sampled].tolist()])
-    key = f"{generator}".replace("/", "_")
     where = f"{generator}, {common.SPLIT_TITLES[split].lower()} split"
     return [
         Map(
-            key=f"all-{key}",
+            key=f"all-{generator}",
             title=f"Real and fake: {where}",
             groups=("real", "fake"),
             clouds=tuple(_cloud(name, xy, child.astype(np.int64), child) for name, xy in places.items()),
             note="Figure 6.",
         ),
         Map(
-            key=f"eight-{key}",
+            key=f"eight-{generator}",
             title=f"Eight clusters: {where}",
             groups=tuple(names),
             clouds=tuple(_cloud(name, xy[sampled], group, child[sampled]) for name, xy in places.items()),

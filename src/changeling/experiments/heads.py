@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from changeling.clusters.manifest import Dataset
+from changeling.clusters.manifest import Dataset, Split
 from changeling.errors import DatasetError
 from changeling.experiments import common
 from changeling.experiments.common import Context
@@ -34,12 +34,12 @@ class Projection:
     losses: tuple[float, ...]
     clusters: int  # trained on
 
-    def __call__(self, features: Features) -> Features:
+    def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Features (N, D) -> their projections, of unit length (N, D)."""
-        values = np.empty_like(features.values)
+        projected = np.empty_like(values)
         for start in range(0, len(values), _BLOCK):
-            values[start : start + _BLOCK] = unit(features.values[start : start + _BLOCK] @ self.weight.T)[0]
-        return replace(features, values=values)
+            projected[start : start + _BLOCK] = unit(values[start : start + _BLOCK] @ self.weight.T)[0]
+        return projected
 
 
 def train_head(
@@ -50,61 +50,59 @@ def train_head(
     A batch is made of whole clusters. After every epoch all that training needs goes to a checkpoint in
     `context.heads`, from which a later call goes on, or takes the finished head, if its settings, seed and features
     are the same. The bytes are those of an undisturbed run.
-
-    Raises:
-        DatasetError: fewer than two clusters of the train split have a parent and a child.
     """
-    rows, starts = training_clusters(context.dataset, features, generator)
-    images = np.diff(starts).mean()
-    a_batch = max(2, round(settings.batch / images))
+    dataset = context.dataset
+    rows, starts = training_clusters(dataset, features.valid, generator)
+    a_batch = max(2, round(settings.batch / np.diff(starts).mean()))
     state = _State(features.values.shape[1], settings, context.seed)
     path = _checkpoint(context, features, generator, kind, settings)
     if path:
         state.load(path)
-    sign = np.float32(1 if kind == "T" else -1)
-    name = f"{kind} of {features.header.backbone}, {generator}"
     while len(state.losses) < settings.epochs:
-        losses = [
-            (
-                sign
-                * _step(
-                    state,
-                    features.values[batch],
-                    context.dataset.labels[batch],
-                    context.dataset.clusters[batch],
-                    sign,
-                    settings.temperature,
-                ),
-                len(batch),
-            )
-            for batch in _batches(rows, starts, a_batch, (context.seed, len(state.losses)))
-        ]
-        state.losses.append(float(np.average([loss for loss, _ in losses], weights=[n for _, n in losses])))
+        losses, sizes = [], []
+        for batch in _batches(rows, starts, a_batch, (context.seed, len(state.losses))):
+            some = (features.values[batch], dataset.labels[batch], dataset.clusters[batch])
+            losses.append(_step(state, *some, 1 if kind == "T" else -1, settings.temperature))
+            sizes.append(len(batch))
+        state.losses.append(float(np.average(losses, weights=sizes)))
         if path:
             state.save(path)
-        context.progress(f"{name}: loss {state.losses[-1]:.4f}", len(state.losses), settings.epochs)
+        what = f"{kind} of {features.header.backbone}, {generator}: loss {state.losses[-1]:.4f}"
+        context.progress(what, len(state.losses), settings.epochs)
     return Projection(state.weight, tuple(state.losses), len(starts) - 1)
 
 
-def training_clusters(
-    dataset: Dataset, features: Features, generator: str
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of the train split's clusters that have a parent and a child, cluster by cluster, and where each starts.
-
-    The last start is the number of rows.
-    """
-    rows = common.select(dataset, features.valid, generator, "train")
+def paired(dataset: Dataset, valid: NDArray[np.bool_], generator: str, split: Split) -> NDArray[np.int64]:
+    """Rows of a split's clusters that have a parent and a child by a generator, cluster by cluster."""
+    rows = common.select(dataset, valid, generator, split)
     clusters, labels = dataset.clusters[rows], dataset.labels[rows]
-    count = int(dataset.clusters.max()) + 1
-    both = (np.bincount(clusters, labels == 0, count) > 0) & (np.bincount(clusters, labels == 1, count) > 0)
-    rows = rows[both[clusters]]
-    rows = rows[np.argsort(dataset.clusters[rows], kind="stable")]
-    starts = np.flatnonzero(np.r_[True, np.diff(dataset.clusters[rows]) != 0]) if len(rows) else np.array([0])
-    if len(starts) < 2:
-        raise DatasetError(
-            f"{dataset.path}: S and T need two clusters of the train split with a parent and a child by {generator}"
-        )
-    return rows, np.r_[starts, len(rows)]
+    real, fake = (np.isin(clusters, clusters[labels == label]) for label in (0, 1))
+    rows = rows[real & fake]
+    return rows[np.argsort(dataset.clusters[rows], kind="stable")]
+
+
+def trainable(dataset: Dataset, valid: NDArray[np.bool_]) -> list[str]:
+    """Generators that S and T can be trained for; one that made all children of those clusters stands for `all`.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    found: dict[bytes, str] = {}
+    for generator in common.generators(dataset):
+        rows = paired(dataset, valid, generator, "train")
+        if len(set(dataset.clusters[rows])) > 1:
+            found.setdefault(rows.tobytes(), generator)
+    if not found:
+        raise DatasetError(f"{dataset.path}: S and T need two clusters of the train split with a parent and a child")
+    return list(found.values())
+
+
+def training_clusters(
+    dataset: Dataset, valid: NDArray[np.bool_], generator: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows that S and T are trained on, cluster by cluster, and where each cluster starts and the last one ends."""
+    rows = paired(dataset, valid, generator, "train")
+    return rows, np.r_[0, np.flatnonzero(np.diff(dataset.clusters[rows])) + 1, len(rows)]
 
 
 def _batches(
@@ -124,16 +122,16 @@ def _step(
     features: NDArray[np.float32],
     labels: NDArray[np.int64],
     clusters: NDArray[np.int64],
-    sign: np.float32,
+    sign: int,
     temperature: float,
 ) -> float:
-    """One step of AdamW on one batch; returns `L_fr - L_c`."""
+    """One step of AdamW on one batch, down `sign` times `L_fr - L_c`; returns that loss before it."""
     projected, lengths = unit(features @ state.weight.T)
     loss, gradient = contrast(projected, labels, clusters, temperature)
     along = (projected * gradient).sum(axis=1, keepdims=True)
-    gradient = sign * (gradient - projected * along) / lengths
-    state.optimizer.step(state.weight, gradient.T @ features)
-    return loss
+    gradient = (gradient - projected * along) / lengths
+    state.optimizer.step(state.weight, np.float32(sign) * (gradient.T @ features))
+    return sign * loss
 
 
 class _State:

@@ -22,9 +22,9 @@ def beside_paper(table: Table, dataset: Dataset) -> Table:
     The dataset is the paper's if it was imported as COCOFake and its validation and test splits are whole: 5,000
     parents each, and five children a parent by the generator.
     """
-    whole = {name for name in set(dataset.column("generator")) - {None} if _is_cocofake(dataset, name)}
-    if not whole:
+    if set(dataset.column("source")) != {SOURCE}:
         return table
+    whole = {name for name in set(dataset.column("generator")) - {None} if _is_whole(dataset, name)}
     known = _figures()
     rows = []
     for row in table.rows:
@@ -35,9 +35,7 @@ def beside_paper(table: Table, dataset: Dataset) -> Table:
     return table.model_copy(update={"rows": tuple(rows)})
 
 
-def _is_cocofake(dataset: Dataset, generator: str) -> bool:
-    if set(dataset.column("source")) != {SOURCE}:
-        return False
+def _is_whole(dataset: Dataset, generator: str) -> bool:
     for split in ("val", "test"):
         mask = dataset.column("split") == split
         parents = mask & (dataset.labels == 0)

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from changeling.clusters.manifest import Dataset
 from changeling.experiments import common
-from changeling.experiments.disentangle import CURVE_IMAGES, trainable
+from changeling.experiments.disentangle import CURVE_IMAGES
+from changeling.experiments.heads import trainable
 from changeling.experiments.probe import trainers
 from changeling.experiments.settings import NAMES, Study
 from changeling.experiments.study import chosen_backbones

@@ -109,11 +109,11 @@ def fit_probe(
     for name, rows in (("train", train), ("val", val)):
         if len(set(dataset.labels[rows])) < 2:
             raise DatasetError(f"{dataset.path}: the {name} split needs real and fake images to train a probe")
-    mean, scale = moments(features.values, train)
-    if not standardise:
-        scale = np.ones_like(scale)
+    x_train, x_val = features.values[train], features.values[val]
+    mean = x_train.mean(axis=0)
+    scale = x_train.std(axis=0) + np.float32(1e-6) if standardise else np.ones_like(mean)
+    x_train, x_val = (x_train - mean) / scale, (x_val - mean) / scale
     y_train, y_val = dataset.labels[train], dataset.labels[val]
-    x_train, x_val = ((features.values[rows] - mean) / scale for rows in (train, val))
     losses: dict[float, float] = {}
     fitted: dict[float, tuple[NDArray[np.float64], float]] = {}
     model = LogisticRegression(class_weight="balanced", max_iter=10_000, warm_start=True)
@@ -129,12 +129,6 @@ def fit_probe(
     if not settings.C:
         best = sweep([best * 10 ** (step / 4) for step in (-3, -2, -1, 1, 2, 3)])
     return Probe(mean.astype(np.float64), scale.astype(np.float64), *fitted[best], best, len(train))
-
-
-def moments(values: NDArray[np.float32], rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and deviation (D,) of some rows of features."""
-    chosen = values[rows]
-    return chosen.mean(axis=0), chosen.std(axis=0) + np.float32(1e-6)
 
 
 def training_rows(

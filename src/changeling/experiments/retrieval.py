@@ -30,11 +30,12 @@ def run(context: Context) -> Result:
         FeatureError: a backbone's features are missing or of other images.
     """
     dataset, rows, sources = context.dataset, [], []
+    spoken = _spoken(dataset)
     for done, features in enumerate(context.features(), start=1):
         captions = load_captions(dataset, features.header.backbone)
         if captions is not None and captions.shape[1] == features.values.shape[1]:
             for generator in common.generators(dataset):
-                cells = _cells(dataset, features, captions, generator, context.seed)
+                cells = _cells(context, features, captions, spoken, generator)
                 if cells:
                     rows.append(Row(labels={"Generator": generator, "Backbone": features.header.backbone}, cells=cells))
             sources.append(common.source(features))
@@ -44,7 +45,7 @@ def run(context: Context) -> Result:
             f"{dataset.path}: no backbone has features of captions; it takes captions.parquet and a backbone with a "
             "text tower, such as clip-vit-b32 (`changeling extract`)"
         )
-    table = _table(dataset, common.by_generator(dataset, rows))
+    table = _table(dataset, spoken, common.by_generator(dataset, rows))
     return Result(
         experiment="retrieval",
         title="Does a child lead back to its caption?",
@@ -65,31 +66,27 @@ def run(context: Context) -> Result:
 
 
 def _cells(
-    dataset: Dataset, features: Features, captions: NDArray[np.float32], generator: str, seed: int
+    context: Context, features: Features, captions: NDArray[np.float32], spoken: NDArray[np.int64], generator: str
 ) -> dict[str, Estimate]:
-    cells: dict[str, Estimate] = {}
-    spoken = _spoken(dataset)
-    place = {
-        key: row for row, key in enumerate(zip(spoken, dataset.captions["caption_index"].to_pylist(), strict=True))
-    }
+    """R@k by split; `captions` (G, D) are of the clusters `spoken` (G,)."""
+    dataset, cells = context.dataset, {}
+    said = dataset.captions["caption_index"].to_numpy()
     for split in common.SPLIT_TITLES:
         chosen = common.select(dataset, features.valid, generator, split)
-        indices = dataset.column("caption_index")[chosen]
-        own = [place.get((c, i), -1) for c, i in zip(dataset.clusters[chosen].tolist(), indices.tolist(), strict=True)]
-        found = np.array(own, dtype=np.int64)
-        asked = (dataset.labels[chosen] == 1) & (found >= 0)
-        queries, found = chosen[asked], found[asked]
-        if not len(queries):
-            continue
         gallery = np.flatnonzero(np.isin(spoken, dataset.clusters[dataset.column("split") == split]))
-        ranks = retrieval_ranks(
-            features.values[queries], captions[gallery], np.searchsorted(gallery, found), spoken[gallery]
-        )
+        place = {key: row for row, key in enumerate(zip(spoken[gallery], said[gallery], strict=True))}
+        indices = dataset.column("caption_index")[chosen]
+        own = np.array([place.get(key, -1) for key in zip(dataset.clusters[chosen], indices, strict=True)], np.int64)
+        asked = (dataset.labels[chosen] == 1) & (own >= 0)
+        if not asked.any():
+            continue
+        queries = chosen[asked]
+        ranks = retrieval_ranks(features.values[queries], captions[gallery], own[asked], spoken[gallery])
         clusters = common.compact(dataset.clusters[queries])
         for kind, values in (("exact", ranks.exact), ("cluster", ranks.cluster)):
             for k in KS:
                 ratio = recall_at(values, k, clusters)
-                cells[f"{split}_{kind}_{k}"] = common.estimate(ratio_interval(ratio, seed=seed))
+                cells[f"{split}_{kind}_{k}"] = common.estimate(ratio_interval(ratio, seed=context.seed))
     return cells
 
 
@@ -99,13 +96,13 @@ def _spoken(dataset: Dataset) -> NDArray[np.int64]:
     return np.array([number.get(name, -1) for name in dataset.captions["cluster_id"].to_pylist()], dtype=np.int64)
 
 
-def _table(dataset: Dataset, rows: Sequence[Row]) -> Table:
+def _table(dataset: Dataset, spoken: NDArray[np.int64], rows: Sequence[Row]) -> Table:
     columns = [
         Column(
             key=f"{split}_{kind}_{k}",
             label=f"R@{k}",
             group=f"{title}: {name}",
-            chance=_chance(dataset, split, kind, k),
+            chance=_chance(dataset, spoken, split, kind, k),
         )
         for split, title in common.SPLIT_TITLES.items()
         for kind, name in _KINDS.items()
@@ -122,9 +119,8 @@ def _table(dataset: Dataset, rows: Sequence[Row]) -> Table:
     )
 
 
-def _chance(dataset: Dataset, split: str, kind: str, k: int) -> float | None:
+def _chance(dataset: Dataset, spoken: NDArray[np.int64], split: str, kind: str, k: int) -> float | None:
     """What a random order scores, if every cluster of the split has as many captions."""
-    spoken = _spoken(dataset)
     mine = np.isin(spoken, dataset.clusters[dataset.column("split") == split])
     _, counts = np.unique(spoken[mine], return_counts=True)
     if not len(counts) or (counts != counts[0]).any():

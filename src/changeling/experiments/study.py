@@ -74,4 +74,9 @@ def run_study(
             try:
                 yield EXPERIMENTS[name](context, study)
             except DatasetError as error:
-                yield Result(experiment=name, title=name.title(), summary=f"Not run: {error}", settings={})
+                yield Result(
+                    experiment=name,
+                    title=name.title(),
+                    summary=f"Not run: {str(error).removeprefix(f'{dataset.path}: ')}",
+                    settings={},
+                )

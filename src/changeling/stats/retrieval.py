@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from changeling.stats.contrast import unit
 from changeling.stats.metrics import Floats, Ints, Ratio
 
 BLOCK = 96  # queries at once: their similarities to 25,000 captions are 10 MB
@@ -38,11 +39,11 @@ def retrieval_ranks(
     order = np.argsort(gallery_clusters, kind="stable")
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
-    captions = np.ascontiguousarray(_unit(gallery)[order].T)
+    captions = np.ascontiguousarray(unit(gallery.astype(np.float32))[0][order].T)
     own, sorted_clusters = place[own], gallery_clusters[order]
     first = np.searchsorted(sorted_clusters, sorted_clusters[own], "left")
     size = np.searchsorted(sorted_clusters, sorted_clusters[own], "right") - first
-    images = _unit(queries)
+    images = unit(queries.astype(np.float32))[0]
     exact, cluster = np.empty(len(images), dtype=np.int64), np.empty(len(images), dtype=np.int64)
     similarity = np.empty((BLOCK, captions.shape[1]), dtype=np.float32)
     above = np.empty(captions.shape[1], dtype=np.bool_)
@@ -63,9 +64,3 @@ def recall_at(ranks: Ints, k: int, clusters: Ints) -> Ratio:
     """R@k: share of queries with a rank of at most k; one hit a query (section 4.2)."""
     hits = np.bincount(clusters, ranks <= k).astype(np.float64)
     return Ratio(hits, np.bincount(clusters).astype(np.float64), len(ranks))
-
-
-def _unit(rows: Floats | NDArray[np.float32]) -> NDArray[np.float32]:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
-    return unit
