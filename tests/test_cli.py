@@ -110,7 +110,7 @@ def test_a_dataset_from_import_to_report(tiny_onnx: Path, tmp_path: Path) -> Non
     imported = changeling("import", "folder", tmp_path / "list.csv", "--output", dataset)
     assert b"72 images (48 fake) in 24 clusters" in imported.stderr
     assert b"72 images encoded, 0 were done already" in changeling("extract", dataset, "--backbone", backbone).stderr
-    assert b"72 images were done already" in changeling("extract", dataset, "--backbone", backbone).stderr
+    assert b"0 images encoded, 72 were done already" in changeling("extract", dataset, "--backbone", backbone).stderr
     studied = changeling("study", dataset)
     assert studied.returncode == 0
     assert b"Table 1: " in studied.stdout
@@ -132,12 +132,23 @@ def test_a_dataset_from_import_to_report(tiny_onnx: Path, tmp_path: Path) -> Non
     assert json.loads(ran.stdout)["model"] == "mine"
 
 
+def test_extract_says_that_features_are_of_other_weights(tiny_onnx: Path, tmp_path: Path) -> None:
+    dataset = helpers.tiny_dataset(tmp_path / "tiny")
+    mine = tmp_path / "mine.onnx"
+    mine.write_bytes(tiny_onnx.read_bytes())
+    assert changeling("extract", dataset.path, "--backbone", f"onnx:{mine}").returncode == 0
+    helpers.tiny_onnx(mine, seed=1)
+    ran = changeling("extract", dataset.path, "--backbone", f"onnx:{mine}")
+    assert ran.returncode == 2
+    assert b"was made with other weights" in ran.stderr
+
+
 def test_a_study_file_is_all_that_a_study_needs(tiny_onnx: Path, tmp_path: Path) -> None:
     dataset = helpers.tiny_dataset(tmp_path / "tiny", clusters=24)
     written = changeling("init", tmp_path / "study.toml")
     assert written.returncode == 0
     text = (tmp_path / "study.toml").read_text()
-    text = text.replace('"bundled" ', '"tiny" ', 1).replace("backbones = []", f'backbones = ["onnx:{tiny_onnx}"]')
+    text = text.replace('"bundled" ', '"tiny" ', 1).replace("backbones = []", f'backbones = ["onnx:{tiny_onnx}@proj"]')
     text = text.replace("epochs = 25", "epochs = 2").replace('output = "study"', 'output = "deep/study"')
     (tmp_path / "study.toml").write_text(text)
     planned = changeling("study", tmp_path / "study.toml", "--dry-run")
@@ -152,7 +163,7 @@ def test_a_study_file_is_all_that_a_study_needs(tiny_onnx: Path, tmp_path: Path)
     assert (output / "report" / "index.html").exists()
     first = {path.name: path.read_bytes() for path in (output / "results").iterdir()}
     again = changeling("study", tmp_path / "study.toml")
-    assert b"images were done already" in again.stderr
+    assert b"0 images encoded" in again.stderr
     assert {path.name: path.read_bytes() for path in (output / "results").iterdir()} == first  # bit for bit
 
 

@@ -168,11 +168,13 @@ def import_cocofake(
     """Import COCOFake: photographs, their captions, and each generator's children."""
     from changeling.clusters.cocofake import from_cocofake
 
-    folders = {}
+    folders: dict[str, Path] = {}
     for pair in fakes:
         generator, equals, folder = pair.partition("=")
         if not (generator and equals and folder):
             raise DatasetError(f"--fakes {pair}: write GENERATOR=DIR, such as stable-diffusion-v1.4=cocofake-v1/")
+        if generator in folders:
+            raise DatasetError(f"--fakes {pair}: {generator} is named twice")
         folders[generator] = Path(folder)
     _import(from_cocofake(karpathy, parents, folders, note=_note), output)
 
@@ -205,17 +207,13 @@ def extract(dataset: DatasetArgument, backbone: BackboneOption) -> None:
     _extract(Dataset(dataset), backbone)
 
 
-def _extract(dataset: Dataset, backbone: str) -> None:
-    """Make what is missing of one backbone's features; nothing is loaded if nothing is."""
+def _extract(dataset: Dataset, backbone: str) -> str:
+    """Make what is missing of one backbone's features; return the name that they are kept under."""
     from changeling.backbones import registry
     from changeling.features.captions import extract_captions
     from changeling.features.extract import extract as run
-    from changeling.features.store import missing_rows
     from changeling.progress import bars
 
-    if not missing_rows(dataset, backbone):
-        typer.echo(f"{backbone}: {len(dataset)} images were done already", err=True)
-        return
     with bars("bytes") as progress:
         loaded = registry.load(backbone, progress)
     with bars() as progress:
@@ -228,6 +226,7 @@ def _extract(dataset: Dataset, backbone: str) -> None:
         + (f"; unreadable: {failed}" if failed else ""),
         err=True,
     )
+    return loaded.name
 
 
 @app.command()
@@ -261,6 +260,7 @@ def study(
     """
     from changeling.experiments.settings import Study, load_study
     from changeling.experiments.study import open_dataset, run_study
+    from changeling.features.store import missing_rows
     from changeling.progress import bars
     from changeling.report.exports import write_exports
     from changeling.report.page import write_report
@@ -273,8 +273,8 @@ def study(
 
         show(plan(dataset, asked))
         return
-    for backbone in asked.backbones:
-        _extract(dataset, backbone)
+    # a backbone all of whose features are there is not even loaded
+    asked = asked.naming({b: _extract(dataset, b) if missing_rows(dataset, b) else b for b in asked.backbones})
     results = []
     with bars() as progress:
         for result in run_study(dataset, asked, heads=output / "heads", progress=progress):

@@ -186,7 +186,7 @@ def showing(detector: Detector, verdicts: Sequence[Verdict]) -> Result:
             f"({best.auroc[1]:.3f} to {best.auroc[2]:.3f}); with 5 % of real images called fake it finds "
             f"{100 * best.found_at_5[0]:.0f} % of the fakes."
         ),
-        settings=dict(model.settings),
+        settings=model.settings | {"resamples": 500},
         tables=(_held_out(detector),),
         sheets=(
             Sheet(
@@ -200,7 +200,7 @@ def showing(detector: Detector, verdicts: Sequence[Verdict]) -> Result:
                 note="For showing only: nothing was trained, tuned or measured on these pictures.",
             ),
         ),
-        dataset=dict(model.trained_on),
+        dataset={{"dataset": "name"}.get(name, name): value for name, value in model.trained_on.items()},
         versions=dict(model.versions),
     )
 

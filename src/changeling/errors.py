@@ -16,6 +16,11 @@ Status = Literal[
 ]
 
 
+def one_line(error: Exception, limit: int = 200) -> str:
+    """What an error of somebody else's says, as one line of at most `limit` characters."""
+    return " ".join(str(error).split())[:limit]
+
+
 class ChangelingError(Exception):
     """Base of all errors that a user can mend; the command line prints it and exits with code 2."""
 

@@ -25,6 +25,7 @@ from timm.models import _registry, resnet, vision_transformer
 from torch import Tensor, nn
 
 from changeling.backbones import registry
+from changeling.errors import BackboneError, ChangelingError
 
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
 TRANSFORMER = {"image_size": 224, "patch_size": 32, "width": 64, "head_width": 32, "layers": 3}
@@ -120,6 +121,19 @@ def difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """The largest difference as a part of the largest value."""
     assert one.shape == other.shape
     return float(np.abs(one - other).max() / np.abs(other).max())
+
+
+def refused(name: str, message: str, kind: type[ChangelingError] = BackboneError) -> None:
+    """Loading fails in one line."""
+    with pytest.raises(kind, match=message) as caught:
+        registry.load(name)
+    assert type(caught.value) is kind
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def drop(state: dict[str, Tensor], *names: str) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if name not in names}
 
 
 class Harmful:

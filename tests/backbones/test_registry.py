@@ -37,6 +37,7 @@ def test_names_are_the_aliases_of_the_design() -> None:
         ("onnx:nowhere.onnx", "nowhere.onnx: no such ONNX file"),
         ("onnx:", "no such ONNX file"),
         ("onnx:{folder}", "no such ONNX file"),
+        ("@proj", "unknown backbone '@proj'"),
         ("onnx:{text}", "not an ONNX model"),
         ("onnx:{tiny}@last", "has no layer @last; it has @proj, @pre, @blocks"),
     ],
@@ -48,6 +49,13 @@ def test_a_wrong_name_says_what_there_is(name: str, message: str, tmp_path: Path
     with pytest.raises(BackboneError, match=message) as caught:
         registry.load(name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_layer_comes_after_the_last_at(tmp_path: Path) -> None:
+    (tmp_path / "at@home").mkdir()
+    name = f"onnx:{helpers.tiny_onnx(tmp_path / 'at@home' / 'tiny.onnx')}"
+    assert (registry.load(name).dim, registry.load(f"{name}@pre").dim) == (16, 24)
+    assert registry.load(f"{name}@pre").name == f"{name}@pre"
 
 
 @pytest.mark.parametrize("name", ["clip-vit-b16", "onnx:x.onnx"])

@@ -62,6 +62,13 @@ def test_whether_captions_are_counted_from_0_or_1_is_told_by_the_other_folders(t
         assert [index for index, _ in matched(folder)[522418]] == indices
 
 
+def test_captions_that_may_be_counted_from_0_or_1_are_not_guessed(tmp_path: Path) -> None:
+    folder = release(tmp_path, {number: ["1.jpg", "2.jpg", "3.jpg"] for number in PHOTOGRAPHS})
+    assert {index for children in matched(folder).values() for index, _ in children} == {None}
+    told = list(gaps(read_release(folder, PHOTOGRAPHS), PHOTOGRAPHS))
+    assert told[-1] == "the names of files do not tell the caption in 3 folders: 60623, 391895, 522418"
+
+
 def test_children_of_a_sixth_caption_are_left_out_and_told(tmp_path: Path) -> None:
     counted = release(tmp_path / "counted", {60623: [f"{number}.jpg" for number in range(7)]})
     named = release(tmp_path / "named", {60623: ["606236.jpg", "606231.jpg"]})

@@ -51,9 +51,12 @@ def save(folder: Path, columns: Mapping[str, Any], **classes: list[str]) -> Path
     return folder
 
 
-def imported(folder: Path, tmp_path: Path, **options: Any) -> Dataset:
+IMAGES = {"image": [cell(0), cell(1)]}
+
+
+def imported(folder: Path, tmp_path: Path) -> Dataset:
     output = tmp_path / "out"
-    return import_dataset(from_huggingface(folder, output, **options), output)
+    return import_dataset(from_huggingface(folder, output), output)
 
 
 def facts(dataset: Dataset, *names: str) -> list[tuple[Any, ...]]:
@@ -131,23 +134,10 @@ def test_each_child_finds_its_caption(tmp_path: Path) -> None:
     assert spoken == [("x", "a"), ("x", "b"), ("x", "a"), ("x", "c"), ("y", "q"), ("y", "p"), ("z", "only")]
 
 
-def test_columns_labels_and_splits_may_have_other_names(tmp_path: Path) -> None:
-    columns = {
-        "image": [cell(0), cell(1)],
-        "kind": [1, 0],
-        "model": [0, 1],
-        "part": ["holdout", "Dev"],
-        "name": ["one", "two"],
-    }
-    folder = save(tmp_path / "saved", columns, kind=["AI", "human"], model=["none", "flux"])
-    dataset = imported(
-        folder,
-        tmp_path,
-        columns={"label": "kind", "generator": "model", "split": "part", "image_id": "name"},
-        labels={"AI": "child", "human": "parent"},
-        splits={"holdout": "test"},
-    )
-    assert facts(dataset, "image_id", "role", "generator", "split") == [
+def test_numbers_of_classes_stand_for_their_names(tmp_path: Path) -> None:
+    columns = {"label": [1, 0], "generator": [0, 1], "split": ["test", "Dev"], "image_id": ["one", "two"]}
+    folder = save(tmp_path / "saved", {**IMAGES, **columns}, label=["fake", "real"], generator=["none", "flux"])
+    assert facts(imported(folder, tmp_path), "image_id", "role", "generator", "split") == [
         ("one", "parent", None, "test"),
         ("two", "child", "flux", "val"),
     ]
@@ -166,8 +156,33 @@ def test_a_lone_split_says_nothing_of_train_and_test(tmp_path: Path) -> None:
     save(tmp_path / "saved/train", columns)
     (tmp_path / "saved/dataset_dict.json").write_text('{"splits": ["train"]}')
     assert len(set(imported(tmp_path / "saved", tmp_path).column("split"))) == 3
-    asked = from_huggingface(tmp_path / "saved", tmp_path / "out2", splits={"train": "test"})
-    assert {row.split for row, _ in asked} == {"test"}
+
+
+@pytest.mark.parametrize("ending", ["", "-00000-of-00001", "-00000-of-00001-b42a775f407cee45"])
+def test_parquet_files_are_called_as_their_splits(ending: str, tmp_path: Path) -> None:
+    (tmp_path / "hub").mkdir()
+    for number, split in enumerate(("train", "Test")):
+        table = pa.table({"image": pa.array([cell(number)], FILE), "label": [number]})
+        pq.write_table(table, tmp_path / f"hub/{split}{ending}.parquet")
+    assert facts(imported(tmp_path / "hub", tmp_path), "image_id", "split") == [
+        ("Test/0", "test"),
+        ("train/0", "train"),
+    ]
+    pq.write_table(table, tmp_path / "hub/more.parquet")
+    with pytest.raises(DatasetError, match="hub: the split without a name is not one of train, test, val"):
+        list(from_huggingface(tmp_path / "hub", tmp_path / "out2"))
+
+
+def test_nothing_is_written_where_a_later_split_is_wrong(tmp_path: Path) -> None:
+    save(tmp_path / "saved/train", {**IMAGES, "label": [0, 1]})
+    (tmp_path / "saved/dataset_dict.json").write_text('{"splits": ["train", "more"]}')
+    for columns, message in (({"kind": [0, 1]}, "no column role"), ({"label": [0, 1]}, "the split more is not one of")):
+        save(tmp_path / "saved/more", {**IMAGES, **columns})
+        with pytest.raises(DatasetError, match=message):
+            imported(tmp_path / "saved", tmp_path)
+    assert not (tmp_path / "out").exists()
+    save(tmp_path / "saved/more", {**IMAGES, "label": [0, 1], "split": ["val", "val"]})
+    assert imported(tmp_path / "saved", tmp_path).column("split").tolist() == ["train", "train", "val", "val"]
 
 
 def test_images_that_are_files_stay_where_they_are(tmp_path: Path) -> None:
@@ -236,40 +251,34 @@ def test_a_list_for_each_split(tmp_path: Path) -> None:
     assert facts(dataset, "image_id", "split") == [("test/0.jpg", "test"), ("train/0.jpg", "train")]
 
 
-IMAGES = {"image": [cell(0), cell(1)]}
-
-
 @pytest.mark.parametrize(
-    ("columns", "options", "message"),
+    ("columns", "message"),
     [
-        ({"label": [0, 1]}, {}, "saved has no column of images; name one as `image`; it has label"),
-        (IMAGES, {}, "saved has neither a column role nor label, and none is named; it has image$"),
-        ({**IMAGES, "label": [0, 2]}, {}, "saved, row 1: label is 2, not one of parent, real, 0, child, fake, 1"),
-        ({**IMAGES, "label": [0, None]}, {}, "row 1: label is None, not one of"),
-        ({**IMAGES, "label": [[0], [1]]}, {}, r"row 0: label is \[0\], not one of"),
-        ({**IMAGES, "role": ["parent", "x" * 99]}, {}, "row 1: role is 'x{56}.{3}, not one of"),
-        ({**IMAGES, "label": [0, 1], "split": ["train", "dove"]}, {}, "row 1: split is 'dove', not one of train"),
-        ({**IMAGES, "label": [0, 1], "captions": ["a", "b"]}, {}, "row 0: captions are 'a', not a list of texts"),
-        ({**IMAGES, "label": [0, 1], "captions": [[1], [2]]}, {}, r"row 0: captions are \[1\], not a list of texts"),
-        ({**IMAGES, "label": [0, 1], "caption_index": [0, -1]}, {}, "row 1: caption_index is -1, not a number from 0"),
-        ({**IMAGES, "label": [0, 1], "group": [["a"], ["b"]]}, {}, r"row 0: group is \['a'\], not a text"),
-        ({**IMAGES, "label": [0, 1], "image_id": ["a", "a"]}, {}, "two images are called a"),
+        ({"label": [0, 1]}, "saved has no column of images; it has label$"),
+        (
+            {**IMAGES, "kind": [0, 1]},
+            r"saved has no column role or label; rename .* to `role` \(parent or child\); it has image, kind$",
+        ),
+        ({**IMAGES, "label": [0, 2]}, "saved, row 1: label is 2, not one of parent, real, 0, child, fake, 1"),
+        ({**IMAGES, "label": [0, None]}, "row 1: label is None, not one of"),
+        ({**IMAGES, "label": [[0], [1]]}, r"row 0: label is \[0\], not one of"),
+        ({**IMAGES, "role": ["parent", "x" * 99]}, "row 1: role is 'x{56}.{3}, not one of"),
+        ({**IMAGES, "label": [0, 1], "split": ["train", "dove"]}, "row 1: split is 'dove', not one of train"),
+        ({**IMAGES, "label": [0, 1], "captions": ["a", "b"]}, "row 0: captions are 'a', not a list of texts"),
+        ({**IMAGES, "label": [0, 1], "captions": [[1], [2]]}, r"row 0: captions are \[1\], not a list of texts"),
+        ({**IMAGES, "label": [0, 1], "caption_index": [0, -1]}, "row 1: caption_index is -1, not a number from 0"),
+        ({**IMAGES, "label": [0, 1], "group": [["a"], ["b"]]}, r"row 0: group is \['a'\], not a text"),
+        ({**IMAGES, "label": [0, 1], "image_id": ["a", "a"]}, "two images are called a"),
         (
             {**IMAGES, "label": [0, 1], "captions": [["a", "b"], ["c", "d"]], "caption_index": [0, 2]},
-            {},
             "saved: image 1 is of caption 2, but 1 has 2 captions",
         ),
-        ({**IMAGES, "label": [0, 1]}, {"columns": {"label": "kind"}}, "saved has no column kind; it has image, label"),
-        ({**IMAGES, "label": [0, 1]}, {"columns": {"image": "label"}}, "saved has no column label of images; it has"),
-        ({**IMAGES, "label": [0, 1]}, {"columns": {"lable": "label"}}, "nothing is read from a column lable; what is"),
     ],
 )
-def test_wrong_values_say_where(
-    columns: dict[str, list[Any]], options: dict[str, Any], message: str, tmp_path: Path
-) -> None:
+def test_wrong_values_say_where(columns: dict[str, list[Any]], message: str, tmp_path: Path) -> None:
     save(tmp_path / "saved", columns)
     with pytest.raises(DatasetError, match=message):
-        imported(tmp_path / "saved", tmp_path, **options)
+        imported(tmp_path / "saved", tmp_path)
     assert not (tmp_path / "out/images.parquet").exists()
 
 
@@ -283,11 +292,11 @@ def test_of_several_columns_of_images_one_is_named(tmp_path: Path) -> None:
     table = pa.table({"left": pa.array([cell(0)], FILE), "right": pa.array([cell(1)], FILE), "label": [0]})
     (tmp_path / "two").mkdir()
     pq.write_table(table, tmp_path / "two/all.parquet")
-    with pytest.raises(
-        DatasetError, match="two has several columns of images; name one as `image`; it has left, right"
-    ):
-        list(from_huggingface(tmp_path / "two", tmp_path / "out"))
-    dataset = imported(tmp_path / "two", tmp_path, columns={"image": "right"})
+    said = "two has several columns of images; rename the one to read to `image`; it has left, right"
+    with pytest.raises(DatasetError, match=said):
+        imported(tmp_path / "two", tmp_path)
+    pq.write_table(table.rename_columns(["left", "image", "label"]), tmp_path / "two/all.parquet")
+    dataset = imported(tmp_path / "two", tmp_path)
     assert (tmp_path / "out" / dataset.column("path")[0]).read_bytes() == encoded(1)
 
 
@@ -320,7 +329,7 @@ def test_of_several_columns_of_images_one_is_named(tmp_path: Path) -> None:
         ({"metadata.parquet": "nonsense"}, r"metadata\.parquet cannot be read: "),
         (
             {f"{split}/metadata.csv": "file_name,label\na.jpg,0\n" for split in ("train", "unlabelled")},
-            r"unlabelled/metadata\.csv, line 2: the split's name is 'unlabelled', not one of train, test, val",
+            r"unlabelled/metadata\.csv: the split unlabelled is not one of train, test, val, .*; rename it, or add",
         ),
     ],
 )
@@ -333,9 +342,12 @@ def test_broken_folders_say_what(files: dict[str, str], message: str, tmp_path: 
         imported(tmp_path / "in", tmp_path)
 
 
-def test_no_folder_says_so(tmp_path: Path) -> None:
+def test_what_is_no_folder_says_so(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"gone: no such folder; a dataset of the Hub is downloaded first"):
-        list(from_huggingface(tmp_path / "gone", tmp_path / "out"))
+        imported(tmp_path / "gone", tmp_path)
+    (tmp_path / "train.parquet").touch()
+    with pytest.raises(DatasetError, match=r"train\.parquet is a file; pass its folder"):
+        imported(tmp_path / "train.parquet", tmp_path)
 
 
 def test_truncated_and_altered_arrow_files_say_so(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,17 @@ def test_probabilities_rise_with_the_score_and_stay_in_bounds(folder: Path) -> N
     assert (np.diff(probabilities) > 0).all()
     assert 0 <= probabilities.min() < 1e-9
     assert 1 - 1e-9 < probabilities.max() <= 1
+
+
+@pytest.mark.parametrize(("trained_in", "runs_in"), [("", "-half"), ("-half", ""), ("-half", "-half")])
+def test_a_detector_runs_in_either_precision(trained_in: str, runs_in: str, tiny_backbone: OnnxBackbone) -> None:
+    trained = helpers.tiny_detector(tiny_backbone)
+    trained = replace(trained, model=trained.model.model_copy(update={"weights": f"abc{trained_in}"}))
+    tiny_backbone.weights = f"abc{runs_in}"
+    trained.check(tiny_backbone)
+    tiny_backbone.weights = f"abd{runs_in}"
+    with pytest.raises(ModelError, match="train it again"):
+        trained.check(tiny_backbone)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
+from changeling.backbones.registry import TextBackbone
 from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, Split, write_dataset
 from changeling.features.captions import extract_captions
 from changeling.features.store import Header, images_hash, part_path, part_rows, write_part
@@ -60,7 +62,7 @@ def plant(tmp_path: Path) -> Plant:
         dataset = write_dataset(tmp_path / f"planted-{style}-{seed}", rows, captions)
         store(dataset, "planted", np.array(features, np.float32))
         if spoken:
-            extract_captions(dataset, Told(np.concatenate(heard).astype(np.float32)))
+            extract_captions(dataset, told(np.concatenate(heard).astype(np.float32)))
         return dataset
 
     return make
@@ -77,6 +79,11 @@ class Told:
     def encode_text(self, captions: Sequence[str]) -> np.ndarray:
         assert len(captions) == len(self.values)
         return self.values
+
+
+def told(values: np.ndarray) -> TextBackbone:
+    """That tower: captions need nothing of a backbone but its name, its weights' hash and this."""
+    return cast(TextBackbone, Told(values))
 
 
 def store(dataset: Dataset, backbone: str, values: np.ndarray) -> None:

@@ -42,11 +42,11 @@ def test_where_nothing_was_planted_nothing_is_found(plant: Plant) -> None:
 
 def test_what_s_only_rescales_comes_back_as_c_grows(plant: Plant) -> None:
     result = disentangle.run(Context(plant(style=0.7, clusters=400, apart=True), ["planted"]), FAST)
-    curve = next(plot for plot in result.plots if plot.key.startswith("curve"))
+    curve = next(plot for plot in result.plots if plot.title == "Balanced accuracy over C")
     raw, s = (next(one for one in curve.curves if one.name == name) for name in ("raw features", "S"))
     assert s.y[0] < raw.y[0] - 0.1
     assert s.y[-1] > s.y[0] + 0.1
-    singular = next(plot for plot in result.plots if plot.key.startswith("singular"))
+    singular = next(plot for plot in result.plots if plot.title == "Singular values")
     assert all(one.y[0] == 1 and list(one.y) == sorted(one.y, reverse=True) for one in singular.curves)
 
 

@@ -8,7 +8,7 @@ from changeling.experiments import retrieval
 from changeling.experiments.common import Context
 from changeling.experiments.result import Row
 from changeling.features.captions import extract_captions, load_captions
-from tests.experiments.conftest import Plant, Told
+from tests.experiments.conftest import Plant, told
 
 
 def row(plant: Plant, **planted: float) -> Row:
@@ -33,7 +33,7 @@ def test_captions_that_say_the_same_lead_to_the_cluster_alone(plant: Plant) -> N
 def test_without_meaning_nothing_is_found(plant: Plant) -> None:
     dataset = plant(style=1.0, clusters=600)
     shuffled = np.random.default_rng(0).normal(size=(1800, 24)).astype(np.float32)
-    extract_captions(dataset, Told(shuffled))
+    extract_captions(dataset, told(shuffled))
     (table,) = retrieval.run(Context(dataset, ["planted"])).tables
     chances = {column.key: column.chance for column in table.columns}
     assert chances["test_exact_1"] == pytest.approx(1 / 540)

@@ -1,243 +1,118 @@
-"""A study of the paper's size, made up about the paper's numbers: every table, plots, maps."""
+"""What the report's tests build, how they read a drawing, and a study at the paper's size."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
+from itertools import product
+from xml.etree import ElementTree
 
 import numpy as np
-from numpy.typing import NDArray
 
 from changeling.experiments.result import Cloud, Column, Curve, Estimate, Map, Plot, Result, Row, Source, Table
 
-BACKBONES = (
-    "rn50-imagenet",
-    "vit-b32-imagenet",
-    "clip-rn50",
-    "clip-vit-b32",
-    "openclip-vit-b32-laion400m",
-    "openclip-vit-b32-laion2b",
-)
+BACKBONES = {  # with the dimensions of their features
+    "rn50-imagenet": 2048,
+    "vit-b32-imagenet": 768,
+    "clip-rn50": 1024,
+    "clip-vit-b32": 512,
+    "openclip-vit-b32-laion400m": 512,
+    "openclip-vit-b32-laion2b": 512,
+}
 GENERATORS = ("stable-diffusion-v1.4", "stable-diffusion-v2.1")
-SPLITS = {"val": "Validation", "test": "Test"}
-C = tuple(10.0**power for power in range(-4, 7))
-VERSIONS = {"python": "3.11.2", "changeling": "0.1.0", "numpy": "2.2.1", "scikit-learn": "1.7.0", "openTSNE": "1.0.2"}
-DATASET: dict[str, str | int] = {
-    "name": "cocofake", "hash": "5b" * 32, "images": 1106444, "clusters": 123287, "parents": 123287,
-    "children": 983157, "train images": 1046444, "val images": 30000, "test images": 30000,
-}  # fmt: skip
-SOURCES = tuple(
-    Source(backbone=name, weights=f"{i}e" * 32, preprocessing=f"{i}c" * 32) for i, name in enumerate(BACKBONES)
-)
+LABELS = ("Generator", "Backbone")
+SVG = "{http://www.w3.org/2000/svg}"
 
 
-def figures() -> dict[str, dict[str, float]]:
-    """The paper's values."""
-    text = files("changeling").joinpath("data/paper.json").read_text(encoding="utf-8")
-    found: dict[str, dict[str, float]] = json.loads(text)["figures"]
-    return found
+def parse(svg: str) -> ElementTree.Element:
+    """A drawing as elements."""
+    return ElementTree.fromstring(svg)  # noqa: S314  (we wrote it ourselves)
 
 
-def near(paper: float, rng: np.random.Generator, images: int) -> Estimate:
-    """An estimate as another draw of 5,000 clusters might give it, beside the paper's."""
-    half = 1.96 * math.sqrt(max(paper * (1 - paper), 1e-4) / 5000)
-    value = float(np.clip(paper + rng.normal(0, half / 1.5), 0, 1))
-    return Estimate(
-        value=value, low=max(0, value - half), high=min(1, value + half), clusters=5000, images=images, paper=paper
+def texts(svg: str) -> list[str]:
+    """The words of a drawing."""
+    return ["".join(text.itertext()) for text in parse(svg).iter(f"{SVG}text")]
+
+
+def number(value: float = 0.5, half: float = 0.1, **changes: float) -> Estimate:
+    """An estimate from 12 clusters of six."""
+    ends = {"low": max(0, value - half), "high": min(1, value + half)}
+    return Estimate.model_validate({"value": value, **ends, "clusters": 12, "images": 72} | changes)
+
+
+def table(rows: Iterable[tuple[Sequence[str], dict[str, Estimate]]], labels: Sequence[str], *columns: Column) -> Table:
+    """A table of rows, each by its labels and its cells."""
+    made = tuple(Row(labels=dict(zip(labels, names, strict=True)), cells=cells) for names, cells in rows)
+    return Table(key="t", title="T", labels=tuple(labels), columns=columns, rows=made)
+
+
+def paper_size(studied: Sequence[Result], clusters: int) -> list[Result]:
+    """The same Results with the paper's backbones, generators and values, and so many clusters on their maps."""
+    sources = tuple(
+        Source(backbone=name, weights="e47ae323eb097b5a", preprocessing="6b9de4eef090") for name in BACKBONES
     )
-
-
-def table(key: str, title: str, columns: tuple[Column, ...], *, images: int = 30000, seed: int = 0) -> Table:
-    """One of the paper's tables with the rows that the paper has."""
-    rng, known = np.random.default_rng(seed), figures()
-    rows = []
-    for generator in GENERATORS:
-        for backbone in BACKBONES:
-            values = known.get(f"{key}/{generator}/{backbone}")
-            if values:
-                cells = {column.key: near(values[column.key], rng, images) for column in columns}
-                rows.append(Row(labels={"Generator": generator, "Backbone": backbone}, cells=cells))
-    return Table(key=key, title=title, labels=("Generator", "Backbone"), columns=columns, rows=tuple(rows))
-
-
-def by_split(measures: dict[str, str], chance: dict[str, float], better: str = "none") -> tuple[Column, ...]:
-    """Columns of measures, for validation and for test."""
-    return tuple(
-        Column.model_validate(
-            {"key": f"{split}_{key}", "label": label, "group": group, "chance": chance.get(key), "better": better}
+    return [
+        result.model_copy(
+            update={
+                "tables": tuple(_large(one) for one in result.tables),
+                "plots": tuple(_many(result.plots)),
+                "maps": tuple(_full(one, clusters, seed) for seed, one in enumerate(result.maps)),
+                "sources": sources,
+            }
         )
-        for split, group in SPLITS.items()
-        for key, label in measures.items()
-    )
+        for result in studied
+    ]
 
 
-def recall_columns() -> tuple[Column, ...]:
-    """Table 3's twelve."""
-    kinds = {"exact": "exact pair", "cluster": "intra-cluster"}
-    return tuple(
-        Column(key=f"{split}_{kind}_{k}", label=f"R@{k}", group=f"{group}: {name}", chance=k / 25000)
-        for split, group in SPLITS.items()
-        for kind, name in kinds.items()
-        for k in (1, 3, 5)
-    )
-
-
-def cloud(title: str, clusters: int, seed: int, *, groups: int = 2, apart: float = 1.0) -> Cloud:
+def cloud(title: str, clusters: int, seed: int = 0, groups: int = 2) -> Cloud:
     """Clusters of a parent and five children: by kind if there are two groups, else a group a cluster."""
     rng = np.random.default_rng(seed)
-    child = np.tile([False] + [True] * 5, clusters)
-    cluster = np.repeat(np.arange(clusters), 6)
-    spread = rng.normal(0, 30, (clusters, 2)) * (1 + 0.6 * np.sin(np.arange(clusters))[:, None])
-    xy = spread[cluster] + rng.normal(0, 3, (len(cluster), 2)) + np.where(child, 8 * apart, -8 * apart)[:, None]
-    group: NDArray[np.int64] = child.astype(np.int64) if groups == 2 else cluster % groups
+    child, cluster = np.tile([False] + [True] * 5, clusters), np.repeat(np.arange(clusters), 6)
+    xy = rng.normal(0, 30, (clusters, 2))[cluster] + rng.normal(0, 3, (len(cluster), 2)) + 8 * child[:, None]
+    group = child.astype(np.int64) if groups == 2 else cluster % groups
     x, y = (tuple(float(f"{value:.4g}") for value in axis) for axis in xy.T)
     return Cloud(title=title, x=x, y=y, group=tuple(group.tolist()), child=tuple(child.tolist()))
 
 
-def maps(clusters: int, generators: tuple[str, ...] = GENERATORS) -> Iterator[Map]:
-    """Figures 6 and 7."""
-    for seed, name in enumerate(generators):
-        spaces = {"Raw features": 1.0, "After T": 6.0, "After S": 0.0}
-        yield Map(
-            key=f"all-{name}",
-            title=f"Real and fake: {name}, validation split",
-            groups=("real", "fake"),
-            clouds=tuple(cloud(title, clusters, seed, apart=apart) for title, apart in spaces.items()),
-            note="Figure 6.",
-        )
-        yield Map(
-            key=f"eight-{name}",
-            title=f"Eight clusters: {name}, validation split",
-            groups=tuple(f"COCO_val2014_{391895 + i:012d}" for i in range(8)),
-            clouds=tuple(cloud(title, 8, seed, groups=8, apart=apart / 3) for title, apart in spaces.items()),
-            note="Figure 7: the same maps, with the images of eight clusters alone.",
-        )
+def _large(made: Table) -> Table:
+    """A table with the paper's rows, or one of each kind; where the paper has no value, ours are made up."""
+    rng = np.random.default_rng(0)
+    text = files("changeling").joinpath("data/paper.json").read_text(encoding="utf-8")
+    known: dict[str, dict[str, float]] = json.loads(text)["figures"]
+    rows = []
+    for names in product(*(tuple(BACKBONES) if label == "Backbone" else GENERATORS for label in made.labels)):
+        values = known.get("/".join((made.key, *names)), {})
+        if values or made.key in ("hidden", "transfer"):
+            cells = {column.key: _near(values.get(column.key), rng) for column in made.columns}
+            rows.append(Row(labels=dict(zip(made.labels, names, strict=True)), cells=cells))
+    return made.model_copy(update={"rows": tuple(rows)})
 
 
-def plots(dims: tuple[int, ...] = (2048, 768, 1024, 512, 512, 512)) -> Iterator[Plot]:
-    """A curve over C, singular values and losses, for each generator and backbone."""
-    for g, generator in enumerate(GENERATORS):
-        for b, backbone in enumerate(BACKBONES):
-            where, rng = f"{generator}, {backbone}", np.random.default_rng(10 * g + b)
-            curves = []
-            for name, shift, top in (("raw features", -5, 0.97 - 0.02 * b), ("S", 4 - b, 0.9)):
-                y = [0.5 + (top - 0.5) / (1 + math.exp(-(i - 4 - shift) / 1.2)) for i in range(len(C))]
-                half = [0.004 + 0.01 * rng.random() for _ in y]
-                low = tuple(v - h for v, h in zip(y, half, strict=True))
-                high = tuple(v + h for v, h in zip(y, half, strict=True))
-                curves.append(Curve(name=name, x=C, y=tuple(y), low=low, high=high))
-            yield Plot(
-                key=f"curve-{g}-{b}",
-                title=f"Balanced accuracy over C: {where}",
-                x_label="C: the larger, the less regularised",
-                y_label="balanced accuracy on the test split",
-                x_log=True,
-                share=True,
-                chance=0.5,
-                curves=tuple(curves),
-            )
-            rank = np.arange(1, dims[b] + 1)
-            values = {"S": np.exp(-rank / dims[b] * 9) + 1e-4, "T": 1 / rank**0.8}
-            yield Plot(
-                key=f"singular-{g}-{b}",
-                title=f"Singular values: {where}",
-                x_label="rank",
-                y_label="relative to the largest",
-                y_log=True,
-                curves=tuple(
-                    Curve(name=name, x=tuple(rank.tolist()), y=tuple((some / some[0]).tolist()))
-                    for name, some in values.items()
-                ),
-                note="Directions that S only shrinks, without zeroing them, a probe can stretch again.",
-            )
-            epochs = np.arange(1, 26)
-            yield Plot(
-                key=f"loss-{g}-{b}",
-                title=f"Training loss: {where}",
-                x_label="epoch",
-                y_label="loss",
-                curves=tuple(
-                    Curve(name=name, x=tuple(epochs.tolist()), y=tuple((-a * (1 - np.exp(-epochs / 6))).tolist()))
-                    for name, a in (("S", 2.5 + 0.3 * b), ("T", 5.0 + 0.2 * b))
-                ),
-            )
+def _near(paper: float | None, rng: np.random.Generator) -> Estimate:
+    """An estimate as another draw of 5,000 clusters might give it."""
+    about = rng.uniform() if paper is None else paper
+    half = 1.96 * math.sqrt(max(about * (1 - about), 1e-4) / 5000)
+    value = float(np.clip(about + rng.normal(0, half / 1.5), 0, 1))
+    return number(value, half, clusters=5000, images=30000).model_copy(update={"paper": paper})
 
 
-def full_study(clusters: int = 1000) -> list[Result]:
-    """Five experiments on the paper's dataset with six backbones and two generators."""
+def _many(plots: Sequence[Plot]) -> Iterator[Plot]:
+    """A plot of each title for each generator and backbone, as long as the backbone's features if it is over ranks."""
+    for plot in {plot.title: plot for plot in plots}.values():
+        for generator, (backbone, dim) in product(GENERATORS, BACKBONES.items()):
+            curves = tuple(_long(curve, dim) if plot.x_label == "rank" else curve for curve in plot.curves)
+            yield plot.model_copy(update={"of": f"{generator}, {backbone}", "curves": curves})
 
-    def result(experiment: str, title: str, paper: str, settings: Mapping[str, object], **parts: object) -> Result:
-        return Result.model_validate(
-            {
-                "experiment": experiment,
-                "title": title,
-                "paper": paper,
-                "summary": f"{title} By openclip-vit-b32-laion2b features, the best on validation, in 44.0 % of 5000 "
-                "test clusters (95 % interval 42.6 % to 45.4 %).",
-                "settings": {**settings, "resamples": 2000, "seed": 0},
-                "dataset": DATASET,
-                "sources": SOURCES,
-                "versions": VERSIONS,
-            }
-            | parts
-        )
 
-    distances = by_split({"min": "Min distance", "max": "Max distance"}, {"min": 1 / 6, "max": 1 / 6})
-    probe = by_split({"overall": "Overall", "full": "Full cluster"}, {"overall": 5 / 6}, "high")
-    s_and_t = {
-        "s_overall": "S overall",
-        "s_full": "S full cluster",
-        "t_min": "T min distance",
-        "t_max": "T max distance",
-    }
-    disentangle = by_split(s_and_t, {"s_overall": 5 / 6, "t_min": 1 / 6, "t_max": 1 / 6})
-    found: dict[str, str | int | float | bool | None] = {
-        f"C of {name}": 10 ** (i / 2 - 2) for i, name in enumerate(BACKBONES)
-    }
-    return [
-        result(
-            "distances",
-            "Is the parent the odd one out of its cluster?",
-            "Table 1",
-            {"distance": "cosine"},
-            tables=(table("distances", "Min / max intra-cluster distance accuracy, raw features", distances),),
-        ),
-        result(
-            "probe",
-            "Can a linear probe call each image real or fake?",
-            "Table 2",
-            {
-                "trained on children of": "stable-diffusion-v1.4",
-                "children for training": "one random child a cluster",
-                "features": "standardised on the training images",
-                "class weight": "balanced",
-                "C chosen by": "log loss on the validation split, classes alike",
-                **found,
-            },
-            tables=(table("probe", "Accuracy of a linear probe", probe),),
-        ),
-        result(
-            "retrieval",
-            "Does a child lead back to its caption?",
-            "Table 3",
-            {"gallery": "all captions of the split", "prompt template": "none", "ties": "against the query"},
-            tables=(table("retrieval", "Caption retrieval from children", recall_columns(), images=25000),),
-        ),
-        result(
-            "disentangle",
-            "How much of it is style, and how much is meaning?",
-            "Table 4",
-            {"optimiser": "AdamW, betas 0.9 and 0.999", "temperature": 0.1, "weight_decay": 0.01, "lr": 1e-3},
-            tables=(table("disentangle", "What S hides and T brings out", disentangle),),
-            plots=tuple(plots()),
-        ),
-        result(
-            "embedding",
-            "How parents and children lie in the space of features",
-            "Figures 6 and 7",
-            {"method": "openTSNE, exact metric cosine, PCA initialisation", "perplexity": 30.0},
-            maps=tuple(maps(clusters)),
-        ),
-    ]
+def _long(curve: Curve, dim: int) -> Curve:
+    y = np.interp(np.linspace(0, 1, dim), np.linspace(0, 1, len(curve.y)), curve.y)
+    return Curve(name=curve.name, x=tuple(range(1, dim + 1)), y=tuple(y.tolist()))
+
+
+def _full(drawn: Map, clusters: int, seed: int) -> Map:
+    groups = len(drawn.groups)
+    many = clusters if groups == 2 else groups
+    clouds = tuple(cloud(one.title, many, 10 * seed + i, groups) for i, one in enumerate(drawn.clouds))
+    return drawn.model_copy(update={"clouds": clouds})

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from xml.etree import ElementTree
 
 import matplotlib as mpl
 import pytest
 
-from changeling.experiments.result import Column, Estimate, Result, Row, Table
+from changeling.experiments.result import Column, Estimate, Result, Table
 from changeling.report.figures import Panel, draw, marks
-
-SVG = "{http://www.w3.org/2000/svg}"
-
-
-def number(value: float, half: float = 0.1) -> Estimate:
-    return Estimate(value=value, low=max(0, value - half), high=min(1, value + half), clusters=12, images=72)
+from tests.report.samples import LABELS, SVG, number, parse, table, texts
 
 
-def table(names: list[str], *columns: Column, value: float = 0.5) -> Table:
-    cells = {column.key: number(value) for column in columns}
-    rows = tuple(Row(labels={"Generator": "SD", "Backbone": name}, cells=cells) for name in names)
-    return Table(key="t", title="T", labels=("Generator", "Backbone"), columns=columns, rows=rows)
+def rows(names: list[str], *columns: Column, cell: Estimate | None = None) -> Table:
+    """A row a backbone, with the same number in all columns."""
+    cells = {column.key: cell or number() for column in columns}
+    return table([(("SD", name), cells) for name in names], LABELS, *columns)
 
 
 MIN = Column(key="tmin", label="Min", group="Test", chance=1 / 6)
@@ -30,55 +24,90 @@ VALIDATION = Column(key="vmin", label="Min", group="Validation", chance=1 / 6)
 MAX = Column(key="tmax", label="Max", group="Test")
 
 
-def parse(panel: Panel) -> ElementTree.Element:
-    return ElementTree.fromstring(panel.svg)  # noqa: S314  (we wrote it ourselves)
-
-
-def texts(panel: Panel) -> list[str]:
-    return ["".join(text.itertext()) for text in parse(panel).iter(f"{SVG}text")]
-
-
 def dots(panel: Panel) -> list[tuple[float, str]]:
     """Where each marker stands, from the left, and what it is filled with."""
-    uses = [use for use in parse(panel).iter(f"{SVG}use") if "fill: " in use.attrib["style"]]
+    uses = [use for use in parse(panel.svg).iter(f"{SVG}use") if "fill: " in use.attrib["style"]]
     return [(float(use.attrib["x"]), use.attrib["style"].split("fill: ")[1].split(";")[0]) for use in uses]
 
 
-def test_a_measure_is_a_panel_that_groups_share(study: list[Result]) -> None:
-    assert [panel.title for panel in draw(study[0].tables[0])] == ["Min", "Max"]
-    assert [panel.title for panel in draw(study[1].tables[0])] == ["Overall", "Full cluster"]
+def test_a_measure_is_a_panel_that_groups_share(studied: list[Result]) -> None:
+    panels = {made.key: [panel.title for panel in draw(made)] for one in studied for made in one.tables}
+    assert panels == {
+        "distances": ["Min distance", "Max distance"],
+        "probe": ["Overall", "Full cluster", "Balanced", "AUROC"],
+        "transfer": ["Overall", "Full cluster", "Balanced", "AUROC"],
+        "retrieval": ["R@1", "R@3", "R@5"],
+        "disentangle": ["S: Overall", "S: Full cluster", "T: Min distance", "T: Max distance"],
+        "hidden": ["C = 0.01", "C = 1", "C = 1e6", "non-linear"],
+    }
 
 
-def test_all_rows_and_chance_are_named(study: list[Result]) -> None:
-    words = " ".join(texts(draw(study[0].tables[0])[0])).replace("- ", "-")
-    for name in ("Stable Diffusion v1.4", "Stable Diffusion v2.1", "clip-rn50", "openclip-vit-b32-laion400m"):
-        assert name in words
-    assert "chance 16.7 %" in words
-    assert "chance" not in " ".join(texts(draw(study[1].tables[0])[1]))
+def test_all_rows_and_chance_are_named(full: list[Result]) -> None:
+    words = [" ".join(texts(panel.svg)).replace("- ", "-") for panel in draw(full[1].tables[0])]
+    for name in ("stable-diffusion-v1.4", "stable-diffusion-v2.1", "clip-rn50", "openclip-vit-b32-laion400m"):
+        assert name in words[0]
+    assert "chance 50.0 %" in words[2]
+    assert "chance" not in words[0]
+
+
+def test_the_row_of_all_generators_is_called_so(studied: list[Result]) -> None:
+    for made in studied[1].tables:
+        words = texts(draw(made)[0].svg)
+        assert any(word.endswith("all generators") for word in words)
+        assert "all" not in words
+
+
+@pytest.mark.parametrize(
+    ("chances", "told"),
+    [
+        ((0.1, 0.1, 0.1, 0.1), "chance 10.0 %"),
+        ((0.1, 0.1, 0.2, 0.2), "chance: Validation 10.0 %, Test 20.0 %"),
+        ((0.1, 0.2, 0.1, 0.2), "chance: exact pair 10.0 %, intra-cluster 20.0 %"),
+        ((0.1, 0.2, 0.3, 0.4), "chance 10.0 to 40.0 %"),
+        ((1 / 25000,) * 4, "chance 0.004 %"),
+    ],
+)
+def test_lines_of_chance_are_told_apart(chances: tuple[float, ...], told: str) -> None:
+    groups = [f"{split}: {kind}" for split in ("Validation", "Test") for kind in ("exact pair", "intra-cluster")]
+    columns = [Column(key=g, label="R@1", group=g, chance=c) for g, c in zip(groups, chances, strict=True)]
+    (panel,) = draw(rows(["a"], *columns))
+    assert told in texts(panel.svg)
 
 
 def test_dots_stand_in_the_order_of_their_values_and_validation_is_hollow() -> None:
-    made = table(["a"], VALIDATION, MIN)
-    row = Row(labels=made.rows[0].labels, cells={"vmin": number(0.2), "tmin": number(0.8)})
-    validation, test = dots(draw(made.model_copy(update={"rows": (row,)}))[0])
+    made = table([(("a",), {"vmin": number(0.2), "tmin": number(0.8)})], ("Backbone",), VALIDATION, MIN)
+    validation, test = dots(draw(made)[0])
     assert validation[0] < test[0]
     assert "--paper" in validation[1]
     assert "--s0" in test[1]
 
 
-def test_marks_pair_hollow_with_filled() -> None:
-    columns = [Column(key=g, label="A", group=g) for g in ("x", "y", "z")]
-    assert [(m.group, m.filled, m.shape) for m in marks(table(["a"], *columns))] == [
-        ("x", True, "s"),
-        ("y", False, "o"),
-        ("z", True, "o"),
-    ]
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        (("x", "y", "z"), [("x", True, "s"), ("y", False, "o"), ("z", True, "o")]),
+        (
+            ("x: a", "x: b", "y: a", "y: b"),
+            [("x, a", False, "o"), ("x, b", False, "s"), ("y, a", True, "o"), ("y, b", True, "s")],
+        ),
+    ],
+)
+def test_marks_pair_hollow_with_filled(groups: tuple[str, ...], expected: list[tuple[str, bool, str]]) -> None:
+    made = rows(["a"], *(Column(key=g, label="A", group=g) for g in groups))
+    assert [(mark.name, mark.filled, mark.shape) for mark in marks(made).values()] == expected
+
+
+def test_validation_is_hollow_and_test_is_filled_in_every_table(studied: list[Result]) -> None:
+    for made in (made for one in studied for made in one.tables if made.key != "hidden"):
+        assert {(mark.name.split(",")[0], mark.filled) for mark in marks(made).values()} <= {
+            ("Validation", False),
+            ("Test", True),
+        }
 
 
 def test_a_backbone_keeps_its_colour_across_generators() -> None:
-    one = table(["a", "b"], MIN)
-    two = tuple(row.model_copy(update={"labels": {**row.labels, "Generator": "v2"}}) for row in one.rows)
-    panel = draw(one.model_copy(update={"rows": one.rows + two}))[0]
+    made = table([((g, b), {"tmin": number()}) for g in ("v1", "v2") for b in ("a", "b")], LABELS, MIN)
+    panel = draw(made)[0]
     assert [re.findall(r"--s\d", fill) for _, fill in dots(panel)] == [["--s0"], ["--s1"], ["--s0"], ["--s1"]]
 
 
@@ -86,28 +115,21 @@ def test_a_backbone_keeps_its_colour_across_generators() -> None:
 def test_the_axis_is_whole_for_wide_intervals_and_zooms_in_on_narrow_ones(
     value: float, half: float, whole: bool
 ) -> None:
-    made = table(["a"], MAX)
-    row = Row(labels=made.rows[0].labels, cells={"tmax": number(value, half)})
-    words = texts(draw(made.model_copy(update={"rows": (row,)}))[0])
+    words = texts(draw(rows(["a"], MAX, cell=number(value, half)))[0].svg)
     assert ("0 %" in words) is whole
     assert "100 %" in words
 
 
 def test_missing_numbers_are_not_drawn() -> None:
-    made = table(["a", "b"], MIN, MAX)
-    odd = Estimate(value=float("nan"), low=float("nan"), high=float("nan"), clusters=1, images=1)
-    rows = (
-        Row(labels=made.rows[0].labels, cells={"tmin": odd}),
-        Row(labels=made.rows[1].labels, cells={"tmin": number(0.4)}),
-    )
-    panels = draw(made.model_copy(update={"rows": rows}))
+    odd = number(float("nan"))
+    panels = draw(table([(("a",), {"tmin": odd}), (("b",), {"tmin": number()})], ("Backbone",), MIN, MAX))
     assert [panel.title for panel in panels] == ["Min"]
     assert len(dots(panels[0])) == 1
-    assert draw(made.model_copy(update={"rows": ()})) == []
+    assert draw(table([], LABELS, MIN)) == []
 
 
 def test_the_same_table_gives_the_same_bytes_and_leaves_no_trace() -> None:
-    made = table(["a", "b"], VALIDATION, MIN, MAX)
+    made = rows(["a", "b"], VALIDATION, MIN, MAX)
     before = dict(mpl.rcParams)
     assert draw(made) == draw(made)
     assert dict(mpl.rcParams) == before
@@ -115,20 +137,19 @@ def test_the_same_table_gives_the_same_bytes_and_leaves_no_trace() -> None:
 
 def test_text_is_neither_markup_nor_formula_and_any_text_can_be_drawn() -> None:
     names = ["<script>alert(1)</script>", "$x_1$", "$", "日本語", "a\udcffb", "a\x00b\nc", "", "-->", "x" * 300]
-    panel = draw(table(names, MIN))[0]
+    panel = draw(rows(names, MIN).model_copy(update={"key": "a\udcff"}))[0]
     assert "<script" not in panel.svg
-    words = texts(panel)
+    words = texts(panel.svg)
     for shown in ("$x_1$", "日本語", r"a\udcffb", "a b c"):
         assert shown in words
 
 
 def test_a_figure_has_nothing_that_leaks_into_its_page() -> None:
-    panel = draw(table(["a"], MIN))[0]
-    svg = panel.svg
+    svg = draw(rows(["a"], MIN))[0].svg
     assert svg.startswith("<svg")
     assert "<style" not in svg
     assert "<metadata" not in svg
-    root = parse(panel)
+    root = parse(svg)
     used = set(re.findall(r"#([mp][0-9a-f]+)", svg))
     assert {element.attrib["id"] for element in root.iter() if "id" in element.attrib} == used
     assert "width" not in root.attrib
@@ -138,27 +159,20 @@ def test_a_figure_has_nothing_that_leaks_into_its_page() -> None:
 
 def diamonds(panel: Panel) -> list[float]:
     """Where the open diamonds stand, from the left."""
-    uses = parse(panel).iter(f"{SVG}use")
+    uses = parse(panel.svg).iter(f"{SVG}use")
     return [float(use.attrib["x"]) for use in uses if "fill: " not in use.attrib["style"]]
 
 
 def test_the_papers_value_is_an_open_diamond_and_the_axis_holds_it() -> None:
-    made = table(["a"], MAX)
-    row = Row(labels=made.rows[0].labels, cells={"tmax": number(0.5, 0.01).model_copy(update={"paper": 0.7})})
-    panel = draw(made.model_copy(update={"rows": (row,)}))[0]
+    panel = draw(rows(["a"], MAX, cell=number(half=0.01, paper=0.7)))[0]
     (diamond,) = diamonds(panel)
     assert diamond > dots(panel)[0][0]
-    assert "70 %" in texts(panel)
-    assert diamonds(draw(made)[0]) == []
+    assert "70 %" in texts(panel.svg)
+    assert diamonds(draw(rows(["a"], MAX))[0]) == []
 
 
 def test_estimates_of_a_row_do_not_lie_on_each_other() -> None:
     columns = [Column(key=g, label="R@1", group=g) for g in ("a", "b", "c", "d")]
-    made = table(["x", "y"], *columns)
-    heights = [float(use.attrib["y"]) for use in parse(draw(made)[0]).iter(f"{SVG}use")]
+    made = rows(["x", "y"], *columns)
+    heights = [float(use.attrib["y"]) for use in parse(draw(made)[0].svg).iter(f"{SVG}use")]
     assert all(later - former > 6 for former, later in pairwise(heights))
-
-
-def test_a_chance_next_to_nothing_is_not_called_nothing() -> None:
-    words = texts(draw(table(["a"], Column(key="a", label="R@1", chance=1 / 25000)))[0])
-    assert "chance 0.004 %" in words

@@ -6,7 +6,6 @@ import base64
 import math
 import re
 from io import BytesIO
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,19 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from changeling.experiments.result import Cloud, Map
+from changeling.experiments.result import Cloud, Map, Result
 from changeling.report.maps import PIXELS, SIDE, VECTOR, draw_map, legend
-from tests.report import samples
-
-SVG = "{http://www.w3.org/2000/svg}"
+from tests.report.samples import SVG, cloud, parse, texts
 
 
 def drawn(*clouds: Cloud, groups: tuple[str, ...] = ("real", "fake")) -> Map:
-    return Map(key="m", title="M", groups=groups, clouds=clouds)
-
-
-def parse(svg: str) -> ElementTree.Element:
-    return ElementTree.fromstring(svg)  # noqa: S314  (we wrote it ourselves)
+    return Map(title="M", groups=groups, clouds=clouds)
 
 
 def dots(svg: str) -> list[tuple[float, float]]:
@@ -55,10 +48,10 @@ def test_x_and_y_have_one_scale_and_y_goes_up() -> None:
     assert right[0] - origin[0] == pytest.approx(SIDE - 20)
 
 
-def test_eight_clusters_bear_numbers_beside_their_colours() -> None:
-    _, eight = list(samples.maps(10))[:2]
+def test_eight_clusters_bear_numbers_beside_their_colours(studied: list[Result]) -> None:
+    eight = studied[4].maps[1]
     tile = draw_map(eight)[0]
-    numbers = ["".join(text.itertext()) for text in parse(tile.svg).iter(f"{SVG}text")]
+    numbers = texts(tile.svg)
     assert numbers == [str(number) for number in range(1, 9)]
     entries = legend(eight)
     assert [entry.number for entry in entries] == numbers
@@ -67,9 +60,8 @@ def test_eight_clusters_bear_numbers_beside_their_colours() -> None:
     assert set(re.findall(r"var\(--s\d", tile.svg)) == {f"var(--s{i}" for i in range(8)}
 
 
-def test_the_legend_of_real_and_fake_has_a_shape_each() -> None:
-    six, _ = list(samples.maps(10))[:2]
-    assert [(e.name, e.number, e.dot, e.triangle) for e in legend(six)] == [
+def test_the_legend_of_real_and_fake_has_a_shape_each(studied: list[Result]) -> None:
+    assert [(e.name, e.number, e.dot, e.triangle) for e in legend(studied[4].maps[0])] == [
         ("real", "", False, True),
         ("fake", "", True, False),
     ]
@@ -77,16 +69,15 @@ def test_the_legend_of_real_and_fake_has_a_shape_each() -> None:
 
 
 def test_many_points_are_a_small_lossless_stencil_for_each_colour() -> None:
-    six = next(samples.maps(5000))
-    for tile in draw_map(six):
-        assert tile.counts == "5,000 parents, 25,000 children"
-        assert len(tile.svg) < 250_000
-        assert dots(tile.svg) == []
-        masks = {mask.attrib["id"] for mask in parse(tile.svg).iter(f"{SVG}mask")}
-        assert masks == set(re.findall(r"url\(#(m[0-9a-f]{10})\)", tile.svg))
-        assert re.findall(r"var\(--s\d", tile.svg) == ["var(--s1", "var(--s0"]
-        for image in stencils(tile.svg):
-            assert (image.format, image.size) == ("PNG", (PIXELS, PIXELS))
+    (tile,) = draw_map(drawn(cloud("", 5000)))
+    assert tile.counts == "5,000 parents, 25,000 children"
+    assert len(tile.svg) < 250_000
+    assert dots(tile.svg) == []
+    masks = {mask.attrib["id"] for mask in parse(tile.svg).iter(f"{SVG}mask")}
+    assert masks == set(re.findall(r"url\(#(m[0-9a-f]{10})\)", tile.svg))
+    assert re.findall(r"var\(--s\d", tile.svg) == ["var(--s1", "var(--s0"]
+    for image in stencils(tile.svg):
+        assert (image.format, image.size) == ("PNG", (PIXELS, PIXELS))
 
 
 def test_a_stencil_is_light_where_its_points_are_and_dark_elsewhere() -> None:
@@ -102,18 +93,18 @@ def test_a_stencil_is_light_where_its_points_are_and_dark_elsewhere() -> None:
 
 
 def test_shapes_give_way_to_stencils_above_two_thousand_points() -> None:
-    def cloud(points: int) -> Cloud:
+    def line(points: int) -> Cloud:
         x = tuple(float(i) for i in range(points))
         return Cloud(title="", x=x, y=x, group=(0,) * points, child=(True,) * points)
 
-    below, above = draw_map(drawn(cloud(VECTOR), cloud(VECTOR + 1)))
+    below, above = draw_map(drawn(line(VECTOR), line(VECTOR + 1)))
     assert "<mask" not in below.svg
     assert len(dots(below.svg)) == VECTOR
     assert "<mask" in above.svg
 
 
 def test_the_same_map_gives_the_same_bytes() -> None:
-    six = next(samples.maps(400))
+    six = drawn(cloud("", 400))
     assert draw_map(six) == draw_map(six)
 
 
@@ -124,14 +115,14 @@ def test_a_cloud_without_points_is_an_empty_square() -> None:
     assert list(parse(tile.svg)) == []
 
 
-points = st.tuples(st.floats(-1e9, 1e9) | st.just(math.inf), st.floats(-1e9, 1e9), st.integers(-2, 12), st.booleans())
+points = st.tuples(st.floats(-1e9, 1e9) | st.just(math.inf), st.floats(-1e9, 1e9), st.integers(0, 11), st.booleans())
 
 
 @settings(deadline=None)
 @given(st.lists(points, max_size=30))
 def test_every_point_is_drawn_inside_the_square(some: list[tuple[float, float, int, bool]]) -> None:
     x, y, group, child = zip(*some, strict=True) if some else ((), (), (), ())
-    (tile,) = draw_map(drawn(Cloud(title="", x=x, y=y, group=group, child=child), groups=("a", "b", "c")))
+    (tile,) = draw_map(drawn(Cloud(title="", x=x, y=y, group=group, child=child), groups=tuple("abcdefghijkl")))
     there = [one for one in some if math.isfinite(one[0])]
     assert len(dots(tile.svg)) == sum(one[3] for one in there)
     assert tile.svg.count("<path") == sum(not one[3] for one in there)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from changeling.experiments.result import Estimate, Result, Row
-from changeling.report.methods import WORDS, tell
-from tests.report import samples
+import importlib.metadata
+
+import numpy as np
+
+from changeling.experiments.result import Result
+from changeling.report.methods import tell
 
 
 def one(experiment: str = "probe", **changes: object) -> Result:
@@ -12,71 +15,53 @@ def one(experiment: str = "probe", **changes: object) -> Result:
     return Result.model_validate(made | changes)
 
 
-def test_the_dataset_is_told_with_its_hash_and_all_its_counts() -> None:
-    (sentence,) = tell(samples.full_study(8)).dataset
-    for shown in ("The dataset is cocofake", "5b5b5b5b5b…", "123,287 clusters", "30,000 val images and 30,000 test"):
-        assert shown in sentence
-    assert f'title="{samples.DATASET["hash"]}"' in sentence
+def test_the_dataset_is_told_with_its_hash_and_all_its_counts(studied: list[Result]) -> None:
+    (sentence,) = tell(studied).dataset
+    digest = studied[0].dataset["hash"]
+    assert sentence == (
+        f"The dataset is tiny (hash <code>{digest}</code>): 364 images, 104 clusters, 104 parents and 260 children."
+    )
 
 
 def test_facts_that_differ_name_their_experiments() -> None:
-    made = tell([one(dataset={"name": "a", "clusters": 1}), one("maps", dataset={"name": "b"}), one("empty")])
+    datasets = [{"name": "a", "hash": "1", "clusters": 1, "children": 1}, {"name": "b", "hash": "2", "images": 0}]
+    made = tell([one(dataset=datasets[0]), one("maps", dataset=datasets[1]), one("empty")])
     assert made.dataset == [
-        "<strong>Probe:</strong> The dataset is a: 1 cluster.",
-        "<strong>Maps:</strong> The dataset is b.",
+        "<strong>Probe:</strong> The dataset is a (hash <code>1</code>): 1 cluster and 1 child.",
+        "<strong>Maps:</strong> The dataset is b (hash <code>2</code>): 0 images.",
     ]
 
 
-def test_a_dataset_without_a_name_and_text_that_looks_like_markup() -> None:
-    assert tell([one(dataset={"split_by": "<b>hash</b>"})]).dataset == ["A dataset: split by &lt;b&gt;hash&lt;/b&gt;."]
+def test_text_that_looks_like_markup_is_text() -> None:
+    (sentence,) = tell([one("<i>", dataset={"name": "<b>", "hash": "1", "images": 2})]).dataset
+    assert "<b>" not in sentence
+    assert "&lt;b&gt;" in sentence
 
 
-def test_seeds_and_versions_are_told() -> None:
-    seed, versions = tell(samples.full_study(8)).running
-    assert seed.startswith("Every random draw starts from the seed 0")
-    assert "python 3.11.2, changeling 0.1.0, numpy 2.2.1, scikit-learn 1.7.0 and openTSNE 1.0.2" in versions
-    (other,) = tell([one(settings={"seed": 1}), one("maps", settings={"seed": 20230400})]).running
-    assert "the seed 1 (Probe) and the seed 20230400 (Maps)" in other
+def test_sources_and_versions_are_told_once(studied: list[Result]) -> None:
+    made = tell(studied)
+    assert sorted(source.backbone for source in made.features) == ["other-planted", "planted"]
+    (versions,) = made.versions
+    assert f"numpy {np.__version__}" in versions
+    assert f" and openTSNE {importlib.metadata.version('openTSNE')}." in versions
 
 
-def test_intervals_are_told_with_what_the_settings_say() -> None:
-    how, beside = tell(samples.full_study(8)).intervals
-    for shown in ("percentile bootstrap over clusters", "2,000 times", "Clopper and Pearson"):
-        assert shown in how
-    assert "Beside 240 numbers" in beside
-    first = samples.full_study(8)[0]
-    fewer = first.model_copy(update={"settings": {"resamples": 500}})
-    assert "500 times" in tell([fewer]).intervals[0]
-    assert "2,000 times" in tell([first.model_copy(update={"settings": {}})]).intervals[0]
-    assert tell([one()]).intervals == []
+def test_numbers_are_counted_and_those_beside_the_papers(studied: list[Result], full: list[Result]) -> None:
+    assert (tell(studied).beside, tell(full).beside) == (0, 240)
+    assert tell(studied).numbers == sum(len(row.cells) for one in studied for made in one.tables for row in made.rows)
+    assert tell([one()]).numbers == 0
 
 
-def test_without_the_papers_values_nothing_is_said_of_them() -> None:
-    cell = Estimate(value=0.5, low=0.4, high=0.6, clusters=9, images=54)
-    table = samples.full_study(8)[0].tables[0]
-    ours = table.model_copy(update={"rows": (Row(labels={"Backbone": "a"}, cells={"val_min": cell}),)})
-    assert len(tell([one(tables=(ours,))]).intervals) == 1
+def test_every_setting_is_listed_under_its_experiment(studied: list[Result]) -> None:
+    bases = tell(studied).settings
+    assert [basis.experiments for basis in bases] == [result.title for result in studied]
+    facts = [dict(basis.facts) for basis in bases]
+    assert [list(some) for some in facts] == [list(result.settings) for result in studied]
+    assert facts[3]["learning rate"] == "0.001"
+    assert facts[3]["resamples"] == "2,000"
 
 
-def test_every_setting_is_listed_and_the_words_that_need_it_are_explained() -> None:
-    made = tell(samples.full_study(8))
-    assert [basis.experiments for basis in made.settings][1] == "Can a linear probe call each image real or fake?"
-    facts = {fact.name: fact.value for basis in made.settings for fact in basis.facts}
-    assert facts["weight decay"] == "0.01"
-    assert facts["C of clip-rn50"] == "0.1"
-    words = dict(made.words)
-    assert {"C", "AdamW", "temperature", "perplexity", "seed", "resamples", "ties"} <= set(words)
-    assert "l2" not in words
-    assert words["C"] == WORDS["C"]
-
-
-def test_a_word_inside_another_is_not_explained() -> None:
-    assert tell([one(settings={"Cs": "batches", "backbone": "seed-c"})]).words == []
-
-
-def test_hashes_are_shortened_only_if_they_are_long() -> None:
-    made = tell(samples.full_study(8))
-    assert made.shortened
-    assert made.features[0][1:] == ("0e0e0e0e0e…", "0c0c0c0c0c…")
-    short = samples.SOURCES[0].model_copy(update={"weights": "e47a", "preprocessing": "6b9d"})
-    assert not tell([one(sources=(short,))]).shortened
+def test_a_seed_is_no_quantity() -> None:
+    (basis,) = tell([one(settings={"seed": 20230400, "images": 20230400, "C": 0.31622776601683794})]).settings
+    assert basis.facts == (("seed", "20230400"), ("images", "20,230,400"), ("C", "0.316228"))
+    assert basis.experiments == ""

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 
-from changeling.experiments.result import Column, Estimate, Row, Table
-from changeling.report.tables import Block, Cell, blocks, count, decimals, lay_out, per_cent
-
-
-def number(value: float = 0.5, clusters: int = 12, images: int = 72) -> Estimate:
-    return Estimate(value=value, low=value - 0.1, high=value + 0.1, clusters=clusters, images=images)
-
-
-def table(
-    rows: Sequence[tuple[tuple[str, ...], dict[str, Estimate]]], labels: tuple[str, ...], *columns: Column
-) -> Table:
-    made = tuple(Row(labels=dict(zip(labels, names, strict=True)), cells=cells) for names, cells in rows)
-    return Table(key="t", title="T", labels=labels, columns=columns, rows=made)
-
+from changeling.experiments.result import Column, Estimate, Result
+from changeling.report.tables import Block, Cell, blocks, count, decimals, lay_out, per_cent, spelled
+from tests.report.samples import number, table
 
 A = Column(key="a", label="A", group="Test", chance=1 / 6)
 B = Column(key="b", label="B", group="Test")
@@ -29,12 +16,26 @@ V = Column(key="v", label="A", group="Validation")
 def test_shares_are_printed_as_per_cent() -> None:
     assert per_cent(1 / 6, 2) == "16.67"
     assert per_cent(0.99996, 1) == "100.0"
-    assert per_cent(float("nan"), 1) == "–"
 
 
 def test_things_are_counted_in_words() -> None:
-    assert count(1, "cluster") == "1 cluster"
-    assert count(5000, "image") == "5,000 images"
+    assert count(1, "clusters") == "1 cluster"
+    assert count(1, "children") == "1 child"
+    assert count(5000, "children") == "5,000 children"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("all", "all generators"),
+        ("all, clip-vit-b16", "all generators, clip-vit-b16"),
+        ("Real and fake: all, test split", "Real and fake: all generators, test split"),
+        ("all-in-one", "all-in-one"),
+        ("overall", "overall"),
+    ],
+)
+def test_all_is_of_generators(text: str, shown: str) -> None:
+    assert spelled(text) == shown
 
 
 @pytest.mark.parametrize(("clusters", "digits"), [(999, 1), (1000, 2), (5000, 2)])
@@ -53,6 +54,20 @@ def test_rows_stand_in_blocks_by_generator() -> None:
     made = table([(("v1", "x"), {}), (("v1", "y"), {}), (("v2", "x"), {})], ("Generator", "Backbone"), A)
     assert [(title, len(rows)) for title, rows in blocks(made)] == [("v1", 2), ("v2", 1)]
     assert lay_out(made).labels == ("Backbone",)
+
+
+def test_the_tables_of_a_study_have_the_blocks_and_headers_that_they_should(studied: list[Result]) -> None:
+    layouts = {made.key: lay_out(made) for one in studied for made in one.tables}
+    assert [block.title for block in layouts["probe"].blocks] == ["all generators", "alpha", "beta"]
+    assert [block.title for block in layouts["transfer"].blocks] == [
+        "Trained on all generators", "Trained on alpha", "Trained on beta",
+    ]  # fmt: skip
+    assert layouts["retrieval"].blocks[0].title == ""
+    assert layouts["retrieval"].blocks[0].lines[0].labels == ("all generators", "planted")
+    assert layouts["disentangle"].spans == (("Validation", 4), ("Test", 4))
+    assert [group.title for group in layouts["disentangle"].groups] == ["S", "T", "S", "T"]
+    assert [group.title for group in layouts["hidden"].groups] == ["raw features", "S"]
+    assert {key for key, layout in layouts.items() if layout.wide} == {"retrieval", "hidden"}
 
 
 def test_a_label_that_never_repeats_makes_no_blocks() -> None:
@@ -79,13 +94,13 @@ def test_a_label_column_is_sparse_but_the_last_one_is_full() -> None:
 
 def test_a_cell_has_its_interval_below_and_a_missing_one_a_dash() -> None:
     made = lay_out(table([(("x",), {"a": number(0.25)})], ("Backbone",), A, B))
-    assert made.blocks[0].lines[0].cells == ((Cell("25.0", "15.0–35.0"), Cell("–")),)
+    assert made.blocks[0].lines[0].cells == ((Cell("25.0", "15.0", "35.0"), Cell("–")),)
 
 
 def test_a_number_that_is_not_one_is_a_dash() -> None:
-    odd = Estimate(value=float("nan"), low=0, high=1, clusters=1, images=6)
-    made = lay_out(table([(("x",), {"a": odd})], ("Backbone",), A))
-    assert made.blocks[0].lines[0].cells == ((Cell("–"),),)
+    odd = [number(float("nan")), number().model_copy(update={"high": float("inf")})]
+    made = lay_out(table([(("x",), {"a": odd[0], "b": odd[1]})], ("Backbone",), A, B))
+    assert made.blocks[0].lines[0].cells == ((Cell("–"), Cell("50.0")),)
 
 
 def test_a_header_says_what_all_its_numbers_rest_on() -> None:
@@ -107,9 +122,9 @@ def test_counts_that_differ_by_row_become_a_column() -> None:
     assert made.groups[0].counted
     assert made.groups[0].span == 3
     assert [line.counts for block in made.blocks for line in block.lines] == [
-        (Cell("12", "72 images"),),
-        (Cell("9–1,200", "1 image"),),
-        (Cell("–"),),
+        (("12", "72 images"),),
+        (("9–1,200", "1 image"),),
+        (("–", ""),),
     ]
 
 

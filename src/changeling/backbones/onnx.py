@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from changeling.errors import BackboneError
+from changeling.errors import BackboneError, one_line
 from changeling.images.transforms import IMAGENET, Preprocessing
 
 _PREPROCESSING = "changeling.preprocessing"
@@ -32,12 +32,7 @@ class OnnxBackbone:
     def __init__(self, path: Path, name: str, layer: str | None = None) -> None:
         """Open the graph at `path`. Raises BackboneError if it is not one, or has no such layer."""
         self._session = open_session(path)
-        layers = {output.name: output.shape for output in self._session.get_outputs()}
-        default = "proj" if "proj" in layers else next(iter(layers))
-        self._layer = layer or default
-        if self._layer not in layers:
-            raise BackboneError(f"{name} has no layer @{self._layer}; it has {_listed(layers)}")
-        self.name = name if self._layer == default else f"{name}@{self._layer}"
+        self._layer, self.name = pick([output.name for output in self._session.get_outputs()], layer, name)
         facts = self._session.get_modelmeta().custom_metadata_map
         self.weights = facts.get(_WEIGHTS) or _file_hash(path)
         self.preprocessing = _preprocessing(facts, path)
@@ -56,10 +51,19 @@ class OnnxBackbone:
         try:
             (features,) = self._session.run([self._layer], {self._input: pixels})
         except (Fail, InvalidArgument, RuntimeException) as error:
-            raise BackboneError(f"{self.name} does not take images of {pixels.shape}: {_short(error)}") from None
+            raise BackboneError(f"{self.name} does not take images of {pixels.shape}: {one_line(error)}") from None
         if features.ndim != 2 or len(features) != len(pixels):
             raise BackboneError(f"{self.name} gives {features.shape} for {len(pixels)} images, not one vector each")
         return np.asarray(features, dtype=np.float32)
+
+
+def pick(layers: Collection[str], layer: str | None, name: str) -> tuple[str, str]:
+    """The layer that is asked for, or the default, and the backbone's name with it. Raises BackboneError."""
+    default = "proj" if "proj" in layers else next(iter(layers))
+    layer = layer or default
+    if layer not in layers:
+        raise BackboneError(f"{name} has no layer @{layer}; it has {', '.join(f'@{has}' for has in layers)}")
+    return layer, name if layer == default else f"{name}@{layer}"
 
 
 def _preprocessing(facts: dict[str, str], path: Path) -> Preprocessing:
@@ -68,7 +72,7 @@ def _preprocessing(facts: dict[str, str], path: Path) -> Preprocessing:
     try:
         return Preprocessing.model_validate_json(facts[_PREPROCESSING])
     except ValidationError as error:
-        raise BackboneError(f"{path} describes its preprocessing wrongly: {_short(error)}") from None
+        raise BackboneError(f"{path} describes its preprocessing wrongly: {one_line(error)}") from None
 
 
 def describe(model: Any, *, weights: str, preprocessing: Preprocessing) -> None:
@@ -87,17 +91,9 @@ def open_session(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base of their own
-        raise BackboneError(f"{path} is not an ONNX model that can be run: {_short(error)}") from None
+        raise BackboneError(f"{path} is not an ONNX model that can be run: {one_line(error)}") from None
 
 
 def _file_hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def _listed(names: Sequence[str] | dict[str, Any]) -> str:
-    return ", ".join(f"@{name}" for name in names)
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import open_clip
@@ -19,68 +19,70 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from changeling.backbones.timm import blocks_with_class_token
-from changeling.backbones.towers import Floats, Model, class_tokens, device, loading, precision, weights_hash
+from changeling.backbones.towers import Floats, Model, class_tokens, device, loading, near, precision, weights_hash
 from changeling.errors import BackboneError
 from changeling.images.transforms import Preprocessing
 
 _CAPTIONS = 256  # at a time
 
 
-def load(name: str) -> Model:
-    """Load `ARCH/TAG`, `ARCH/FILE`, `FOLDER` (with an open_clip_config.json) or `hf-hub:ORG/NAME`.
+def load(model: str, name: str) -> Model:
+    """Load `ARCH/TAG`, `ARCH/FILE`, `FOLDER` (with open_clip_config.json) or `hf-hub:ORG/NAME`; errors call it `name`.
 
     Raises:
         BackboneError: no such model, or the weights do not fit it.
         WeightsError: the weights cannot be fetched.
     """
-    source, weights = _source(name)
-    with loading(f"open_clip:{name}", hub=not Path(weights or source.removeprefix("local-dir:")).exists()):
+    source, weights = _source(model, name)
+    with loading(name, hub=not Path(weights or source.removeprefix("local-dir:")).exists()):
+        config = open_clip.get_model_config(source)
+        if config.get("text_cfg", {}).get("tokenizer_kwargs", {}).get("trust_remote_code"):
+            raise BackboneError(f"{name}: its tokenizer wants to run code, which is not done")
         _fetch(source, weights)
-        model = open_clip.create_model(source, weights, device=device(), require_pretrained=True, weights_only=True)
-        if weights and Path(weights).is_file():
-            _check_shapes(model, weights, name)
-        architecture = json.dumps(open_clip.get_model_config(source), sort_keys=True)
-        preprocessing = _preprocessing(open_clip.get_model_preprocess_cfg(model), name)
-    model.eval()
-    hashed = weights_hash(model, architecture)
-    tower = _tower(model.visual).eval()
-    del model.visual  # what stays is the text tower
-    return Model(tower, hashed, preprocessing, _Texts(model, source))
+        # it would stretch position embeddings to another image size or text length; left alone, they do not fit
+        with patch.multiple(open_clip.factory, resize_pos_embed=_leave, resize_text_pos_embed=_leave):
+            made = open_clip.create_model(source, weights, device=device(), require_pretrained=True, weights_only=True)
+        made.eval()
+        preprocessing = _preprocessing(open_clip.get_model_preprocess_cfg(made), name)
+        hashed = weights_hash(made, json.dumps(config, sort_keys=True))
+        tower = _tower(made.visual).eval()
+        del made.visual  # what stays is the text tower
+    return Model(tower, hashed, preprocessing, _Texts(made, source, name))
 
 
-def _source(name: str) -> tuple[str, str | None]:
+def _source(model: str, name: str) -> tuple[str, str | None]:
     """The model and the weights as open_clip calls them."""
-    if name.startswith("hf-hub:"):
-        return name, None
-    if name and Path(name).is_dir():
-        return f"local-dir:{name}", None
-    arch, _, weights = name.partition("/")
+    if model.startswith("hf-hub:"):
+        return model, None
+    if model and Path(model).is_dir():
+        return f"local-dir:{model}", None
+    arch, _, weights = model.partition("/")
+    fitting = [(has, tag) for has, tag in open_clip.list_pretrained() if _right_arch(has, tag) == has]
     if arch not in open_clip.list_models():
-        known = [f"{arch}/{tag}" for arch, tag in open_clip.list_pretrained()]
-        raise BackboneError(f"open_clip has no architecture {arch!r}, and {name!r} is no folder{_near(name, known)}")
-    _check_activation(arch, weights)
+        found = near(model, [f"{has}/{tag}" for has, tag in fitting], "open_clip:")
+        raise BackboneError(f"open_clip has no architecture {arch!r}, and {model!r} is no folder{found}")
+    tags = [tag for has, tag in fitting if has == arch]
+    if not weights:
+        such = ", ".join(f"open_clip:{arch}/{tag}" for tag in (tags or ["FILE"])[:5])
+        raise BackboneError(f"{name}: name its weights, such as {such}")
+    right = _right_arch(arch, weights)
+    if right != arch:
+        how = "with" if right.endswith("-quickgelu") else "without"
+        raise BackboneError(f"{name}: its weights were trained {how} QuickGELU; use open_clip:{right}/{weights}")
     if not open_clip.is_pretrained_cfg(arch, weights) and not Path(weights).is_file():
-        known = [f"{arch}/{tag}" for tag in open_clip.list_pretrained_tags_by_model(arch)]
-        raise BackboneError(f"open_clip:{name}: {weights!r} is neither a tag of {arch} nor a file{_near(name, known)}")
+        found = near(weights, tags, f"open_clip:{arch}/")
+        raise BackboneError(f"{name}: {weights!r} is neither a tag of {arch} nor a file{found}")
     return arch, weights
 
 
-def _near(name: str, known: list[str]) -> str:
-    found = difflib.get_close_matches(name, known, n=5, cutoff=0) if known else []
-    return "; near: " + ", ".join(f"open_clip:{near}" for near in found) if found else ""
-
-
-def _check_activation(arch: str, tag: str) -> None:
-    """Refuse weights that were trained with QuickGELU in a model without, and the reverse. open_clip only warns."""
+def _right_arch(arch: str, tag: str) -> str:
+    """`arch`, with QuickGELU if the tag's weights were trained with it, and without if not. open_clip only warns."""
     plain = arch.removesuffix("-quickgelu")
     trained = open_clip.get_pretrained_cfg(arch, tag) or open_clip.get_pretrained_cfg(plain, tag)
-    quick = bool(trained.get("quick_gelu", False))
-    if trained and quick != bool(open_clip.get_model_config(arch).get("quick_gelu", False)):
-        right = f"{plain}-quickgelu" if quick else plain
-        raise BackboneError(
-            f"open_clip:{arch}/{tag}: these weights were trained with{'' if quick else 'out'} QuickGELU; "
-            f"use open_clip:{right}/{tag}"
-        )
+    quick = trained.get("quick_gelu", False)
+    if not trained or quick == open_clip.get_model_config(arch).get("quick_gelu", False):
+        return arch
+    return f"{plain}-quickgelu" if quick else plain
 
 
 def _fetch(source: str, weights: str | None) -> None:
@@ -88,19 +90,11 @@ def _fetch(source: str, weights: str | None) -> None:
     if weights:
         open_clip.download_pretrained(open_clip.get_pretrained_cfg(source, weights))  # of a file: nothing
     elif source.startswith("hf-hub:"):
-        for file in ("open_clip_config.json", None):
-            download_pretrained_from_hf(source.removeprefix("hf-hub:"), filename=file)
+        download_pretrained_from_hf(source.removeprefix("hf-hub:"))
 
 
-def _check_shapes(model: nn.Module, file: str, name: str) -> None:
-    """Refuse a file for another image size or text length: open_clip would stretch its position embeddings."""
-    own = model.state_dict()
-    for key, tensor in open_clip.factory.load_state_dict(file).items():
-        if key in own and tensor.numel() != own[key].numel():
-            raise BackboneError(
-                f"open_clip:{name}: the file's {key} is of {tuple(tensor.shape)}, the architecture's of "
-                f"{tuple(own[key].shape)}; name the architecture that the file was made with"
-            )
+def _leave(*_: object) -> None:
+    """Leave position embeddings as they are."""
 
 
 def _preprocessing(config: dict[str, Any], name: str) -> Preprocessing:
@@ -110,7 +104,7 @@ def _preprocessing(config: dict[str, Any], name: str) -> Preprocessing:
     mode, interpolation = config["resize_mode"], config["interpolation"]
     if height != width or mode != "shortest" or interpolation not in ("bicubic", "bilinear"):
         raise BackboneError(
-            f"open_clip:{name} wants images of {height} x {width} by {mode!r} and {interpolation!r}; "
+            f"{name} wants images of {height} x {width} by {mode!r} and {interpolation!r}; "
             "only squares cut from the middle ('shortest'), bicubic or bilinear, can be made here"
         )
     mean, std = tuple(config["mean"]), tuple(config["std"])
@@ -182,12 +176,12 @@ class _Timm(nn.Module):
 class _Texts:
     """Captions through the model's text tower, by its own tokenizer, without a prompt template."""
 
-    def __init__(self, model: Any, source: str) -> None:
-        self._model, self._source = model, source
+    def __init__(self, model: Any, source: str, name: str) -> None:
+        self._model, self._source, self._name = model, source, name
 
     @cached_property
     def _tokenizer(self) -> Any:
-        with loading(f"the tokenizer of open_clip:{self._source}", hub=True):
+        with loading(f"the tokenizer of {self._name}", hub=True):
             return open_clip.get_tokenizer(self._source)
 
     def __call__(self, captions: Sequence[str]) -> Floats:

@@ -1,4 +1,4 @@
-"""Backbones by name: an alias, `open_clip:...`, `timm:...` or `onnx:FILE`; each may name a layer after an `@`."""
+"""Backbones by name: an alias, `open_clip:...`, `timm:...` or `onnx:FILE`; each may name a layer after the last `@`."""
 
 from __future__ import annotations
 
@@ -105,7 +105,9 @@ def load(name: str, progress: Progress = silent, *, runtime: Runtime = "auto") -
         BackboneError: no such backbone, layer or file.
         WeightsError: the weights cannot be fetched.
     """
-    base, _, layer = name.partition("@")
+    base, _, layer = name.rpartition("@")
+    if not base or "/" in layer or "." in layer:  # an @ of the name itself, or none
+        base, layer = name, ""
     family, _, model = ALIASES.get(base, base).partition(":")
     if family in ("open_clip", "timm"):
         return _with_torch(base, family, model, layer, runtime, progress)
@@ -130,7 +132,7 @@ def _with_torch(name: str, family: str, model: str, layer: str, runtime: Runtime
         from changeling.backbones import openclip, timm, towers
     except ImportError as error:
         raise BackboneError(f"{name} needs PyTorch: pip install 'changeling[torch]' ({error})") from None
-    loaded = (openclip if family == "open_clip" else timm).load(model)
+    loaded = (openclip if family == "open_clip" else timm).load(model, name)
     return towers.open_backbone(loaded, name, layer, runtime, progress)
 
 

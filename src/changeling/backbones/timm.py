@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Sequence
@@ -16,26 +15,26 @@ from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from changeling.backbones.towers import Model, class_tokens, device, loading, weights_hash
+from changeling.backbones.towers import Model, class_tokens, device, loading, near, weights_hash
 from changeling.errors import BackboneError
 from changeling.images.transforms import Preprocessing
 
 
-def load(name: str) -> Model:
-    """Load a model by timm's NAME, `FOLDER` (with a config.json) or `hf-hub:ORG/NAME`.
+def load(model: str, name: str) -> Model:
+    """Load a model by timm's NAME, `FOLDER` (with a config.json) or `hf-hub:ORG/NAME`; errors call it `name`.
 
     Raises:
         BackboneError: no such model, or the weights do not fit it.
         WeightsError: the weights cannot be fetched.
     """
-    source = _source(name)
-    with loading(f"timm:{name}", hub=not source.startswith("local-dir:")):
-        model: Any = timm.create_model(source, pretrained=True)
-        config = {key: model.pretrained_cfg.get(key) for key in ("architecture", "num_classes", "global_pool")}
-        config["arguments"] = getattr(model, "pretrained_model_args", {})
-        preprocessing = _preprocessing(resolve_model_data_config(model), name)  # type: ignore[no-untyped-call]
-    hashed = weights_hash(model, json.dumps(config, sort_keys=True, default=str))
-    return Model(_Tower(model).eval().to(device()), hashed, preprocessing)
+    source = _source(model)
+    with loading(name, hub=not source.startswith("local-dir:")):
+        made: Any = timm.create_model(source, pretrained=True)
+        config = {key: made.pretrained_cfg.get(key) for key in ("architecture", "num_classes", "global_pool")}
+        config["arguments"] = getattr(made, "pretrained_model_args", {})
+        preprocessing = _preprocessing(resolve_model_data_config(made), name)  # type: ignore[no-untyped-call]
+        hashed = weights_hash(made, json.dumps(config, sort_keys=True, default=str))
+        return Model(_Tower(made).eval().to(device()), hashed, preprocessing)
 
 
 def blocks_with_class_token(model: nn.Module) -> Sequence[nn.Module]:
@@ -45,15 +44,14 @@ def blocks_with_class_token(model: nn.Module) -> Sequence[nn.Module]:
     return []
 
 
-def _source(name: str) -> str:
+def _source(model: str) -> str:
     """The model as timm calls it."""
-    known = timm.list_pretrained()
-    if name.startswith("hf-hub:") or name in known or name in {full.partition(".")[0] for full in known}:
-        return name
-    if name and Path(name).is_dir():
-        return f"local-dir:{name}"
-    near = ", ".join(f"timm:{near}" for near in difflib.get_close_matches(name, known, n=5, cutoff=0))
-    raise BackboneError(f"timm has no weights for {name!r}, and there is no such folder; near: {near}")
+    if model.startswith("hf-hub:") or timm.is_model_pretrained(model):
+        return model
+    if model and Path(model).is_dir():
+        return f"local-dir:{model}"
+    found = near(model, timm.list_pretrained(), "timm:")
+    raise BackboneError(f"timm has no weights for {model!r}, and there is no such folder{found}")
 
 
 def _preprocessing(config: dict[str, Any], name: str) -> Preprocessing:
@@ -62,7 +60,7 @@ def _preprocessing(config: dict[str, Any], name: str) -> Preprocessing:
     mode, interpolation = config["crop_mode"], config["interpolation"]
     if channels != 3 or height != width or mode != "center" or interpolation not in ("bicubic", "bilinear"):
         raise BackboneError(
-            f"timm:{name} wants images of {channels} x {height} x {width} by {mode!r} and {interpolation!r}; "
+            f"{name} wants images of {channels} x {height} x {width} by {mode!r} and {interpolation!r}; "
             "only squares in colour cut from the middle ('center'), bicubic or bilinear, can be made here"
         )
     return Preprocessing(

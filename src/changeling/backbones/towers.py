@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import io
+import logging
 import pickle
 import re
 import warnings
@@ -11,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
+from unittest.mock import patch
 
 import numpy as np
 import onnx
@@ -19,9 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from changeling.backbones.onnx import OnnxBackbone, describe, open_session
+from changeling.backbones.onnx import OnnxBackbone, describe, open_session, pick
 from changeling.config import cache_dir
-from changeling.errors import BackboneError, WeightsError
+from changeling.errors import BackboneError, WeightsError, one_line
 from changeling.files import whole
 from changeling.images.transforms import Preprocessing
 from changeling.progress import Progress
@@ -60,40 +63,37 @@ def open_backbone(model: Model, name: str, layer: str, runtime: Runtime, progres
     """Choose where `model` runs: PyTorch in half precision on a GPU; without one onnxruntime, if it can be exported.
 
     Raises:
-        BackboneError: the model has no such layer, an export differs from it, or `runtime` is "onnx" and it has none.
+        BackboneError: the model has no such layer, or `runtime` is "onnx" and it cannot be exported.
     """
-    side = model.preprocessing.crop
-    dims = {
-        has: features.shape[1]
-        for has, features in _features(model.tower, np.zeros((1, 3, side, side), np.float32), name).items()
-    }
-    default = next(iter(dims))
-    layer = layer or default
-    if layer not in dims:
-        raise BackboneError(f"{name} has no layer @{layer}; it has {', '.join(f'@{has}' for has in dims)}")
-    images: Backbone = TorchBackbone(model, name if layer == default else f"{name}@{layer}", layer, dims[layer])
+    images: Backbone | None = None
     if runtime == "onnx" or (runtime == "auto" and not torch.cuda.is_available()):
         try:
-            images = OnnxBackbone(_exported(model, name, list(dims), progress), name, layer)
+            images = OnnxBackbone(_exported(model, name, progress), name, layer)
         except _NotExportableError:
             if runtime == "onnx":
                 raise
-    return WithTexts(images, model.texts) if model.texts and layer == default else images
+    images = images or TorchBackbone(model, name, layer)
+    return WithTexts(images, model.texts) if model.texts and images.name == name else images
 
 
 class TorchBackbone:
     """A frozen encoder that runs on PyTorch: on a GPU in half precision, to within a hundredth of the largest value."""
 
-    def __init__(self, model: Model, name: str, layer: str, dim: int) -> None:
-        self.name, self.weights, self.preprocessing, self.dim = name, model.weights, model.preprocessing, dim
-        self._tower, self._layer = model.tower, layer
+    def __init__(self, model: Model, name: str, layer: str) -> None:
+        """Raises BackboneError if the model has no such layer."""
+        self._tower, self.preprocessing = model.tower, model.preprocessing
+        layers = _features(model.tower, _blank(model), name)
+        self._layer, self.name = pick(layers, layer, name)
+        self.dim = layers[self._layer].shape[1]
+        self.weights = f"{model.weights}-half" if halves(_place(model.tower)) else model.weights
 
     def encode(self, pixels: Floats) -> Floats:
         """Preprocessed images (B, 3, H, W) -> features (B, D), float32. Raises BackboneError."""
-        features = _features(self._tower, pixels, self.name)[self._layer]
-        if not np.isfinite(features).all():
-            raise BackboneError(f"{self.name} overflows: its features are not all finite")
-        return features
+        for half in (True, False):  # what is too large for half precision gets single
+            features = _features(self._tower, pixels, self.name, half)[self._layer]
+            if np.isfinite(features).all():
+                return features
+        raise BackboneError(f"{self.name} overflows: its features are not all finite")
 
 
 class WithTexts:
@@ -118,9 +118,14 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def precision(device: torch.device) -> torch.autocast:
+def halves(place: torch.device) -> bool:
+    """Whether a model there runs in half precision."""
+    return place.type == "cuda"
+
+
+def precision(place: torch.device, half: bool = True) -> torch.autocast:
     """Half precision on a GPU; what needs more (norms, softmax) is kept in single precision. Elsewhere single."""
-    return torch.autocast(device.type, torch.float16, enabled=device.type == "cuda")
+    return torch.autocast(place.type, torch.float16, enabled=half and halves(place))
 
 
 def weights_hash(model: nn.Module, architecture: str) -> str:
@@ -146,15 +151,19 @@ def class_tokens(blocks: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def loading(name: str, hub: bool) -> Iterator[None]:
-    """Say in one line what stopped a library from loading a model; `hub`: weights may come from the network."""
+    """Keep a library quiet that loads a model; say in one line what stops it. `hub`: it may need the network."""
+    disabled = logging.root.manager.disable
+    logging.disable()
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     except (BackboneError, WeightsError):
         raise
     except Exception as error:  # the libraries raise what they like
+        said = (one_line(error, 300) or type(error).__name__).replace("local-dir:", "")
         if hub and isinstance(error, OSError):
             raise WeightsError(
-                f"cannot fetch the weights of {name}: {short(error)}; check the network, or name a checkpoint on disk "
+                f"cannot fetch the weights of {name}: {said}; check the network, or name a checkpoint on disk "
                 "(open_clip:ARCH/FILE, open_clip:FOLDER, timm:FOLDER)"
             ) from None
         pickled = any(isinstance(cause, pickle.UnpicklingError) for cause in (error, error.__cause__))
@@ -162,22 +171,35 @@ def loading(name: str, hub: bool) -> Iterator[None]:
             raise BackboneError(
                 f"{name}: the checkpoint holds code, which is not run; save its state dict alone"
             ) from None
-        raise BackboneError(f"{name} cannot be loaded: {short(error)}") from None
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            raise BackboneError(f"{name} needs {error.name}: pip install {error.name}") from None
+        raise BackboneError(f"{name} cannot be loaded: {said}") from None
+    finally:
+        logging.disable(disabled)
 
 
-def short(error: BaseException) -> str:
-    """An error in one line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+def near(name: str, known: Iterable[str], family: str) -> str:
+    """End an error about a name with those of the known that are near; they follow `family`."""
+    found = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
+    return "; near: " + ", ".join(f"{family}{one}" for one in found) if found else ""
 
 
-def _features(tower: nn.Module, pixels: Floats, name: str) -> Mapping[str, Floats]:
-    place = next(tower.parameters()).device
+def _blank(model: Model) -> Floats:
+    return np.zeros((1, 3, model.preprocessing.crop, model.preprocessing.crop), np.float32)
+
+
+def _place(tower: nn.Module) -> torch.device:
+    return next(tower.parameters()).device
+
+
+def _features(tower: nn.Module, pixels: Floats, name: str, half: bool = True) -> Mapping[str, Floats]:
+    place = _place(tower)
     try:
-        with torch.inference_mode(), precision(place):
+        with torch.inference_mode(), precision(place, half):
             given = tower(torch.tensor(pixels).to(place))
             layers = {layer: features.float().cpu().numpy() for layer, features in given.items()}
     except (AssertionError, AttributeError, RuntimeError, TypeError) as error:
-        raise BackboneError(f"{name} does not take images of {pixels.shape}: {short(error)}") from None
+        raise BackboneError(f"{name} does not take images of {pixels.shape}: {one_line(error)}") from None
     for layer, features in layers.items():
         if features.ndim != 2 or len(features) != len(pixels):
             raise BackboneError(f"{name}@{layer} gives {features.shape} for {len(pixels)} images, not one vector each")
@@ -185,7 +207,7 @@ def _features(tower: nn.Module, pixels: Floats, name: str) -> Mapping[str, Float
 
 
 class _NotExportableError(BackboneError):
-    """ONNX or the exporter cannot express the model; PyTorch runs it."""
+    """ONNX cannot express the model, or the exporter did not; PyTorch runs it."""
 
 
 class _Tuple(nn.Module):
@@ -199,57 +221,49 @@ class _Tuple(nn.Module):
         return tuple(self.tower(pixels).values())
 
 
-def _exported(model: Model, name: str, layers: list[str], progress: Progress) -> Path:
+def _exported(model: Model, name: str, progress: Progress) -> Path:
     """The tower's ONNX file, made and checked on first use."""
     slug = re.sub(r"[^\w.-]+", "-", name)[-80:]
-    path = cache_dir() / f"{slug}-{model.weights}-{model.preprocessing.hash}-{'-'.join(layers)}.onnx"
+    path = cache_dir() / f"{slug}-{model.weights}-{model.preprocessing.hash}.onnx"
     if not path.exists():
         size = sum(tensor.numel() * tensor.element_size() for tensor in model.tower.state_dict().values())
         if size > _LARGEST:
             raise _NotExportableError(f"{name} is too large for an ONNX file: {size / 2**30:.1f} GiB")
         progress(f"exporting {name}", 0, size)
-        graph = _graph(model, name, layers)
-        with whole(path) as temporary:
-            onnx.save(graph, temporary)
-            _check(temporary, model, name)
+        try:
+            with whole(path) as temporary:
+                onnx.save(_graph(model, name), temporary)
+                _check(temporary, model, name)
+        except OSError:
+            raise
+        except Exception as error:  # the exporter's and the runtime's share no base
+            raise _NotExportableError(f"{name} cannot be exported to ONNX: {one_line(error)}") from None
         progress(f"exporting {name}", size, size)
     return path
 
 
-def _graph(model: Model, name: str, layers: list[str]) -> onnx.ModelProto:
-    side = model.preprocessing.crop
+def _graph(model: Model, name: str) -> onnx.ModelProto:
+    blank = _blank(model)
+    layers = list(_features(model.tower.cpu(), blank, name))
     buffer = io.BytesIO()
-    try:
-        # With gradients, attention is traced by its parts and not as one operator that ONNX does not have. The tracer
-        # warns of all that could depend on the input's values or size; `_check` finds out whether anything does.
-        with warnings.catch_warnings(), torch.enable_grad(), _quiet():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                _Tuple(model.tower.cpu()).eval(),
-                (torch.zeros(1, 3, side, side),),
-                buffer,  # type: ignore[arg-type]
-                input_names=["pixel_values"],
-                output_names=layers,
-                dynamic_axes={axis: {0: "batch"} for axis in ("pixel_values", *layers)},
-                opset_version=_OPSET,
-                dynamo=False,
-            )
-    except Exception as error:  # the exporter's errors share no base
-        raise _NotExportableError(f"{name} cannot be exported to ONNX: {short(error)}") from None
+    # With gradients, attention is traced by its parts and not as one operator that ONNX does not have. The tracer warns
+    # of all that could depend on the input's values or size; `_check` finds out whether anything does. Where it fails,
+    # it prints the whole graph past `sys.stdout`.
+    silent = patch.object(torch._C, "_jit_onnx_log", lambda *_: None)
+    with warnings.catch_warnings(action="ignore"), torch.enable_grad(), silent:
+        torch.onnx.export(
+            _Tuple(model.tower).eval(),
+            (torch.from_numpy(blank),),
+            buffer,  # type: ignore[arg-type]
+            input_names=["pixel_values"],
+            output_names=layers,
+            dynamic_axes={axis: {0: "batch"} for axis in ("pixel_values", *layers)},
+            opset_version=_OPSET,
+            dynamo=False,
+        )
     graph = onnx.load_model_from_string(buffer.getvalue())
     describe(graph, weights=model.weights, preprocessing=model.preprocessing)
     return graph
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter from printing the whole graph where it fails: it does, past `sys.stdout`, unasked."""
-    library: Any = torch._C
-    log, library._jit_onnx_log = library._jit_onnx_log, lambda *_: None
-    try:
-        yield
-    finally:
-        library._jit_onnx_log = log
 
 
 def _check(path: Path, model: Model, name: str) -> None:
@@ -264,7 +278,4 @@ def _check(path: Path, model: Model, name: str) -> None:
         ):
             off = float(np.abs(found - wanted).max() / np.abs(wanted).max()) if found.shape == wanted.shape else np.inf
             if not off <= TOLERANCE:
-                raise BackboneError(
-                    f"{name} exported to ONNX differs from PyTorch at @{layer} by {off:.1e} of the largest value; "
-                    "use the torch runtime"
-                )
+                raise ValueError(f"it differs from PyTorch at @{layer} by {off:.1e} of the largest value")

@@ -19,6 +19,7 @@ KARPATHY: Mapping[Split, int] = {"train": 113_287, "val": 5_000, "test": 5_000}
 TRAIN2014 = 82_783  # what is found for `train` where `restval`, the rest of val2014, was forgotten
 
 _SPLITS: Mapping[str, Split] = {"train": "train", "restval": "train", "val": "val", "test": "test"}
+_INSTEAD = "pass captions_*.json or Karpathy's dataset_coco.json"
 _WRONG = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
@@ -72,13 +73,15 @@ def read_photographs(annotations: Path) -> dict[int, Photograph]:
     except OSError as error:
         raise DatasetError(f"{annotations} cannot be read: {error.strerror}") from None
     except _WRONG as error:
-        raise DatasetError(f"{annotations} is not a COCO caption file: {error!r}") from None
+        why = ": it is not JSON, or cut short" if isinstance(error, json.JSONDecodeError) else ""
+        raise DatasetError(f"{annotations} is not a COCO caption file{why}; {_INSTEAD}") from None
     photographs: dict[int, Photograph] = {}
     for place, entry in enumerate(content["images"]):
         try:
             number, photograph = _read_karpathy(entry)
-        except _WRONG as error:
-            raise DatasetError(f"{annotations} is not Karpathy's file of COCO: its image {place}: {error!r}") from None
+        except _WRONG:
+            lacks = f"image {place} in it (from 0) has no valid cocoid, split, file name or sentences"
+            raise DatasetError(f"{annotations} is not Karpathy's file of COCO: {lacks}; {_INSTEAD}") from None
         if number in photographs:
             raise DatasetError(f"{annotations}: image {number} is there twice")
         if len(photograph.captions) < CAPTIONS:

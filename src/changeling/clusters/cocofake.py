@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from changeling.clusters.coco import CAPTIONS, Photograph, locate, parent, read_photographs, share
-from changeling.clusters.rows import Note, Sourced, image_row, is_image, untold
+from changeling.clusters.rows import Note, Sourced, image_row, untold
 from changeling.errors import DatasetError
+from changeling.images.decode import is_image
 
 
 def from_cocofake(
@@ -25,9 +26,9 @@ def from_cocofake(
 
     A folder of fakes is laid out as the release is: `{train,val}2014/COCO_{train,val}2014_{id:012d}/*.jpg`. How the
     files in it are named is documented nowhere, so a child gets its caption by what its name allows: the last number
-    in it is a `sentid` of its image; or it counts the captions, from 0 or from 1, as in most folders it does; or
-    there is a file for each caption, in the natural order of the names. A child to which none of these applies has
-    no caption index: it counts in its cluster, but not in retrieval.
+    in it is a `sentid` of its image; or it counts the captions, from 0 or from 1, if that fits most folders and the
+    other fewer; or there is a file for each caption, in the natural order of the names. A child to which none of these
+    applies has no caption index: it counts in its cluster, but not in retrieval.
 
     Clusters without the photograph, and those without a child, are left out. `note` is told how much of each split is
     there and every kind of gap.
@@ -139,11 +140,11 @@ def _match(
 
 
 def _first(numbers: Mapping[int, Sequence[int | None]], photographs: Mapping[int, Photograph]) -> int | None:
-    """From what the names count the captions: 0 or 1; None if in most folders they do not."""
-    fit = [
+    """From what the names count the captions: 0 or 1; None if neither fits most folders, or both as many."""
+    zero, one = (
         sum(_counts(given, photographs[image].sentids, first) for image, given in numbers.items()) for first in (0, 1)
-    ]
-    return fit.index(max(fit)) if 2 * max(fit) > len(numbers) else None
+    )
+    return int(one > zero) if zero != one and 2 * max(zero, one) > len(numbers) else None
 
 
 def _counts(given: Sequence[int | None], sentids: Sequence[int], first: int) -> bool:

@@ -11,67 +11,55 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from changeling.clusters.hub_files import Part, open_parts
+from changeling.clusters.hub_files import SPLIT_WORDS, Part, open_parts
 from changeling.clusters.manifest import ImageRow, Role, Split
-from changeling.clusters.rows import Sourced, image_row, is_image
+from changeling.clusters.rows import Sourced, image_row
 from changeling.errors import DatasetError
+from changeling.images.decode import SUFFIXES
 
 Meaning = TypeVar("Meaning", bound=str)
 
-COLUMNS = (
-    *("image", "role", "label", "cluster_id", "group", "caption", "captions", "caption_index"),
+_COLUMNS = (
+    *("role", "label", "cluster_id", "group", "caption", "captions", "caption_index"),
     *("generator", "split", "source", "image_id"),
 )
 _ROLES: Mapping[str, Role] = {
     **{"parent": "parent", "real": "parent", "0": "parent"},
     **{"child": "child", "fake": "child", "1": "child"},
 }
-_SPLITS: Mapping[str, Split] = {
-    **{"train": "train", "test": "test"},
-    **{"val": "val", "validation": "val", "valid": "val", "dev": "val"},
-}
 _BEGINNINGS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif"}
 _IN_A_FOLDER = 1000  # files
 
 
-def from_huggingface(
-    folder: Path,
-    output: Path,
-    *,
-    columns: Mapping[str, str] | None = None,
-    labels: Mapping[str, Role] | None = None,
-    splits: Mapping[str, Split] | None = None,
-) -> Iterator[Sourced]:
+def from_huggingface(folder: Path, output: Path) -> Iterator[Sourced]:
     """Yield the images of a Hugging Face dataset that lies in `folder`.
 
     Read are what `save_to_disk` wrote, downloaded parquet files, and a folder of images with a `metadata.csv`,
     `.jsonl` or `.parquet` (the image in the column `file_name`), there or in a folder for each split. Images that lie
     in a table are written, byte for byte, to `output`/images/; those that are files stay where they are.
 
-    The columns read are those of `COLUMNS`; `columns` says where one has another name. Needed are `image` (or the
-    only column of images) and `role` or `label`: parent, real or 0, child, fake or 1, as it stands there or as the
-    name of its class; `labels` says what other words mean. Images of one `cluster_id` (or `group`) are a cluster.
-    `captions` are those of the cluster, `caption` is the image's own, `caption_index` its place among them.
-
-    A split is what the column `split` says, else the name of the dataset's own, where it has several; `splits` says
-    what other names mean. Else, as where all is called train, it is drawn.
+    Needed are `image` (or the only column of images) and `role` or `label`: parent, real or 0, child, fake or 1, as
+    it stands there or as the name of its class. Images of one `cluster_id` (or `group`) are a cluster. `captions` are
+    those of the cluster, `caption` is the image's own, `caption_index` its place among them. `generator`, `source`
+    and `image_id` are read, too. A split is what the column `split` says, else the name of the dataset's own, where
+    it has several. Else, as where all is called train, it is drawn.
 
     Raises:
         DatasetError: no such dataset, no such column, or a value that makes no sense; the message gives the row.
     """
-    roles, known = {**_ROLES, **(labels or {})}, {**_SPLITS, **(splits or {})}
     parts = open_parts(folder)
+    images = [_image_column(part) for part in parts]
+    splits = [_split(part, len(parts) > 1) for part in parts]
     rows: list[tuple[ImageRow, str]] = []  # with the image's own caption
     spoken: dict[str, list[str]] = {}
     written = itertools.count()
-    for part in parts:
-        named = _columns(part, columns or {})
-        wanted = list(dict.fromkeys(named.values()))
+    for part, image, split in zip(parts, images, splits, strict=True):
+        wanted = [column for column in part.columns if column in _COLUMNS or column == image]
         for place, (number, record) in enumerate(part.records(wanted)):
-            values = {ours: _value(record.get(theirs), part.classes.get(theirs)) for ours, theirs in named.items()}
+            values = {column: _value(record.get(column), part.classes.get(column)) for column in wanted}
             try:
-                role = _word(roles, values, "role" if "role" in named else "label")
-                path, image_id = _file(values["image"], place, part, output, written)
+                role = _word(_ROLES, values, "role" if "role" in values else "label")
+                path, image_id = _file(values[image], place, part, output, written)
                 row = image_row(
                     path,
                     _text(values, "image_id") or image_id,
@@ -79,7 +67,7 @@ def from_huggingface(
                     _text(values, "generator") or "unknown",
                     source=_text(values, "source") or folder.absolute().name,
                     cluster=_text(values, "cluster_id") or _text(values, "group"),
-                    split=_own_split(values, known, part.name if len(parts) > 1 or part.name in (splits or {}) else ""),
+                    split=_word(SPLIT_WORDS, values, "split") if _text(values, "split") else split,
                     caption_index=_index(values),
                 )
                 texts, own = _captions(values)
@@ -91,24 +79,26 @@ def from_huggingface(
     yield from _with_captions(folder, rows, spoken)
 
 
-def _columns(part: Part, asked: Mapping[str, str]) -> dict[str, str]:
-    """Which of our columns is which of the dataset's."""
+def _image_column(part: Part) -> str:
+    """Which column is read as the image, of a part that has the other columns it needs."""
     has = f"it has {', '.join(part.columns)}"
-    for ours, theirs in asked.items():
-        if ours not in COLUMNS:
-            raise DatasetError(f"nothing is read from a column {ours}; what is read: {', '.join(COLUMNS)}")
-        if theirs not in (part.images if ours == "image" else part.columns):
-            raise DatasetError(f"{part.where} has no column {theirs}{' of images' * (ours == 'image')}; {has}")
-    named = {ours: asked.get(ours, ours) for ours in COLUMNS}
-    named = {ours: theirs for ours, theirs in named.items() if theirs in part.columns}
-    if not {"role", "label"} & named.keys():
-        raise DatasetError(f"{part.where} has neither a column role nor label, and none is named; {has}")
-    if named.get("image") not in part.images:
-        if len(part.images) != 1:
-            some = "several columns" if part.images else "no column"
-            raise DatasetError(f"{part.where} has {some} of images; name one as `image`; {has}")
-        named["image"] = part.images[0]
-    return named
+    if not {"role", "label"} & set(part.columns):
+        ask = "rename the column that tells real from fake to `role` (parent or child)"
+        raise DatasetError(f"{part.where} has no column role or label; {ask}; {has}")
+    if not part.images:
+        raise DatasetError(f"{part.where} has no column of images; {has}")
+    if "image" not in part.images and len(part.images) > 1:
+        raise DatasetError(f"{part.where} has several columns of images; rename the one to read to `image`; {has}")
+    return "image" if "image" in part.images else part.images[0]
+
+
+def _split(part: Part, several: bool) -> Split | None:
+    """What the part's name means, where there are several."""
+    split = SPLIT_WORDS.get(part.name.casefold()) if several else None
+    if several and not split and "split" not in part.columns:
+        name, known = part.name or "without a name", ", ".join(SPLIT_WORDS)
+        raise DatasetError(f"{part.where}: the split {name} is not one of {known}; rename it, or add a column `split`")
+    return split
 
 
 def _value(value: Any, classes: Sequence[str] | None) -> Any:
@@ -135,12 +125,6 @@ def _word(meanings: Mapping[str, Meaning], values: Mapping[str, Any], column: st
     if meaning is None:
         raise ValueError(f"{column} is {_short(value)}, not one of {', '.join(meanings)}")
     return meaning
-
-
-def _own_split(values: Mapping[str, Any], known: Mapping[str, Split], name: str) -> Split | None:
-    if values.get("split") not in (None, ""):
-        return _word(known, values, "split")
-    return _word(known, {"the split's name": name}, "the split's name") if name else None
 
 
 def _index(values: Mapping[str, Any]) -> int | None:
@@ -183,7 +167,7 @@ def _file(value: Any, place: int, part: Part, output: Path, written: Iterator[in
     data = data or b""  # of an image that is nowhere a file without bytes is made, which gets its status as others do
     number = next(written)
     suffix = Path(name or "").suffix.lower()
-    if not is_image(f"x{suffix}"):
+    if suffix not in SUFFIXES:
         suffix = next((ending for start, ending in _BEGINNINGS.items() if data.startswith(start)), "")
     path = f"images/{number // _IN_A_FOLDER:04d}/{number:07d}{suffix}"
     if number % _IN_A_FOLDER == 0:

@@ -20,11 +20,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from changeling.clusters.manifest import Split
 from changeling.errors import DatasetError
 
 Record = dict[str, Any]
 Records = Callable[[list[str]], Iterator[tuple[int, Record]]]  # the columns that are wanted -> place and values
 
+SPLIT_WORDS: Mapping[str, Split] = {
+    **{"train": "train", "test": "test", "val": "val"},
+    **{"validation": "val", "valid": "val", "dev": "val"},
+}
 _AT_ONCE = 64  # rows, with the bytes of their images
 
 
@@ -58,6 +63,8 @@ def open_parts(folder: Path) -> list[Part]:
         DatasetError: none that is known, or one that cannot be read.
     """
     folder = folder.absolute()
+    if folder.is_file():
+        raise DatasetError(f"{folder} is a file; pass its folder")
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder; a dataset of the Hub is downloaded first (hf download)")
     if (folder / "dataset_dict.json").exists():
@@ -91,11 +98,11 @@ def _saved(folder: Path, name: str) -> Part:
 
 
 def _parquet(folder: Path) -> list[Part]:
-    """What a download holds: parquet files in the folder or in data/, named like train-00000-of-00002.parquet."""
+    """What a download holds: parquet files in the folder or in data/, called train-00000-of-00002 or train alone."""
     parts: dict[str, list[Path]] = {}
     for path in sorted((*folder.glob("*.parquet"), *folder.glob("data/*.parquet"))):
-        named = re.match(r"(.+?)-[0-9]+-of-[0-9]+$", path.stem)
-        parts.setdefault(named[1] if named else "", []).append(path)
+        name, sharded = re.subn(r"-[0-9]+-of-[0-9]+(-[0-9a-f]{16})?$", "", path.stem)  # a hash, of older ones
+        parts.setdefault(name if sharded or name.casefold() in SPLIT_WORDS else "", []).append(path)
     found = []
     for name, files in parts.items():
         with reading(files[0]):

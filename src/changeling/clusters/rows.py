@@ -8,7 +8,7 @@ from pathlib import Path
 
 from changeling.clusters.manifest import ImageRow, Role, Split, assign_split
 from changeling.errors import DatasetError
-from changeling.images.decode import SUFFIXES
+from changeling.images.decode import is_image
 
 Sourced = tuple[ImageRow, list[str]]  # an image, and the captions of its cluster if it brings them
 Note = Callable[[str], object]  # takes one line on what a source has and lacks
@@ -37,12 +37,6 @@ def image_files(folder: Path) -> list[str]:
         seen.add(real)
         found += [f"{root}{os.sep}{name}" for name in names if is_image(name)]
     return sorted(found, key=lambda path: path.replace(os.sep, "\0"))
-
-
-def is_image(name: str) -> bool:
-    """Whether a file's name is that of an image, and not what macOS leaves beside one."""
-    stem, _, suffix = name.rpartition(".")
-    return bool(stem) and f".{suffix.lower()}" in SUFFIXES and not name.startswith("._")
 
 
 def image_row(

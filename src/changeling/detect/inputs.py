@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from changeling.errors import ChangelingError
-from changeling.images.decode import SUFFIXES
+from changeling.images.decode import is_image
 
 
 def find_images(arguments: Iterable[str], stdin: BinaryIO) -> list[str]:
@@ -45,7 +45,7 @@ def _below(folder: str) -> Iterator[str]:
     for where, folders, files in os.walk(folder, onerror=lambda error: denied.append(str(error.filename))):
         folders.sort()
         for name in sorted(files):
-            if os.path.splitext(name)[1].lower() in SUFFIXES:  # noqa: PTH122
+            if is_image(name):
                 yield os.path.join(where, name)  # noqa: PTH118
     yield from denied
 

@@ -92,9 +92,12 @@ class Trained:
         return "real" if probability < self.model.real_below else "unsure"
 
     def check(self, backbone: Backbone) -> None:
-        """Raise ModelError unless `backbone` makes the features that the head was trained on."""
+        """Raise ModelError unless `backbone` makes the features that the head was trained on.
+
+        Weights may be rounded to half precision on one side: a detector that was trained on a GPU runs on a CPU.
+        """
         for what, mine, its in (
-            ("weights", self.model.weights, backbone.weights),
+            ("weights", self.model.weights.removesuffix("-half"), backbone.weights.removesuffix("-half")),
             ("preprocessing", self.model.preprocessing, backbone.preprocessing.hash),
         ):
             if mine != its:

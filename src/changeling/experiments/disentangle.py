@@ -28,7 +28,10 @@ from changeling.stats.intervals import RESAMPLES, mean_interval, ratio_interval
 
 CURVE = tuple(10.0**power for power in range(-4, 7, 2))
 CURVE_IMAGES = 20_000  # the curve and the non-linear probe are trained on so many images at most
-_MEASURES = {"s_overall": "S overall", "s_full": "S full cluster", "t_min": "T min distance", "t_max": "T max distance"}
+_MEASURES = {  # by head: key, label
+    "S": {"s_overall": "Overall", "s_full": "Full cluster"},
+    "T": {"t_min": "Min distance", "t_max": "Max distance"},
+}
 _DEFAULT = DisentangleSettings()
 
 
@@ -72,21 +75,24 @@ def run(context: Context, settings: DisentangleSettings = _DEFAULT) -> Result:
     table = _table(dataset, valid, common.by_generator(dataset, rows))
     return Result(
         experiment="disentangle",
-        title="How much of it is style, and how much is meaning?",
+        title="How much of what gives a fake away is style, and how much is meaning?",
         paper="Table 4",
         summary=_summary(table.rows),
         settings={
-            "S and T": "linear, D to D, no bias, drawn as torch.nn.Linear; outputs of unit length",
+            "S and T": "square linear maps without bias, beginning at random in ±1/√D; outputs of unit length",
             "optimiser": "AdamW, betas 0.9 and 0.999",
-            "batch": f"whole clusters, about {settings.batch} images",
-            "average": "over the anchors",
+            "learning rate": settings.lr,
+            "weight decay": settings.weight_decay,
+            "epochs": settings.epochs,
+            "images in a batch, of whole clusters": settings.batch,
+            "temperature": settings.temperature,
+            "the loss of a batch": "the mean over its images (anchors, in Eq. 5)",
             "trained on": "each generator's clusters of the train split",
-            "probe on S": f"logistic regression, C = {settings.C:g}, not standardised",
+            "probe on S": f"logistic regression, C = {settings.C:g}, features not standardised",
             "resamples": RESAMPLES,
             "seed": context.seed,
         }
-        | settings.model_dump(include={"temperature", "weight_decay", "lr", "epochs"})
-        | {f"clusters for {_label(labels)}": s.clusters for labels, s, _ in heads},
+        | {f"clusters that S and T of {_label(labels)} were trained on": s.clusters for labels, s, _ in heads},
         tables=(beside_paper(table, dataset), *_probes(hidden)),
         plots=(*_curves(hidden), *_trained(heads)),
         dataset=common.about(dataset),
@@ -185,9 +191,10 @@ def _table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -> T
         return chance(dataset, valid, rows, split)
 
     columns = [
-        Column(key=f"{split}_{key}", label=label, group=title, chance=guessing(split, key), better="none")
+        Column(key=f"{split}_{key}", label=label, group=f"{title}: {kind}", chance=guessing(split, key), better="none")
         for split, title in common.SPLIT_TITLES.items()
-        for key, label in _MEASURES.items()
+        for kind, measures in _MEASURES.items()
+        for key, label in measures.items()
     ]
     return Table(
         key="disentangle",
@@ -195,8 +202,8 @@ def _table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -> T
         labels=("Generator", "Backbone"),
         columns=tuple(columns),
         rows=tuple(rows),
-        note="S: accuracies of a linear probe on S's outputs; the less, the better hidden. Chance under it is what "
-        "'always fake' scores. T: how often the parent is the nearest or farthest of its cluster in T's outputs.",
+        note="S: accuracies of a linear probe on S's outputs; the less, the better hidden. Calling all fake scores the "
+        "share of fakes. T: how often the parent is the nearest or farthest of its cluster in T's outputs.",
     )
 
 
@@ -233,8 +240,8 @@ def _probes(hidden: Sequence[_Hidden]) -> list[Table]:
 def _curves(hidden: Sequence[_Hidden]) -> list[Plot]:
     return [
         Plot(
-            key=f"curve-{index}",
-            title=f"Balanced accuracy over C: {_label(one.labels)}",
+            title="Balanced accuracy over C",
+            of=_label(one.labels),
             x_label="C: the larger, the less regularised",
             y_label="balanced accuracy on the test split",
             x_log=True,
@@ -251,25 +258,25 @@ def _curves(hidden: Sequence[_Hidden]) -> list[Plot]:
                 for name, cells in one.curves.items()
             ),
         )
-        for index, one in enumerate(hidden)
+        for one in hidden
     ]
 
 
 def _trained(heads: Sequence[_Heads]) -> list[Plot]:
     """Losses by epoch, and singular values, of S and T."""
     plots = []
-    for index, (labels, s, t) in enumerate(heads):
+    for labels, s, t in heads:
         both = {"S": s, "T": t}
         values = {name: np.linalg.svd(head.weight, compute_uv=False) for name, head in both.items()}
         plots.append(
             Plot(
-                key=f"singular-{index}",
-                title=f"Singular values: {_label(labels)}",
+                title="Singular values",
+                of=_label(labels),
                 x_label="rank",
                 y_label="relative to the largest",
                 y_log=True,
                 curves=tuple(
-                    Curve(name=name, x=tuple(range(1, len(some) + 1)), y=tuple((some / some[0]).clip(1e-9).tolist()))
+                    Curve(name=name, x=tuple(range(1, len(some) + 1)), y=tuple((some / some[0]).tolist()))
                     for name, some in values.items()
                 ),
                 note="Directions that S only shrinks, without zeroing them, a probe can stretch again.",
@@ -277,8 +284,8 @@ def _trained(heads: Sequence[_Heads]) -> list[Plot]:
         )
         plots.append(
             Plot(
-                key=f"loss-{index}",
-                title=f"Training loss: {_label(labels)}",
+                title="Training loss",
+                of=_label(labels),
                 x_label="epoch",
                 y_label="loss",
                 curves=tuple(

@@ -39,17 +39,17 @@ def run(context: Context, settings: EmbeddingSettings = _DEFAULT, heads: Disenta
             spaces[f"After {kind}"] = head(features.values[chosen])
         places = {name: tsne(values, settings.perplexity, context.seed) for name, values in spaces.items()}
         maps += _maps(context, chosen, places, generator, split)
-        shown[f"images of {generator}"] = len(chosen)
+        shown[f"images on the maps of {generator}"] = len(chosen)
         context.progress("embedding", done, len(generators))
     return Result(
         experiment="embedding",
-        title="How parents and children lie in the space of features",
+        title="How do parents and children lie in the space of features?",
         paper="Figures 6 and 7",
         summary=f"t-SNE of {backbone} features as they are, and after the projections T (style) and S (semantics).",
         settings={
             "backbone": backbone,
-            "method": "openTSNE, neighbours by cosine, PCA initialisation",
-            "perplexity": settings.perplexity,
+            "method": "t-SNE by openTSNE: neighbours by cosine, beginning with the two main directions",
+            "perplexity (about how many neighbours count)": settings.perplexity,
             "seed": context.seed,
         }
         | shown,
@@ -103,18 +103,16 @@ def _maps(
     where = f"{generator}, {common.SPLIT_TITLES[split].lower()} split"
     return [
         Map(
-            key=f"all-{generator}",
             title=f"Real and fake: {where}",
             groups=("real", "fake"),
             clouds=tuple(_cloud(name, xy, child.astype(np.int64), child) for name, xy in places.items()),
-            note="Figure 6.",
+            note="As Figure 6 of the paper.",
         ),
         Map(
-            key=f"eight-{generator}",
             title=f"Eight clusters: {where}",
             groups=tuple(names),
             clouds=tuple(_cloud(name, xy[sampled], group, child[sampled]) for name, xy in places.items()),
-            note="Figure 7: the same maps, with the images of eight clusters alone.",
+            note="As Figure 7 of the paper: the same maps, with the images of eight clusters alone.",
         ),
     ]
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from changeling.clusters.manifest import Dataset
+from changeling.errors import DatasetError
 from changeling.experiments import common
 from changeling.experiments.disentangle import CURVE_IMAGES
 from changeling.experiments.heads import trainable
@@ -105,31 +106,68 @@ def _experiment(dataset: Dataset, study: Study, name: str, dims: dict[str, int |
     on = f"{len(dims)} backbone{'s' if len(dims) != 1 else ''}"
     if len(known) < len(dims):
         return Step(name, on, None, None, None)
-    everyone = np.ones(len(dataset), dtype=np.bool_)
-    heads = len(trainable(dataset, everyone)) if name in ("disentangle", "embedding") else 0
-    generators, clusters = len(common.generators(dataset)), len(set(dataset.clusters.tolist()))
-    train, judged = (int((np.isin(dataset.column("split"), names)).sum()) for names in (["train"], ["val", "test"]))
-    seconds = 0.0
-    for dim in known:
-        product = dim / speed  # seconds for one number of one output
-        steps = study.disentangle.epochs * max(train / study.disentangle.batch, 1)
-        training = 2 * steps * (9 * study.disentangle.batch * dim * product + 3e-3)
-        curve = 12 * 500 * 24 * min(train, CURVE_IMAGES) * product + 3 if study.disentangle.curve else 0
-        seconds += {
-            "distances": 6e-5 * clusters,
-            "probe": (1 + len(trainers(dataset))) * 15 * 120 * 32 * min(train, 2 * clusters) * product
-            + 5e-5 * judged * generators,
-            "retrieval": 2.6 * judged * dataset.captions.num_rows / 10 * product * generators,
-            "disentangle": heads * (training + curve),
-            "embedding": 0.0,
-            "gallery": 0.0,
-        }[name]
+    try:
+        size = _Size.of(dataset, name)
+    except DatasetError:  # as `run_study` says at greater length
+        return Step(name, "not run: no clusters to train on", 0.0, 0.0, 0.0)
     if name == "embedding":
-        seconds = 3 * heads * 0.01 * min(study.embedding.clusters * len(dataset) / clusters, judged)
-    disk = sum(6 * heads * dim**2 * 4 for dim in known) if name == "disentangle" else MIB
-    largest = max(known)
-    memory = 0.3 * GIB + len(dataset) * (largest * 4 + 500) * (2.0 if name in ("disentangle", "embedding") else 1.5)
-    return Step(name, on, seconds + 1, memory, disk)
+        known = known[-1:]
+    seconds = 1 + sum(_seconds(name, dim, size, study, speed) for dim in known)
+    heads = sum(6 * size.heads * dim**2 * 4 for dim in known) if name == "disentangle" else 0
+    copies = 2.0 if name == "disentangle" else 1.5
+    memory = 0.3 * GIB + len(dataset) * (max(known) * 4 + 500) * copies + size.captions * max(known) * 4
+    return Step(name, on, seconds, memory, heads + MIB)
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """The counts that the time of an experiment grows with."""
+
+    clusters: int
+    train: int  # images
+    judged: int  # images of the validation and test splits
+    captions: int  # if they are looked at
+    generators: int
+    heads: int  # S and T count as one
+    probes: int
+
+    @classmethod
+    def of(cls, dataset: Dataset, experiment: str) -> _Size:
+        train = dataset.column("split") == "train"
+        everyone = np.ones(len(dataset), dtype=np.bool_)
+        return cls(
+            clusters=len(set(dataset.clusters.tolist())),
+            train=int(train.sum()),
+            judged=int((~train).sum()),
+            captions=dataset.captions.num_rows if experiment == "retrieval" else 0,
+            generators=len(common.generators(dataset)),
+            heads=len(trainable(dataset, everyone)) if experiment in ("disentangle", "embedding") else 0,
+            probes=1 + len(trainers(dataset)),
+        )
+
+
+def _seconds(experiment: str, dim: int, size: _Size, study: Study, speed: float) -> float:
+    """Fitted to what benchmarks/study.py measures."""
+    product = dim / speed  # seconds for one number of a product's outcome
+    images = size.train + size.judged
+    match experiment:
+        case "distances":
+            return 7e-5 * size.clusters
+        case "probe":
+            return size.probes * 36_000 * min(size.train, 2 * size.clusters) * product + 5e-5 * size.judged
+        case "retrieval":
+            gallery = size.captions * size.judged / images / 2
+            return 2.6 * size.generators * size.judged * gallery * product + 3e-5 * size.captions
+        case "disentangle":
+            steps = study.disentangle.epochs * max(size.train / study.disentangle.batch, 1)
+            training = 2 * steps * (9 * study.disentangle.batch * dim * product + 3e-3)
+            return size.heads * (
+                training + 840_000 * min(size.train, CURVE_IMAGES) * product * study.disentangle.curve + 3
+            )
+        case "embedding":
+            shown = min(study.embedding.clusters * images / size.clusters, size.judged)
+            return 3 * 0.006 * size.heads * shown
+    return 0.0
 
 
 def _dim(dataset: Dataset, backbone: str) -> int | None:

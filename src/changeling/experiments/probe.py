@@ -77,9 +77,11 @@ def run(context: Context, settings: ProbeSettings = _DEFAULT) -> Result:
         settings={
             "trained on children of": settings.train_on,
             "children for training": {"one": "one random child a cluster", "all": "all"}[settings.children],
-            "features": "standardised on the training images",
-            "class weight": "balanced",
-            "C chosen by": "the study file" if settings.C else "log loss on the validation split, classes alike",
+            "features": "standardised: mean 0 and deviation 1 in each dimension, on the training images",
+            "class weight": "balanced: real and fake images count the same in all",
+            "C (the larger, the less regularised) chosen by": "the study file"
+            if settings.C
+            else "the lowest log loss on the validation split, classes alike",
             "resamples": RESAMPLES,
             "seed": context.seed,
         }
@@ -228,7 +230,8 @@ def _table(dataset: Dataset, rows: Sequence[Row]) -> Table:
         columns=tuple(columns),
         rows=tuple(rows),
         note="Full cluster: every image of the cluster is rightly called. Balanced: mean of the shares of real and of "
-        "fake images that are rightly called. Chance under Overall is what 'always fake' scores.",
+        "fake images that are rightly called. AUROC: how often a fake image scores higher than a real one. Calling all "
+        "fake scores the share of fakes under Overall.",
     )
 
 

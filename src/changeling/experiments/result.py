@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from changeling.errors import ReportError
 from changeling.files import whole
@@ -37,7 +37,7 @@ class Estimate(_File):
 
 
 class Column(_File):
-    """A column of estimates. `group` is the header above it ("Validation", "Test")."""
+    """A column of estimates. `group` is the header above it: "Validation", or "Validation: S" for two levels."""
 
     key: str
     label: str
@@ -73,12 +73,21 @@ class Curve(_File):
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
 
+    @model_validator(mode="after")
+    def _alike(self) -> Self:
+        if {len(self.y), len(self.low) or len(self.x), len(self.high) or len(self.x)} != {len(self.x)}:
+            raise ValueError("x, y, low and high differ in length")
+        return self
+
 
 class Plot(_File):
-    """Curves over one x axis. A `share` is a fraction in [0, 1] and printed as per cent."""
+    """Curves over one x axis. Plots of one title stand side by side; `of` tells them apart ("all, clip-vit-b16").
 
-    key: str
+    A `share` is a fraction in [0, 1] and printed as per cent.
+    """
+
     title: str
+    of: str = ""
     x_label: str
     y_label: str
     curves: tuple[Curve, ...]
@@ -98,15 +107,26 @@ class Cloud(_File):
     group: tuple[int, ...]
     child: tuple[bool, ...]
 
+    @model_validator(mode="after")
+    def _alike(self) -> Self:
+        if {len(self.y), len(self.group), len(self.child)} != {len(self.x)}:
+            raise ValueError("x, y, group and child differ in length")
+        return self
+
 
 class Map(_File):
     """Clouds side by side, such as Figures 6 and 7: a colour a group, dots for children, triangles for parents."""
 
-    key: str
     title: str
     groups: tuple[str, ...]
     clouds: tuple[Cloud, ...]
     note: str = ""
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if any(not 0 <= group < len(self.groups) for cloud in self.clouds for group in cloud.group):
+            raise ValueError("a point is of a group that has no name")
+        return self
 
 
 class Picture(_File):

@@ -78,6 +78,14 @@ class Study(_Settings):
     embedding: EmbeddingSettings = EmbeddingSettings()
     gallery: GallerySettings = GallerySettings()
 
+    def naming(self, names: dict[str, str]) -> Study:
+        """The same study, with backbones by the names that their features are kept under (no `@` for the default)."""
+        shown = {
+            name: table.model_copy(update={"backbone": names.get(table.backbone, table.backbone)})
+            for name, table in (("embedding", self.embedding), ("gallery", self.gallery))
+        }
+        return self.model_copy(update={"backbones": tuple(names.values())} | shown)
+
 
 def load_study(path: Path) -> Study:
     """Read a study file.

@@ -6,11 +6,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from changeling.backbones.registry import TextBackbone
 from changeling.clusters.manifest import Dataset
 from changeling.errors import FeatureError
 from changeling.features.store import Header, folder, read_header, read_values, write_part
@@ -19,22 +19,7 @@ from changeling.progress import Progress, silent
 PART = 4096  # captions in a part
 
 
-class TextTower(Protocol):
-    """A backbone that encodes captions into the space of its images."""
-
-    @property
-    def name(self) -> str:
-        """Alias or id."""
-
-    @property
-    def weights(self) -> str:
-        """Hash of the weights."""
-
-    def encode_text(self, captions: Sequence[str]) -> NDArray[np.float32]:
-        """Captions (B) -> features (B, D)."""
-
-
-def extract_captions(dataset: Dataset, backbone: TextTower, *, progress: Progress = silent) -> None:
+def extract_captions(dataset: Dataset, backbone: TextBackbone, *, progress: Progress = silent) -> None:
     """Write the features of every caption; parts that exist are kept.
 
     Raises:

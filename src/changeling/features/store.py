@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from changeling.clusters.manifest import Dataset
-from changeling.errors import FeatureError
+from changeling.errors import FeatureError, one_line
 from changeling.files import whole
 
 PART = 256  # images in a part: the unit of work, of resuming and of scaling out
@@ -72,9 +72,15 @@ def available(dataset: Dataset) -> tuple[str, ...]:
 
 
 def missing_rows(dataset: Dataset, backbone: str) -> int:
-    """How many images are in parts that are not there yet."""
-    parts = enumerate(part_rows(len(dataset)))
-    return sum(stop - start for index, (start, stop) in parts if not part_path(dataset, backbone, index).exists())
+    """How many images are in parts that are not there yet. Raises FeatureError if a part is of other images."""
+    missing = 0
+    for index, (start, stop) in enumerate(part_rows(len(dataset))):
+        path = part_path(dataset, backbone, index)
+        if not path.exists():
+            missing += stop - start
+        elif read_header(path).images != images_hash(dataset, start, stop):
+            raise other_images(path)
+    return missing
 
 
 def write_part(path: Path, header: Header, values: NDArray[np.floating]) -> None:
@@ -90,7 +96,7 @@ def read_header(path: Path) -> Header:
         with safe_open(path, "numpy") as part:
             return Header.model_validate_json((part.metadata() or {})["changeling"])
     except (SafetensorError, KeyError, ValidationError, OSError) as error:
-        raise _no_part(path, _short(error)) from None
+        raise _no_part(path, one_line(error)) from None
 
 
 def read_dim(path: Path) -> int:
@@ -98,8 +104,8 @@ def read_dim(path: Path) -> int:
     try:
         with safe_open(path, "numpy") as part:
             return int(part.get_slice("features").get_shape()[1])
-    except (SafetensorError, OSError) as error:
-        raise _no_part(path, _short(error)) from None
+    except (SafetensorError, OSError, IndexError) as error:
+        raise _no_part(path, one_line(error)) from None
 
 
 def load_features(dataset: Dataset, backbone: str) -> Features:
@@ -120,7 +126,7 @@ def load_features(dataset: Dataset, backbone: str) -> Features:
         header = read_header(path)
         expected = header.model_copy(update={"rows": (start, stop), "images": images_hash(dataset, start, stop)})
         if header != expected:
-            raise FeatureError(f"{path} was made from other images; extract again")
+            raise other_images(path)
         headers.append(header)
         block = read_values(path, stop - start)
         if not index:
@@ -149,10 +155,15 @@ def read_values(path: Path, count: int) -> NDArray[np.float32]:
         with safe_open(path, "numpy") as part:
             values: NDArray[np.float32] = part.get_tensor("features").astype(np.float32, copy=False)
     except (SafetensorError, OSError) as error:
-        raise _no_part(path, _short(error)) from None
+        raise _no_part(path, one_line(error)) from None
     if values.ndim != 2 or len(values) != count:
         raise _no_part(path, f"{values.shape} for {count} images")
     return values
+
+
+def other_images(path: Path) -> FeatureError:
+    """What is said of a part of images that the dataset no longer has."""
+    return FeatureError(f"{path} was made from other images; move its folder away and extract again")
 
 
 def _no_part(path: Path, reason: str) -> FeatureError:
@@ -162,7 +173,3 @@ def _no_part(path: Path, reason: str) -> FeatureError:
 def _agree(headers: Sequence[Header], where: Path) -> None:
     if len({(header.backbone, header.weights, header.preprocessing) for header in headers}) > 1:
         raise FeatureError(f"the parts of {where} were made by different weights or preprocessing; extract again")
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:120]

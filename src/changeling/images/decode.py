@@ -30,6 +30,12 @@ _ORIENTATION = 0x0112  # the EXIF tag
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image, and not what macOS leaves beside one (`._name`)."""
+    stem, _, suffix = name.rpartition(".")
+    return bool(stem) and f".{suffix.lower()}" in SUFFIXES and not name.startswith("._")
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A decoded image.

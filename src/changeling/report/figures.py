@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from changeling.experiments.result import Column, Estimate, Row, Table
 from changeling.report.style import FONT, INK, MUTED, PAPER, RULE, SERIES, bare, clean, render, shares, wrapped, zoomed
-from changeling.report.tables import blocks, finite
+from changeling.report.tables import blocks, finite, guess, header, spelled
 
 WIDTH = 340.0  # points, which are the units of the drawing; the page scales it
 ROW = 23.0  # height of a row
@@ -21,11 +21,20 @@ STEP, BESIDE = 0.3, 0.42  # of a row, between the estimates that share it: alone
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How one group of columns is drawn: hollow or filled, round or square."""
+    """How columns are drawn: hollow or filled, round or square. `name` is what the legend calls them."""
 
-    group: str
+    name: str
     filled: bool
     shape: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A column's panel, its group, and its kind if the panel has several: "R@1", "Validation", "exact pair"."""
+
+    panel: str
+    group: str
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +59,44 @@ def draw(table: Table) -> list[Panel]:
 
     The paper's value, where there is one, is an open diamond about ours.
     """
+    places = _places(table)
     families: dict[str, list[Column]] = {}
     for column in table.columns:
         if any(finite(row.cells.get(column.key)) for row in table.rows):
-            families.setdefault(column.label, []).append(column)
-    return [Panel(title, _panel(table, columns)) for title, columns in families.items()]
+            families.setdefault(places[column.key].panel, []).append(column)
+    return [Panel(title, _panel(table, title, columns)) for title, columns in families.items()]
 
 
-def marks(table: Table) -> list[Mark]:
-    """One mark a group: the last group is filled, the one before it hollow; further pairs are square."""
-    groups = list(dict.fromkeys(column.group for column in table.columns))[::-1]
-    return [Mark(group, i % 2 == 0, "os"[i // 2 % 2]) for i, group in enumerate(groups)][::-1]
+def marks(table: Table) -> dict[str, Mark]:
+    """How each column is drawn: filled if it is of the last group, hollow of the one before; kinds differ in shape."""
+    places = _places(table)
+    groups = list(dict.fromkeys(place.group for place in places.values()))[::-1]
+    kinds = list(dict.fromkeys(place.kind for place in places.values()))
+    return {
+        key: Mark(
+            name=", ".join(filter(None, (place.group, place.kind))),
+            filled=groups.index(place.group) % 2 == 0,
+            shape="os"[(groups.index(place.group) // 2 + kinds.index(place.kind)) % 2],
+        )
+        for key, place in places.items()
+    }
 
 
-def _panel(table: Table, columns: Sequence[Column]) -> str:
+def _places(table: Table) -> dict[str, _Place]:
+    """Where each column is drawn: those that share a label share a panel."""
+    levels, places = header(table), {}
+    for column in table.columns:
+        above, own = levels[column.group]
+        if not above:
+            places[column.key] = _Place(column.label, own, "")
+        elif len({levels[other.group][1] for other in table.columns if other.label == column.label}) > 1:
+            places[column.key] = _Place(column.label, above, own)
+        else:
+            places[column.key] = _Place(f"{own}: {column.label}", above, "")
+    return places
+
+
+def _panel(table: Table, title: str, columns: Sequence[Column]) -> str:
     beside = any(row.cells[c.key].paper is not None for row in table.rows for c in columns if c.key in row.cells)
     step = BESIDE if beside else STEP
     need = step * (len(columns) + 0.5)
@@ -79,10 +112,10 @@ def _panel(table: Table, columns: Sequence[Column]) -> str:
         axes = figure.add_axes(box)
         axes.set_ylim(inside, -0.5)
         _draw_axes(axes, slots, _limits(table, columns), left)
-        _draw_chance(axes, columns)
+        _draw_chance(axes, table, columns)
         _draw_rows(axes, table, columns, slots, step)
 
-    return render(WIDTH, height, f"{table.key} {columns[0].label}", paint)
+    return render(WIDTH, height, f"{table.key} {title}", paint)
 
 
 def _slots(table: Table, need: float) -> list[_Slot]:
@@ -95,7 +128,7 @@ def _slots(table: Table, need: float) -> list[_Slot]:
             slots.append(_Slot(end + 0.4, clean(title)))
             end += 0.8
         for row in rows:
-            names = [row.labels.get(label, "") for label in (table.labels[1:] if title else table.labels)]
+            names = [spelled(row.labels[label]) for label in (table.labels[1:] if title else table.labels)]
             text = wrapped(clean(" · ".join(filter(None, names))))
             high = _high(text, need)
             slots.append(_Slot(end + high / 2, text, row))
@@ -136,20 +169,20 @@ def _draw_axes(axes: Axes, slots: Sequence[_Slot], limits: tuple[float, float], 
             axes.text(at, slot.y, slot.text, transform=where, color=INK, ha="right", va="center", linespacing=1)
 
 
-def _draw_chance(axes: Axes, columns: Sequence[Column]) -> None:
-    """Draw a dashed line for each level that guessing reaches, and name them once above the plot."""
+def _draw_chance(axes: Axes, table: Table, columns: Sequence[Column]) -> None:
+    """Draw a dashed line for each level that guessing reaches, and say above the plot which is which."""
     low, high = axes.get_xlim()
     levels = sorted({column.chance for column in columns if column.chance is not None})
     if not levels:
         return
     for level in levels:
         axes.axvline(level, color=MUTED, linewidth=1, dashes=(4, 3))
-    middle = sum(levels) / len(levels)
-    place = (middle - low) / (high - low)
-    named = list(dict.fromkeys(f"{100 * level:.1f}" if level >= 0.001 else f"{100 * level:.2g}" for level in levels))
+    text = _chance(table, columns)
+    at = levels[0] if len(text) < 20 else high  # a long one ends where the plot does
+    place = (at - low) / (high - low)
     axes.annotate(
-        f"chance {' and '.join(named)} %",
-        (middle, 1),
+        text,
+        (at, 1),
         (0, 4),
         xycoords=axes.get_xaxis_transform(),
         textcoords="offset points",
@@ -160,9 +193,23 @@ def _draw_chance(axes: Axes, columns: Sequence[Column]) -> None:
     )
 
 
+def _chance(table: Table, columns: Sequence[Column]) -> str:
+    """The levels of chance; where they differ each with its group, or with its kind if that tells them apart."""
+    guessed = [column for column in columns if column.chance is not None]
+    texts = [guess(column, 1) for column in sorted(guessed, key=lambda column: column.chance or 0)]
+    if len(set(texts)) == 1:
+        return f"chance {texts[0]} %"
+    places = _places(table)
+    for part in ("group", "kind"):
+        named = dict.fromkeys((getattr(places[column.key], part), guess(column, 1)) for column in guessed)
+        if len(named) == len({name for name, _ in named}):
+            return "chance: " + ", ".join(f"{name} {text} %" for name, text in named)
+    return f"chance {texts[0]} to {texts[-1]} %"
+
+
 def _draw_rows(axes: Axes, table: Table, columns: Sequence[Column], slots: Sequence[_Slot], step: float) -> None:
     """Draw each row's estimates, one below the other, in the colour of its last label."""
-    looks = {mark.group: mark for mark in marks(table)}
+    looks = marks(table)
     names = list(dict.fromkeys(_name(table, row) for row in table.rows))
     for slot in slots:
         if slot.row is None:
@@ -171,7 +218,7 @@ def _draw_rows(axes: Axes, table: Table, columns: Sequence[Column], slots: Seque
         for i, column in enumerate(columns):
             cell = slot.row.cells.get(column.key)
             if cell is not None and finite(cell):
-                _draw_estimate(axes, cell, slot.y + step * (i - (len(columns) - 1) / 2), colour, looks[column.group])
+                _draw_estimate(axes, cell, slot.y + step * (i - (len(columns) - 1) / 2), colour, looks[column.key])
 
 
 def _draw_estimate(axes: Axes, cell: Estimate, y: float, colour: str, mark: Mark) -> None:
@@ -207,4 +254,4 @@ def _draw_estimate(axes: Axes, cell: Estimate, y: float, colour: str, mark: Mark
 
 
 def _name(table: Table, row: Row) -> str:
-    return row.labels.get(table.labels[-1], "") if table.labels else ""
+    return row.labels[table.labels[-1]]

@@ -9,18 +9,19 @@ from changeling.report.tables import Layout, Line, lay_out
 
 NARROW = 6  # columns of numbers, from which on the type is smaller
 TIGHT = 10  # and still smaller
+_LACKING = frozenset("«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ")  # of Latin's; what LaTeX's own fonts (OT1) do not have
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "#": r"\#", "$": r"\$", "%": r"\%", "&": r"\&", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': "''", "–": "--", "—": "---", "‘": "`", "’": "'", "“": "``", "”": "''",
+    "|": r"\textbar{}", '"': r"\texttt{\char34}", "–": "--", "—": "---", "‘": "`", "’": "'", "“": "``", "”": "''",
     "…": r"\ldots{}", "·": r"$\cdot$", "×": r"$\times$", "±": r"$\pm$", "≤": r"$\leq$", "≥": r"$\geq$",
     "→": r"$\to$", "\u00a0": "~", "[": "{[}", "*": "{*}",
 }  # fmt: skip
 _ARROWS = {"high": r"~$\uparrow$", "low": r"~$\downarrow$", "none": ""}
 
 
-def latex_table(table: Table, name: str, paper: str = "") -> str:
-    """A floating table with a caption and the label `tab:<name>`; `paper` is which of the paper's tables it is like."""
+def latex_table(table: Table, paper: str = "") -> str:
+    """A floating table with a caption and the label `tab:<key>`; `paper` is which of the paper's tables it is like."""
     layout = lay_out(table)
     wide = layout.width - len(layout.labels)
     size = r"\footnotesize" if wide < NARROW else r"\scriptsize" if wide < TIGHT else r"\tiny"
@@ -29,7 +30,7 @@ def latex_table(table: Table, name: str, paper: str = "") -> str:
         "% Written by changeling. Needs \\usepackage{booktabs}; put it in place by \\input.",
         r"\begin{table*}" if wide >= NARROW else r"\begin{table}",
         rf"\caption{{{_caption(table, layout, paper)}}}",
-        rf"\label{{tab:{name}}}",
+        rf"\label{{tab:{table.key}}}",
         r"\centering",
         rf"{size}\setlength{{\tabcolsep}}{{{3 if wide >= TIGHT else 5}pt}}",
         rf"\begin{{tabular}}{{@{{}}{'l' * len(layout.labels)}{'r' * wide}@{{}}}}",
@@ -56,20 +57,21 @@ def latex_table(table: Table, name: str, paper: str = "") -> str:
             for group, some in zip(layout.groups, layout.chances, strict=True)
             for text in ([""] if group.counted else []) + list(some)
         ]
-        parts += [r"\midrule", _row(["Chance", *[""] * (len(layout.labels) - 1), *chances][-layout.width :])]
+        parts += [r"\midrule", _row(["Chance", *[""] * (len(layout.labels) - 1), *chances])]
     parts += [r"\bottomrule", r"\end{tabular}", r"\end{table*}" if wide >= NARROW else r"\end{table}"]
     return "\n".join(parts) + "\n"
 
 
 def escape(text: str) -> str:
-    """Text as LaTeX sets it, in one line. Letters that are not Latin are named by their code points."""
+    """Text as LaTeX sets it, in one line. Letters that its own fonts lack are named by their code points."""
     return "".join(_SPECIAL.get(c) or _plain(c) for c in text)
 
 
 def _plain(character: str) -> str:
     if character.isspace() or (not character.isprintable() and not 0xD800 <= ord(character) < 0xE000):
         return " "
-    return character if ord(character) < 0x180 else f"{{[U+{ord(character):04X}]}}"
+    there = ord(character) < 0x180 and character not in _LACKING
+    return character if there else f"{{[U+{ord(character):04X}]}}"
 
 
 def _caption(table: Table, layout: Layout, paper: str) -> str:
@@ -105,14 +107,14 @@ def _head(layout: Layout, small: str) -> list[str]:
 def _lines(line: Line, layout: Layout, small: str) -> Iterable[str]:
     """A row of values, a row of intervals, and one of the paper's values if there are any."""
     values, below, theirs = list(map(escape, line.labels)), [""] * len(line.labels), [""] * len(line.labels)
-    for group, counted, cells in zip(layout.groups, line.counts, line.cells, strict=True):
+    for group, (clusters, images), cells in zip(layout.groups, line.counts, line.cells, strict=True):
         if group.counted:
-            values.append(escape(counted.value))
-            below.append(f"{{{small} {escape(counted.below)}}}" if counted.below else "")
+            values.append(escape(clusters))
+            below.append(f"{{{small} {images}}}" if images else "")
             theirs.append("")
         for cell in cells:
             values.append(escape(cell.value))
-            below.append(f"{{{small} [{cell.below.replace('–', ', ')}]}}" if cell.below else "")
+            below.append(f"{{{small} [{cell.low}, {cell.high}]}}" if cell.low else "")
             star = "" if cell.holds else "*"
             theirs.append(rf"{{{small}\itshape {cell.paper}{star}}}" if cell.paper else "")
     rows = [values, below, theirs] if any(theirs) else [values, below]

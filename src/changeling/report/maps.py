@@ -91,7 +91,7 @@ def _numbered(drawn: Map) -> bool:
 def _layers(cloud: Cloud) -> list[_Layer]:
     """Children group by group, and the parents, who are fewer, above them."""
     points: dict[tuple[bool, int], list[tuple[float, float]]] = {}
-    for x, y, group, child in zip(cloud.x, cloud.y, cloud.group, cloud.child, strict=False):
+    for x, y, group, child in zip(cloud.x, cloud.y, cloud.group, cloud.child, strict=True):
         if math.isfinite(x) and math.isfinite(y):
             points.setdefault((not child, group), []).append((x, y))
     return [_Layer(group, not parent, np.array(points[parent, group])) for parent, group in sorted(points)]
@@ -100,8 +100,7 @@ def _layers(cloud: Cloud) -> list[_Layer]:
 def _tile(cloud: Cloud, numbered: bool) -> Tile:
     layers = _placed(_layers(cloud))
     parents, children = (sum(len(layer.points) for layer in layers if layer.child == kind) for kind in (False, True))
-    one = "child" if children == 1 else "children"
-    counts = f"{count(parents, 'parent')}, {children:,} {one}" if layers else "no points"
+    counts = f"{count(parents, 'parents')}, {count(children, 'children')}" if layers else "no points"
     shapes = _shapes(layers, numbered) if parents + children <= VECTOR else _stencils(layers)
     svg = f'<svg viewBox="0 0 {SIDE:g} {SIDE:g}" xmlns="http://www.w3.org/2000/svg">{shapes}</svg>'
     return Tile(cloud.title, counts, svg)

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from changeling import __version__
 from changeling.errors import ReportError
 from changeling.experiments.result import Picture, Result, Sheet
-from changeling.files import whole
+from changeling.experiments.settings import NAMES
 from changeling.report.figures import draw, marks
 from changeling.report.maps import draw_map, legend
 from changeling.report.methods import tell
+from changeling.report.output import written
 from changeling.report.plots import families
 from changeling.report.style import colour
-from changeling.report.tables import lay_out
+from changeling.report.tables import lay_out, spelled
 from changeling.report.thumbnails import Thumbnail, make_thumbnail
 
-# the paper's order; other experiments follow by name
-ORDER = ("distances", "probe", "retrieval", "disentangle", "embedding", "gallery")
 TITLE = "How generated images give themselves away"
 
 
@@ -36,61 +34,51 @@ class _Tile:
 
 
 def load_results(folder: Path) -> list[Result]:
-    """Read every Result in a folder, in the paper's order. Raises ReportError if there is none."""
+    """Read every Result in a folder: in the paper's order, others after them by name. Raises ReportError if none is."""
     paths = sorted(folder.glob("*.json"))
     if not paths:
         raise ReportError(f"{folder}: no results here; run `changeling study` first")
+    order: dict[str, int] = {name: place for place, name in enumerate(NAMES)}
     results = [Result.load(path) for path in paths]
-    return sorted(results, key=lambda result: (_place(result.experiment), result.experiment))
+    return sorted(results, key=lambda result: (order.get(result.experiment, len(order)), result.experiment))
 
 
-def write_report(results: Sequence[Result], output: Path, *, root: Path | None = None, title: str = TITLE) -> Path:
+def write_report(results: Sequence[Result], output: Path) -> Path:
     """Write the page to `output`, whole or not at all, and return its path.
 
-    `root` is the folder that the paths of pictures are relative to. A picture that cannot be shown becomes an empty
-    frame. The same results and pictures give the same bytes. Raises ReportError if the page cannot be written.
+    A picture that cannot be shown becomes an empty frame. The same results and pictures give the same bytes. Raises
+    ReportError if the page cannot be written.
     """
-    page = _render(results, root or Path(), title)
-    try:
-        with whole(output) as temporary:
-            temporary.write_bytes(page)
-    except OSError as error:
-        raise ReportError(f"{output}: cannot be written: {error.strerror or error}") from None
+    page = _render(results)
+    with written(output) as temporary:
+        temporary.write_bytes(page)
     return output
 
 
-def _render(results: Sequence[Result], root: Path, title: str) -> bytes:
+def _render(results: Sequence[Result]) -> bytes:
     """Fill in the template. Halves of surrogate pairs, as in paths that are not UTF-8, are spelled out."""
-
-    def tiles(sheet: Sheet) -> list[tuple[str, str, list[_Tile]]]:
-        return [(s.title, s.caption, [_tile(p, root) for p in s.pictures]) for s in sheet.strips]
-
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=FunctionLoader(lambda name: files(__package__).joinpath(name).read_text("utf-8")),
+        loader=PackageLoader(__package__, ""),
     )
-    environment.filters["percent"] = _percent
+    environment.filters |= {"percent": _percent, "spelled": spelled}
     environment.globals |= {
         "lay_out": lay_out, "draw": draw, "marks": marks, "families": families, "draw_map": draw_map,
-        "legend": legend, "colour": colour, "signs": _signs, "tiles": tiles,
+        "legend": legend, "colour": colour, "signs": _signs, "tile": _tile,
     }  # fmt: skip
     html = environment.get_template("template.html").render(
-        title=title, results=results, methods=tell(results), version=__version__
+        title=TITLE, results=results, methods=tell(results), version=__version__
     )
     return html.encode("utf-8", "backslashreplace")
 
 
-def _place(experiment: str) -> int:
-    return ORDER.index(experiment) if experiment in ORDER else len(ORDER)
-
-
-def _tile(picture: Picture, root: Path) -> _Tile:
+def _tile(picture: Picture) -> _Tile:
     what = {"parent": "Parent", "child": "Child", None: "Image"}[picture.role]
     alt = f"{what}: {picture.title}" if picture.title else what
-    return _Tile(picture, make_thumbnail(root / picture.path), alt)
+    return _Tile(picture, make_thumbnail(Path(picture.path)), alt)
 
 
 def _signs(sheet: Sheet) -> set[str]:

@@ -13,12 +13,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from changeling.experiments.result import Curve, Plot
 from changeling.report.figures import Panel
 from changeling.report.style import FONT, MUTED, RULE, SERIES, bare, clean, render, shares, wrapped, zoomed
+from changeling.report.tables import spelled
 
 WIDTH, HEIGHT = 236.0, 166.0  # points
 LEFT, RIGHT, TOP, BOTTOM = 38.0, 10.0, 10.0, 36.0  # margins; each line of the y axis's name adds to TOP
 LINE = 12.0  # height of a line of text
 FEW = 20  # a curve of so many points has each of them marked
-DASHES = ("", "5 2.5", "1.5 2", "7 2 1.5 2")
+DASHES = ("", "8 4", "2.4 3.2", "11 3.2 2.4 3.2")
 TINY = 1e-30  # what is not above it is nothing, and on a log axis nowhere
 NARROW = 50  # a log axis over less than this factor has ticks between the powers of ten
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -51,7 +52,7 @@ class Family:
 
 
 def families(plots: Iterable[Plot]) -> list[Family]:
-    """Draw plots. Those whose axes and whose title up to a colon are the same are put together.
+    """Draw plots. Those of one title and the same axes are put together.
 
     A name of a curve looks the same in all of them.
     """
@@ -62,22 +63,17 @@ def families(plots: Iterable[Plot]) -> list[Family]:
             for curve in plot.curves:
                 names.setdefault(curve.name, len(names))
             axes = (plot.x_label, plot.y_label, plot.x_log, plot.y_log, plot.share)
-            kin.setdefault((plot.title.partition(": ")[0], *axes), []).append(plot)
+            kin.setdefault((plot.title, *axes), []).append(plot)
     return [_family(some, names) for some in kin.values()]
 
 
 def _family(plots: Sequence[Plot], names: Mapping[str, int]) -> Family:
-    alone = len(plots) == 1
     here = dict.fromkeys(curve.name for plot in plots for curve in plot.curves)
     levels = sorted({plot.chance for plot in plots if plot.chance is not None})
     limits = _limits(plots)
-    panels = [
-        Panel("" if alone else plot.title.partition(": ")[2] or plot.title, _panel(plot, names, limits))
-        for plot in plots
-    ]
     return Family(
-        title=plots[0].title if alone else plots[0].title.partition(": ")[0],
-        panels=tuple(panels),
+        title=plots[0].title,
+        panels=tuple(Panel(spelled(plot.of), _panel(plot, names, limits)) for plot in plots),
         lines=tuple(Line(name, names[name]) for name in here),
         bands=any(math.isfinite(low) for plot in plots for curve in plot.curves for *_, low, _ in _points(plot, curve)),
         chance=" and ".join(f"{100 * level:.3g} %" if plots[0].share else f"{level:.3g}" for level in levels),
@@ -86,12 +82,11 @@ def _family(plots: Sequence[Plot], names: Mapping[str, int]) -> Family:
 
 
 def _points(plot: Plot, curve: Curve) -> _Points:
-    """The points of a curve that can be drawn."""
+    """The points of a curve that can be drawn: on a log axis nothing has no place."""
     nothing = (math.nan,) * len(curve.x)
-    ends = (curve.low, curve.high) if len(curve.low) == len(curve.high) == len(curve.x) else (nothing, nothing)
     return [
         (x, y, low, high)
-        for x, y, low, high in zip(curve.x, curve.y, *ends, strict=False)
+        for x, y, low, high in zip(curve.x, curve.y, curve.low or nothing, curve.high or nothing, strict=True)
         if _drawable(x, plot.x_log) and _drawable(y, plot.y_log)
     ]
 
@@ -131,7 +126,7 @@ def _panel(plot: Plot, names: Mapping[str, int], limits: tuple[float, float]) ->
             _draw_curve(axes, _points(plot, curve), Line(curve.name, names[curve.name]))
         _draw_axes(axes, plot, limits)
 
-    return render(WIDTH, height, f"{plot.key} {plot.title}", paint)
+    return render(WIDTH, height, f"{plot.title} {plot.of}", paint)
 
 
 def _draw_axes(axes: Axes, plot: Plot, limits: tuple[float, float]) -> None:

@@ -26,11 +26,11 @@ def render(width: float, height: float, salt: str, paint: Callable[[Figure], Non
     """
     settings: dict[str, object] = {
         "svg.fonttype": "none",
-        "svg.hashsalt": salt,
+        "svg.hashsalt": clean(salt),
         "font.size": FONT,
         "font.family": ["DejaVu Sans"],
         "text.parse_math": False,
-        "path.simplify": True,
+        "lines.scale_dashes": False,  # dashes are as long as a legend draws them
     }
     text = StringIO()
     with mpl.rc_context(settings), warnings.catch_warnings():  # type: ignore[arg-type]

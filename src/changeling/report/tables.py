@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from changeling.experiments.common import ALL
 from changeling.experiments.result import Column, Estimate, Row, Table
 
 FEW = 100  # below this many clusters, the page says that the intervals matter more than the numbers
 PAPER_DIGITS = 2  # of per cent in the paper's tables
 MANY = 1000  # from this many clusters on, a second decimal says something
+WIDE = 9  # columns that fit a page with their type as it is
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A number as text, what stands in small type below it, and the paper's value: whether the interval holds it."""
+    """A number as text, the ends of its interval, and the paper's value: whether the interval holds it."""
 
     value: str
-    below: str = ""
+    low: str = ""  # both ends are empty if one is not finite
+    high: str = ""
     paper: str = ""
     holds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One row as text: its labels ("" where the row above says the same), and for each group its count and cells."""
+    """One row as text: its labels ("" where the row above says the same), and for each group its counts and cells."""
 
     labels: tuple[str, ...]
-    counts: tuple[Cell, ...]
+    counts: tuple[tuple[str, str], ...]  # how many clusters, and how many images: ("12", "72 images")
     cells: tuple[tuple[Cell, ...], ...]
 
 
@@ -78,19 +82,25 @@ class Layout:
         """How many columns there are in all."""
         return len(self.labels) + sum(group.span for group in self.groups)
 
+    @property
+    def wide(self) -> bool:
+        """Whether it takes small type, and printed a page on its side."""
+        return self.width > WIDE
+
 
 def lay_out(table: Table) -> Layout:
     """Set a table: rows in blocks by their first label, columns under their groups, "A: b" as b under A."""
     digits = decimals(table)
     parts = blocks(table)
+    levels = header(table)
     grouped = [(title, tuple(some)) for title, some in groupby(table.columns, key=lambda column: column.group)]
-    nested = len(grouped) > 1 and all(": " in title for title, _ in grouped)
-    groups = tuple(_group(table, title.split(": ", 1)[-1] if nested else title, some) for title, some in grouped)
-    spans: list[tuple[str, int]] = []
-    if nested:
-        above = [title.split(": ", 1)[0] for title, _ in grouped]
-        for title, some in groupby(zip(above, groups, strict=True), key=lambda pair: pair[0]):
-            spans.append((title, sum(group.span for _, group in some)))
+    groups = tuple(_group(table, levels[title][1], some) for title, some in grouped)
+    above = zip((levels[title][0] for title, _ in grouped), groups, strict=True)
+    spans = tuple(
+        (title, sum(group.span for _, group in some))
+        for title, some in groupby(above, key=lambda pair: pair[0])
+        if title
+    )
     labels = table.labels[1:] if parts[0][0] else table.labels
     counted = any(group.by_block for group in groups)
     laid = tuple(
@@ -101,21 +111,36 @@ def lay_out(table: Table) -> Layout:
         )
         for title, rows in parts
     )
-    chances = tuple(tuple(_chance(column, digits) for column in group.columns) for group in groups)
+    chances = tuple(tuple(guess(column, digits) for column in group.columns) for group in groups)
     if not any(column.chance is not None for column in table.columns):
         chances = ()
-    return Layout(labels, tuple(spans), groups, laid, chances, _warning(table), _beside_paper(table))
+    return Layout(labels, spans, groups, laid, chances, _warning(table), _beside_paper(table))
+
+
+def header(table: Table) -> dict[str, tuple[str, str]]:
+    """Group -> what stands above it, and its own title: "Validation: S" -> ("Validation", "S"), if all are so named."""
+    titles = {column.group: column.group.partition(": ") for column in table.columns}
+    nested = len(titles) > 1 and all(colon for _, colon, _ in titles.values())
+    return {group: (above, own) if nested else ("", group) for group, (above, _, own) in titles.items()}
 
 
 def blocks(table: Table) -> list[tuple[str, list[Row]]]:
-    """Rows by their first label, in order; one block without a title if that would not make fewer of them."""
+    """Rows by their first label, in order; one block without a title if that would not make fewer of them.
+
+    A generator is its block's title; of other labels the name stands before it.
+    """
     rows = list(table.rows)
     if len(table.labels) > 1:
         first = table.labels[0]
-        parts = [(key, list(group)) for key, group in groupby(rows, key=lambda row: row.labels.get(first, ""))]
+        parts = [(key, list(group)) for key, group in groupby(rows, key=lambda row: spelled(row.labels[first]))]
         if len(parts) < len(rows) and all(title for title, _ in parts):
-            return parts
+            return [(title if first == "Generator" else f"{first} {title}", some) for title, some in parts]
     return [("", rows)]
+
+
+def spelled(text: str) -> str:
+    """A label as it is shown: "all" and "all, clip-vit-b16" are of all generators."""
+    return re.sub(rf"(^|: ){ALL}(?=, |\Z)", rf"\1{ALL} generators", text)
 
 
 def decimals(table: Table) -> int:
@@ -125,12 +150,20 @@ def decimals(table: Table) -> int:
 
 def per_cent(share: float, digits: int) -> str:
     """Print a share as per cent, without the sign: 0.1667 -> "16.67"."""
-    return f"{100 * share:.{digits}f}" if math.isfinite(share) else "–"
+    return f"{100 * share:.{digits}f}"
 
 
-def count(number: int, noun: str) -> str:
-    """Print a number of things: "1 cluster", "5,000 clusters"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def count(number: int, things: str) -> str:
+    """Print a number of things: "1 cluster", "5,000 clusters", "1 child"."""
+    one = "child" if things == "children" else things.removesuffix("s")
+    return f"{number:,} {one if number == 1 else things}"
+
+
+def guess(column: Column, digits: int) -> str:
+    """Print what guessing scores; what is next to nothing by its first digit."""
+    if column.chance is None:
+        return ""
+    return per_cent(column.chance, digits) if column.chance >= 10.0 ** -(digits + 2) else f"{100 * column.chance:.1g}"
 
 
 def finite(cell: Estimate | None) -> bool:
@@ -142,7 +175,7 @@ def _group(table: Table, title: str, columns: tuple[Column, ...]) -> Group:
     sizes = _sizes(table.rows, columns)
     if len(sizes) == 1:
         clusters, images = sizes.pop()
-        return Group(title, columns, (count(clusters, "cluster"), count(images, "image")))
+        return Group(title, columns, (count(clusters, "clusters"), count(images, "images")))
     parts = blocks(table)
     by_block = bool(sizes) and bool(parts[0][0]) and all(len(_sizes(rows, columns)) <= 1 for _, rows in parts)
     return Group(title, columns, by_block=by_block, counted=bool(sizes) and not by_block)
@@ -156,14 +189,14 @@ def _sizes(rows: Sequence[Row], columns: Sequence[Column]) -> set[tuple[int, int
 
 def _block_count(rows: Sequence[Row], group: Group) -> str:
     sizes = _sizes(rows, group.columns) if group.by_block else set()
-    return ", ".join(f"{count(clusters, 'cluster')}, {count(images, 'image')}" for clusters, images in sizes)
+    return ", ".join(f"{count(clusters, 'clusters')}, {count(images, 'images')}" for clusters, images in sizes)
 
 
 def _lines(rows: Sequence[Row], labels: Sequence[str], groups: Sequence[Group], digits: int) -> tuple[Line, ...]:
     lines: list[Line] = []
     above: list[str] = []
     for row in rows:
-        texts = [row.labels.get(label, "") for label in labels]
+        texts = [spelled(row.labels[label]) for label in labels]
         shown = [
             "" if i < len(texts) - 1 and above[: i + 1] == texts[: i + 1] else text for i, text in enumerate(texts)
         ]
@@ -177,29 +210,24 @@ def _lines(rows: Sequence[Row], labels: Sequence[str], groups: Sequence[Group], 
 def _cell(cell: Estimate | None, digits: int) -> Cell:
     if cell is None or not finite(cell):
         return Cell("–")
-    interval = f"{per_cent(cell.low, digits)}–{per_cent(cell.high, digits)}"
+    ends = (cell.low, cell.high)
+    low, high = (per_cent(end, digits) if all(map(math.isfinite, ends)) else "" for end in ends)
     paper = "" if cell.paper is None else per_cent(cell.paper, PAPER_DIGITS)
-    return Cell(per_cent(cell.value, digits), interval, paper, cell.holds)
+    return Cell(per_cent(cell.value, digits), low, high, paper, cell.holds)
 
 
-def _count(row: Row, group: Group) -> Cell:
+def _count(row: Row, group: Group) -> tuple[str, str]:
     """How many clusters and images a row's columns of this group rest on: "12", or "12–14" if they differ."""
     cells = [row.cells[column.key] for column in group.columns if column.key in row.cells]
     if not cells:
-        return Cell("–")
+        return "–", ""
     images = _span([cell.images for cell in cells])
-    return Cell(_span([cell.clusters for cell in cells]), f"{images} image{'' if images == '1' else 's'}")
+    return _span([cell.clusters for cell in cells]), f"{images} image{'' if images == '1' else 's'}"
 
 
 def _span(numbers: Sequence[int]) -> str:
     low, high = min(numbers), max(numbers)
     return f"{low:,}" if low == high else f"{low:,}–{high:,}"
-
-
-def _chance(column: Column, digits: int) -> str:
-    if column.chance is None:
-        return ""
-    return per_cent(column.chance, digits) if column.chance >= 10.0 ** -(digits + 2) else f"{100 * column.chance:.1g}"
 
 
 def _cells(table: Table) -> list[Estimate]:
@@ -213,8 +241,8 @@ def _warning(table: Table) -> str:
     if low >= FEW:
         return ""
     if low == high:
-        return f"Each number rests on {count(low, 'cluster')} only: read the intervals, not the numbers."
-    return f"Numbers rest on as few as {count(low, 'cluster')}: read the intervals, not the numbers."
+        return f"Each number rests on {count(low, 'clusters')} only: read the intervals, not the numbers."
+    return f"Numbers rest on as few as {count(low, 'clusters')}: read the intervals, not the numbers."
 
 
 def _beside_paper(table: Table) -> str:
@@ -223,4 +251,4 @@ def _beside_paper(table: Table) -> str:
     if not beside:
         return ""
     held = sum(cell.holds for cell in beside)
-    return f"{held} of {count(len(beside), 'interval')} {'hold' if held != 1 else 'holds'} the paper’s value."
+    return f"{held} of {count(len(beside), 'intervals')} {'hold' if held != 1 else 'holds'} the paper’s value."
