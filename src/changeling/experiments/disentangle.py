@@ -307,8 +307,9 @@ def _summary(rows: Sequence[Row]) -> str:
         return "S and T were trained, but the test split lacks clusters to judge them on."
     row = tested[0]
     hidden, shown = row.cells["test_s_overall"], row.cells["test_t_max"]
+    generator = "all generators" if row.labels["Generator"] == common.ALL else row.labels["Generator"]
     return (
-        f"On {row.labels['Backbone']} features ({row.labels['Generator']}), a linear probe on S calls "
+        f"On {row.labels['Backbone']} features ({generator}), a linear probe on S calls "
         f"{common.percent(hidden.value)} of {hidden.images} test images rightly ({common.percent(hidden.low)} to "
         f"{common.percent(hidden.high)}), and in T the parent is the farthest of its cluster in "
         f"{common.percent(shown.value)} of {shown.clusters} ({common.percent(shown.low)} to "

@@ -61,7 +61,7 @@ def read_image(path: str | os.PathLike[str], *, short_side: int | None = None) -
     Raises:
         ImageError: with a one-word status and a sentence, whatever is wrong with the file.
     """
-    with _opened(_read_bytes(path)) as image:
+    with opened(read_bytes(path)) as image:
         return _decode(image, short_side)
 
 
@@ -77,14 +77,14 @@ class Facts:
 
 def inspect_image(path: str | os.PathLike[str]) -> Facts:
     """Hash the file at `path` and read its header. Raises ImageError, but not for pixels that are broken."""
-    data = _read_bytes(path)
-    with _opened(data) as image:
+    data = read_bytes(path)
+    with opened(data) as image:
         width, height = reversed(image.size) if _on_its_side(image) else image.size
         return Facts(width, height, image.format or "", hashlib.sha256(data).hexdigest())
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator[Image.Image]:
+def opened(data: bytes) -> Iterator[Image.Image]:
     """Open image bytes; whatever fails here or in the caller's block becomes an ImageError."""
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
@@ -101,7 +101,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         raise _broken(error) from None
 
 
-def _read_bytes(path: str | os.PathLike[str]) -> bytes:
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """Read the file, or say which kind of file it is not."""
     if not os.fspath(path):  # pathlib would take it for the current folder
         raise ImageError("missing", "the path is empty")
