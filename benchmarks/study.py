@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--parents", type=int, default=113_287)
-    parser.add_argument("experiments", nargs="*", default=[*NAMES[:-1], "speed"])
+    parser.add_argument("experiments", nargs="*", default=[*NAMES[:-2], "speed"])
     arguments = parser.parse_args()
     if not (arguments.folder / "images.parquet").exists():
         make(arguments.folder, arguments.parents)

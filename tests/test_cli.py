@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,13 +17,15 @@ import pytest
 from PIL import Image
 
 from changeling.backbones.onnx import OnnxBackbone
+from changeling.demo import STUDY
 from changeling.detect.delivery import FIELDS
 from tests import helpers
 
 
 def changeling(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "changeling", *map(str, arguments)]
-    return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=300)
+    wide = os.environ | {"COLUMNS": "250"}  # no path is cut
+    return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=300, env=wide)
 
 
 @pytest.fixture
@@ -106,7 +109,7 @@ def test_a_dataset_from_import_to_report(tiny_onnx: Path, tmp_path: Path) -> Non
     dataset, backbone = tmp_path / "dataset", f"onnx:{tiny_onnx}"
     (tmp_path / "gone.csv").write_text("file,role\n0-0.png,parent\nnope.png,parent\n")
     lost = changeling("import", "folder", tmp_path / "gone.csv", "--output", tmp_path / "lost").stderr
-    assert b"1 files cannot be read (nope.png): see `status` in images.parquet" in lost
+    assert b"1 file cannot be read (nope.png): see `status` in images.parquet" in lost
     imported = changeling("import", "folder", tmp_path / "list.csv", "--output", dataset)
     assert b"72 images (48 fake) in 24 clusters" in imported.stderr
     assert b"72 images encoded, 0 were done already" in changeling("extract", dataset, "--backbone", backbone).stderr
@@ -116,7 +119,8 @@ def test_a_dataset_from_import_to_report(tiny_onnx: Path, tmp_path: Path) -> Non
     assert b"Table 1: " in studied.stdout
     assert (dataset / "report" / "index.html").stat().st_size > 10_000
     assert sorted(path.name for path in (dataset / "results").iterdir()) == [
-        f"{name}.json" for name in ("disentangle", "distances", "embedding", "gallery", "probe", "retrieval")
+        f"{name}.json"
+        for name in ("confounds", "disentangle", "distances", "embedding", "gallery", "probe", "retrieval")
     ]
     assert b"Not run: " in studied.stdout  # there are no captions
     assert len(list((dataset / "heads").glob("*.safetensors"))) == 2
@@ -165,6 +169,37 @@ def test_a_study_file_is_all_that_a_study_needs(tiny_onnx: Path, tmp_path: Path)
     again = changeling("study", tmp_path / "study.toml")
     assert b"0 images encoded" in again.stderr
     assert {path.name: path.read_bytes() for path in (output / "results").iterdir()} == first  # bit for bit
+    (output / "latex" / "mine.tex").write_text("somebody else's")
+    (tmp_path / "study.toml").write_text(re.sub("(?m)^experiments = .*", 'experiments = ["distances"]', text))
+    assert changeling("study", tmp_path / "study.toml").returncode == 0
+    assert [path.name for path in (output / "results").iterdir()] == ["distances.json"]  # nothing of the first study
+    assert sorted(path.name for path in (output / "latex").iterdir()) == ["distances.tex", "mine.tex"]
+    assert "Table 2" not in (output / "report" / "index.html").read_text()
+    shown = changeling("report", output, "--output", tmp_path / "new" / "page.html")
+    assert shown.returncode == 0
+    assert (tmp_path / "new" / "page.html").read_bytes() == (output / "report" / "index.html").read_bytes()
+
+
+@pytest.mark.parametrize("backbone", ["clip-vit-b61", "clip-vit-b16@pre"])
+def test_the_bundled_clusters_are_not_extracted(backbone: str, tmp_path: Path) -> None:
+    before = sorted(STUDY.rglob("*"))
+    (tmp_path / "study.toml").write_text(f'backbones = ["clip-vit-b16", "{backbone}"]')
+    for options in ([], ["--dry-run"]):
+        ran = changeling("study", tmp_path / "study.toml", *options)
+        assert ran.returncode == 2
+        assert f"not by {backbone}, and their image files are not part of the package" in ran.stderr.decode()
+    assert sorted(STUDY.rglob("*")) == before
+    assert not (tmp_path / "study").exists()
+
+
+def test_features_of_images_that_are_not_there_are_an_error(tiny_onnx: Path, tmp_path: Path) -> None:
+    dataset = helpers.tiny_dataset(tmp_path / "tiny")
+    for path in dataset.column("path"):
+        dataset.file(path).unlink()
+    ran = changeling("extract", dataset.path, "--backbone", f"onnx:{tiny_onnx}")
+    assert ran.returncode == 2
+    assert b"not one image can be read (42 missing)" in ran.stderr
+    assert b"encoded" not in ran.stderr
 
 
 @pytest.mark.parametrize(
@@ -189,6 +224,8 @@ def test_a_study_file_is_all_that_a_study_needs(tiny_onnx: Path, tmp_path: Path)
         (["import", "folder", "SHORT", "--output", "out"], "2: no file is named"),
         (["extract", "DATASET", "--backbone", "STRANGE"], "describes its preprocessing wrongly"),
         (["study", "STUDYFILE"], "study.toml: there is no setting 'sed'; did you mean 'seed'?"),
+        (["study", "EMPTY"], "is a folder, but no dataset: it has no images.parquet; name a study file or a dataset"),
+        (["import", "coco", "EMPTY", "EMPTY", "--output", "out"], "is a folder; pass captions_*.json or Karpathy's"),
         (["study", "EMPTY/none.toml"], "none.toml: no such study file; `changeling init` writes one"),
         (["init", "STUDYFILE"], "study.toml exists already"),
         (["import", "cocofake", "k.json", "EMPTY", "--fakes", "EMPTY", "--output", "out"], "write GENERATOR=DIR"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 import time
 import warnings
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from changeling.clusters.manifest import Dataset
     from changeling.clusters.rows import Sourced
+    from changeling.experiments.result import Result
 
 app = typer.Typer(
     help="Tell images made by text-to-image models from natural ones, and study why they can be told apart.",
@@ -30,6 +32,8 @@ app = typer.Typer(
 )
 imports = typer.Typer(help="Make a dataset from images.", no_args_is_help=True)
 app.add_typer(imports, name="import")
+exports = typer.Typer(help="Write a dataset for others, images and all.", no_args_is_help=True)
+app.add_typer(exports, name="export")
 
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset folder (see `import`).")]
 BackboneOption = Annotated[
@@ -39,6 +43,10 @@ BackboneOption = Annotated[
     ),
 ]
 DatasetOutput = Annotated[Path, typer.Option(help="The dataset folder to make.")]
+RayOption = Annotated[
+    str, typer.Option("--ray", metavar="ADDRESS", help="Work on this Ray cluster; `local` is this machine.")
+]
+ExportOutput = Annotated[Path, typer.Option(help="The folder to write.")]
 
 
 class Format(StrEnum):
@@ -59,6 +67,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name shows its code
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends as an interrupt does: nothing half-written stays
     try:
         app()
     except ChangelingError as error:
@@ -68,7 +77,7 @@ def main() -> None:
         typer.secho(f"changeling: {error.filename or 'the system'}: {error.strerror or error}", err=True, fg="red")
         sys.exit(2)
     except SystemExit as end:
-        if end.code == 130:  # an interrupt, as typer passes it on
+        if end.code in (15, 130, 143):  # an interrupt, as typer passes it on, or SIGTERM, as Ray or we catch it
             typer.secho("changeling: stopped", err=True, fg="red")
         raise
 
@@ -186,10 +195,55 @@ def import_huggingface(
     ],
     output: DatasetOutput,
 ) -> None:
-    """Import a Hugging Face dataset that lies on disk."""
-    from changeling.clusters.hub import from_huggingface
+    """Import a Hugging Face dataset that lies on disk. What `export huggingface` wrote becomes what it was."""
+    from changeling.clusters.hub import import_huggingface as run
+    from changeling.progress import bars
 
-    _import(from_huggingface(folder, output), output)
+    with bars() as progress:
+        dataset = run(folder, output, progress=progress)
+    _tell(dataset)
+
+
+@imports.command("webdataset")
+def import_webdataset(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of .tar files.")],
+    output: DatasetOutput,
+) -> None:
+    """Import tar files of samples. What `export webdataset` wrote becomes what it was."""
+    from changeling.clusters.webdataset import import_webdataset as run
+    from changeling.progress import bars
+
+    with bars() as progress:
+        dataset = run(folder, output, progress=progress)
+    _tell(dataset)
+
+
+@exports.command("huggingface")
+def export_huggingface(
+    dataset: DatasetArgument,
+    output: ExportOutput,
+    licence: Annotated[str, typer.Option(help="The dataset's, as the Hub spells it, such as cc-by-4.0.")] = "other",
+) -> None:
+    """Write parquet files with the images in them, and a card: a folder to upload to the Hugging Face Hub."""
+    from changeling.clusters.hub_export import to_huggingface
+    from changeling.clusters.manifest import Dataset
+    from changeling.progress import bars
+
+    with bars() as progress:
+        to_huggingface(Dataset(dataset), output, licence=licence, progress=progress)
+    typer.echo(f"{output}: fill in the licences in README.md before you share it", err=True)
+
+
+@exports.command("webdataset")
+def export_webdataset(dataset: DatasetArgument, output: ExportOutput) -> None:
+    """Write tar files of samples, for WebDataset and other loaders that read on and on."""
+    from changeling.clusters.manifest import Dataset
+    from changeling.clusters.webdataset import to_webdataset
+    from changeling.progress import bars
+
+    with bars() as progress:
+        to_webdataset(Dataset(dataset), output, progress=progress)
+    typer.echo(f"{output}: written", err=True)
 
 
 def _note(line: str) -> None:
@@ -197,17 +251,17 @@ def _note(line: str) -> None:
 
 
 @app.command()
-def extract(dataset: DatasetArgument, backbone: BackboneOption) -> None:
+def extract(dataset: DatasetArgument, backbone: BackboneOption, ray: RayOption = "") -> None:
     """Make features by one backbone, of images and, if it has a text tower, of captions.
 
     Started again, it goes on where it stopped.
     """
     from changeling.clusters.manifest import Dataset
 
-    _extract(Dataset(dataset), backbone)
+    _extract(Dataset(dataset), backbone, ray)
 
 
-def _extract(dataset: Dataset, backbone: str) -> str:
+def _extract(dataset: Dataset, backbone: str, ray: str = "") -> str:
     """Make what is missing of one backbone's features; return the name that they are kept under."""
     from changeling.backbones import registry
     from changeling.features.captions import extract_captions
@@ -219,7 +273,12 @@ def _extract(dataset: Dataset, backbone: str) -> str:
     with bars() as progress:
         if isinstance(loaded, registry.TextBackbone):  # first: where the images are done, captions are, too
             extract_captions(dataset, loaded, progress=progress)
-        summary = run(dataset, loaded, progress=progress)
+        if ray:
+            from changeling.scale import extract_on_ray
+
+            summary = extract_on_ray(dataset, loaded, ray, progress)
+        else:
+            summary = run(dataset, loaded, progress=progress)
     failed = ", ".join(f"{count} {status}" for status, count in sorted(summary.failed.items()))
     typer.echo(
         f"{loaded.name}: {summary.encoded} images encoded, {summary.found} were done already"
@@ -227,6 +286,33 @@ def _extract(dataset: Dataset, backbone: str) -> str:
         err=True,
     )
     return loaded.name
+
+
+@app.command()
+def audit(
+    dataset: DatasetArgument,
+    output: Annotated[Path | None, typer.Option(help="Write every finding to this CSV file.")] = None,
+) -> None:
+    """Check a dataset: files that are missing, changed or broken, pictures in two splits, and what is odd.
+
+    The exit code is 1 if something must be mended.
+    """
+    from rich.console import Console
+
+    from changeling.clusters.audit import audit as run
+    from changeling.clusters.findings import as_table, write_findings
+    from changeling.clusters.manifest import Dataset
+    from changeling.progress import bars
+
+    with bars() as progress:
+        found = run(Dataset(dataset), progress=progress)
+    if found.findings:
+        Console(highlight=False).print(as_table(found))
+    if output:
+        write_findings(found, output)
+    typer.echo(f"{dataset}: {found.summary}", err=True)
+    if found.must_be_mended:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -256,13 +342,13 @@ def study(
     """Run a study: extract what is missing, run the experiments, write results, tables and report.
 
     A dataset folder is studied with the default settings, on every backbone that has features. Started again, a
-    study goes on where it stopped: features and trained heads are kept.
+    study runs its experiments anew: what is kept is features and trained heads.
     """
     from changeling.experiments.settings import Study, load_study
-    from changeling.experiments.study import open_dataset, run_study
+    from changeling.experiments.study import chosen_backbones, open_dataset, run_study
     from changeling.features.store import missing_rows
     from changeling.progress import bars
-    from changeling.report.exports import write_exports
+    from changeling.report.exports import remove_old, write_exports
     from changeling.report.page import write_report
 
     alone = (file / "images.parquet").exists()
@@ -273,11 +359,14 @@ def study(
 
         show(plan(dataset, asked))
         return
+    chosen_backbones(dataset, asked)  # what cannot be run is said before anything is made
     # a backbone all of whose features are there is not even loaded
     asked = asked.naming({b: _extract(dataset, b) if missing_rows(dataset, b) else b for b in asked.backbones})
-    results = []
+    results: list[Result] = []
     with bars() as progress:
         for result in run_study(dataset, asked, heads=output / "heads", progress=progress):
+            if not results:
+                remove_old(output)
             result.save(output / "results")
             results.append(result)
             typer.echo(f"{result.paper or result.experiment}: {result.summary}")
@@ -287,13 +376,55 @@ def study(
 
 @app.command()
 def report(
-    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="A folder of results, as `study` writes it.")],
+    results: Annotated[
+        Path, typer.Argument(metavar="RESULTS", help="A folder of results, or that which `study` wrote them to.")
+    ],
     output: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
 ) -> None:
     """Write the report again. It needs the results alone, neither features nor models."""
     from changeling.report.page import load_results, write_report
 
     typer.echo(f"report: {write_report(load_results(results), output)}")
+
+
+@app.command()
+def build(
+    file: Annotated[Path, typer.Argument(metavar="STUDY", help="A study file (see `init`).")] = Path("study.toml"),
+    status: Annotated[bool, typer.Option("--status", help="Say how far the build is, and end.")] = False,
+    only: Annotated[
+        str, typer.Option(metavar="ID", help="Draw this child again: its file is put back, byte for byte.")
+    ] = "",
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Make every N-th part from the I-th (from 0) on, beside other processes.")
+    ] = "0/1",
+    ray: RayOption = "",
+) -> None:
+    """Make the children of captioned parents, as the study file's [build] and [generators] say.
+
+    Started again, it goes on where it stopped. build/index.html in the dataset folder shows how far it is.
+    """
+    from changeling.experiments.settings import load_study
+    from changeling.generate import run
+    from changeling.progress import bars
+
+    job = load_study(file).to_build(file.parent)
+    if status:
+        from rich.console import Console
+
+        run.show_status(job, Console())
+    elif only:
+        typer.echo(f"{run.redraw(job, only)}: the same bytes")
+    else:
+        with bars() as progress:
+            if ray:
+                from changeling.scale import build_on_ray as on_ray
+
+                made: Dataset | None = on_ray(job, ray, progress)
+            else:
+                made = run.run(job, run.parse_shard(shard), progress, _note)
+        typer.echo(
+            f"{job.output}: {f'{len(made):,} images' if made else 'this shard is done, others are not'}", err=True
+        )
 
 
 @app.command()
@@ -321,16 +452,23 @@ def train(
 
 def _import(images: Iterator[Sourced], output: Path) -> None:
     from changeling.clusters.sources import import_dataset
-    from changeling.detect.delivery import printable
     from changeling.progress import bars
 
     with bars() as progress:
         dataset = import_dataset(images, output, progress=progress)
+    _tell(dataset)
+
+
+def _tell(dataset: Dataset) -> None:
+    """Say what was imported."""
+    from changeling.detect.delivery import printable
+
     bad = dataset.column("image_id")[dataset.column("status") != "ok"]
     some = ", ".join(map(printable, bad[:3])) + (", ..." if len(bad) > 3 else "")
+    files = "1 file" if len(bad) == 1 else f"{len(bad)} files"
     typer.echo(
-        f"{output}: {len(dataset)} images ({int(dataset.labels.sum())} fake) in {len(set(dataset.clusters))} clusters, "
-        f"{dataset.captions.num_rows} captions"
-        + (f"; {len(bad)} files cannot be read ({some}): see `status` in images.parquet" if len(bad) else ""),
+        f"{dataset.path}: {len(dataset)} images ({int(dataset.labels.sum())} fake) in "
+        f"{len(set(dataset.clusters))} clusters, {dataset.captions.num_rows} captions"
+        + (f"; {files} cannot be read ({some}): see `status` in images.parquet" if len(bad) else ""),
         err=True,
     )

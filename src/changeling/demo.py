@@ -15,6 +15,7 @@ from changeling.clusters.manifest import Dataset
 from changeling.config import cache_dir
 from changeling.detect.delivery import as_table
 from changeling.detect.detector import Detector, Verdict
+from changeling.experiments.common import percent
 from changeling.experiments.result import Column, Estimate, Picture, Result, Row, Sheet, Strip, Table
 from changeling.experiments.settings import Study
 from changeling.experiments.study import run_study
@@ -176,14 +177,15 @@ def showing(detector: Detector, verdicts: Sequence[Verdict]) -> Result:
     kinds = {
         "Surest: real": [verdict for verdict in ordered if verdict.label == "real"][:6],
         "Surest: fake": [verdict for verdict in reversed(ordered) if verdict.label == "fake"][:6],
-        "Least sure": unsure[:6],
     }
+    sure = [verdict for some in kinds.values() for verdict in some]
+    kinds["Least sure"] = [verdict for verdict in unsure if verdict not in sure][:6]
     return Result(
         experiment="detector",
         title=f"The bundled detector, {model.name}",
         summary=(
-            f"On sources and generators left out of its training, AUROC {best.auroc[0]:.3f} "
-            f"({best.auroc[1]:.3f} to {best.auroc[2]:.3f}); with 5 % of real images called fake it finds "
+            f"On sources and generators left out of its training, AUROC {percent(best.auroc[0])} "
+            f"({percent(best.auroc[1])} to {percent(best.auroc[2])}); with 5 % of real images called fake it finds "
             f"{100 * best.found_at_5[0]:.0f} % of the fakes."
         ),
         settings=model.settings | {"resamples": 500},

@@ -13,12 +13,17 @@ Status = Literal[
     "truncated",  # begins like an image and ends too early
     "corrupt",  # breaks its own format
     "oversized",  # more pixels than are decoded
+    "flagged",  # a child that the safety checker let pass on no try
 ]
 
 
 def one_line(error: Exception, limit: int = 200) -> str:
-    """What an error of somebody else's says, as one line of at most `limit` characters."""
-    return " ".join(str(error).split())[:limit]
+    """What an error of somebody else's says, as one line of at most `limit` characters, cut between words."""
+    said = " ".join(str(error).split())
+    if len(said) <= limit:
+        return said
+    start = said[: limit - 3]
+    return f"{start.rpartition(' ')[0] or start}..."
 
 
 class ChangelingError(Exception):
@@ -59,3 +64,11 @@ class StudyError(ChangelingError):
 
 class ReportError(ChangelingError):
     """Results cannot be read or a report cannot be written."""
+
+
+class BuildError(ChangelingError):
+    """A generator cannot be loaded, or a build cannot begin or go on; what is done is kept."""
+
+
+class ScaleError(ChangelingError):
+    """A cluster cannot be reached, or keeps losing its work; what is done is kept."""

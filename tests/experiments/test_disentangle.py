@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from changeling.errors import DatasetError
+from changeling.errors import DatasetError, StudyError
 from changeling.experiments import disentangle
 from changeling.experiments.common import Context
 from changeling.experiments.heads import train_head, training_clusters
@@ -88,6 +89,22 @@ def test_other_settings_are_other_heads(plant: Plant, tmp_path: Path) -> None:
             train_head(context, features, "g0", kind, short)
     train_head(context, features, "g0", "S", short.model_copy(update={"weight_decay": 0.5}))
     assert len(list(tmp_path.glob("S*"))) + len(list(tmp_path.glob("T*"))) == 5
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_head_that_grows_out_of_bounds_is_an_error_and_not_kept(plant: Plant, tmp_path: Path) -> None:
+    dataset = plant(style=1.0)
+    features = load_features(dataset, "planted")
+    context = Context(dataset, ["planted"], heads=tmp_path / "heads")
+    wild = FAST.model_copy(update={"lr": 1e9})
+    with pytest.raises(StudyError, match=r"^S of planted does not train: with disentangle.lr = 1e\+09,"):
+        train_head(context, features, "g0", "S", wild)
+    assert not (tmp_path / "heads").exists()
+    train_head(context, features, "g0", "S", FAST)
+    (file,) = (tmp_path / "heads").iterdir()
+    kept = load_file(file)
+    save_file(kept | {"weight": np.full_like(kept["weight"], np.nan)}, file)  # as an earlier version left it
+    assert np.isfinite(train_head(context, features, "g0", "S", FAST).weight).all()
 
 
 def test_temperature_changes_nothing_but_the_loss(plant: Plant) -> None:

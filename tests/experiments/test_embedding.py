@@ -32,6 +32,15 @@ def test_maps_show_the_validation_split_and_eight_clusters_of_it(plant: Plant) -
     assert embedding.run(Context(dataset, ["planted"]), EmbeddingSettings(clusters=10), FAST) == result
 
 
+def test_the_perplexity_that_was_used_is_told(plant: Plant) -> None:
+    name = "perplexity (about how many neighbours count)"
+    context = Context(plant(style=1.0), ["planted"])
+    assert embedding.run(context, EmbeddingSettings(clusters=10), FAST).settings[name] == 13  # of 40 images, not 30
+    assert embedding.run(context, EmbeddingSettings(clusters=10, perplexity=5), FAST).settings[name] == 5
+    told = embedding.run(Context(plant(style=1.0, children=4, generators=2, seed=1), ["planted"]), heads=FAST).settings
+    assert [told[f"{name} of {who}"] for who in ("all generators", "g0", "g1")] == [30, 71 / 3, 71 / 3]
+
+
 def test_t_parts_real_from_fake_and_s_keeps_clusters_together(plant: Plant) -> None:
     result = embedding.run(Context(plant(style=0.7, clusters=400, apart=True), ["planted"]), heads=FAST)
     raw, t, s = result.maps[0].clouds

@@ -2,6 +2,8 @@
 
 import pytest
 
+from changeling.clusters.manifest import Dataset
+from changeling.demo import STUDY
 from changeling.errors import StudyError
 from changeling.experiments.plan import plan, show
 from changeling.experiments.settings import DisentangleSettings, GallerySettings, ProbeSettings, Study
@@ -33,14 +35,27 @@ def test_more_epochs_take_longer(plant: Plant) -> None:
     assert (long[0].seconds or 0) > 20 * (short[0].seconds or 0)
 
 
+def test_few_images_take_their_time_all_the_same() -> None:
+    (step,) = plan(Dataset(STUDY), Study(experiments=("disentangle",)))
+    assert (step.seconds or 0) > 30  # two idle cores take 40 s, two busy ones 130 s
+
+
 def test_an_unknown_backbone_leaves_its_costs_open(plant: Plant) -> None:
     steps = plan(plant(style=1.0), Study(backbones=("timm:anything",), experiments=("probe",)))
     assert [(step.seconds, step.memory) for step in steps] == [(None, None)] * 2
 
 
+def test_what_is_read_is_counted_in_files(plant: Plant) -> None:
+    dataset = plant(style=1.0)
+    dataset.file(dataset.column("path")[0]).touch()
+    (step,) = plan(dataset, Study(experiments=("confounds",)))
+    assert (step.what, step.on) == ("confounds", "384 image files")  # of the train and test splits
+    assert all((step.seconds, step.memory, step.disk))
+
+
 def test_what_cannot_be_run_is_said(plant: Plant) -> None:
     (step,) = plan(plant(style=1.0, clusters=2), Study(experiments=("disentangle",)))
-    assert step.on == "not run: no clusters to train on"
+    assert step.on == "not run: S and T need two clusters of the train split with a parent and a child."
 
 
 @pytest.mark.parametrize(

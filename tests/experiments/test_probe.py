@@ -18,8 +18,12 @@ from tests.experiments.conftest import Plant, store
 
 
 def test_a_planted_style_is_found_as_far_as_it_can_be(plant: Plant) -> None:
-    (table,) = probe.run(Context(plant(style=1.5), ["planted"])).tables
+    result = probe.run(Context(plant(style=1.5), ["planted"]))
+    (table,) = result.tables
     (row,) = table.rows
+    assert f"has an AUROC of {100 * row.cells['test_auroc'].value:.1f} % on 144 test images" in result.summary
+    assert "the best on validation" not in result.summary  # there is no other
+    assert not result.notes
     best = norm.cdf(1.5 / (1 + 0.3**2) ** 0.5)  # of two normals 3 apart, when meaning and noise are in the way
     assert row.cells["test_overall"].low <= best <= row.cells["test_overall"].high
     assert row.cells["test_auroc"].low <= norm.cdf(3 / (2 * (1 + 0.3**2)) ** 0.5) <= row.cells["test_auroc"].high
@@ -38,7 +42,7 @@ def test_scores_are_scikit_learns(plant: Plant) -> None:
     dataset = plant(style=0.3)
     features = load_features(dataset, "planted")
     fitted = probe.fit_probe(dataset, features, seed=5)
-    rows = probe.training_rows(dataset, features, seed=5)
+    rows = probe.training_rows(dataset, features.valid, seed=5)
     scaler = StandardScaler().fit(features.values[rows])
     model = LogisticRegression(C=fitted.c, class_weight="balanced", max_iter=10_000)
     model.fit(scaler.transform(features.values[rows]), dataset.labels[rows])
@@ -49,11 +53,11 @@ def test_scores_are_scikit_learns(plant: Plant) -> None:
 def test_training_takes_the_parents_and_one_child_a_cluster(plant: Plant) -> None:
     dataset = plant(style=0.3)
     features = load_features(dataset, "planted")
-    rows = probe.training_rows(dataset, features)
+    rows = probe.training_rows(dataset, features.valid)
     assert set(dataset.column("split")[rows]) == {"train"}
     assert np.bincount(dataset.clusters[rows]).tolist() == [2] * 60
     assert dataset.labels[rows].mean() == 0.5
-    assert rows.tolist() != probe.training_rows(dataset, features, seed=1).tolist()
+    assert rows.tolist() != probe.training_rows(dataset, features.valid, seed=1).tolist()
 
 
 def test_what_it_is_judged_on_changes_nothing_in_the_probe(plant: Plant) -> None:
@@ -102,6 +106,18 @@ def test_an_unreadable_image_is_left_out(plant: Plant) -> None:
     assert table.rows[0].cells["test_overall"].images == 36 * 4 - 1
 
 
+def test_chance_counts_the_images_that_are_judged(plant: Plant) -> None:
+    dataset = plant(style=1.5)
+    values = load_features(dataset, "planted").values.copy()
+    test = dataset.column("split") == "test"
+    values[np.flatnonzero(test & (dataset.labels == 1))[::2]] = np.nan
+    store(dataset, "planted", values)
+    (table,) = probe.run(Context(dataset, ["planted"])).tables
+    chances = {column.key: column.chance for column in table.columns}
+    assert chances["test_overall"] == pytest.approx(54 / (54 + 36))  # of 108 children half are left
+    assert chances["val_overall"] == pytest.approx(0.75)
+
+
 def test_a_split_without_both_kinds_says_so(tmp_path: Path) -> None:
     rows = [ImageRow(f"{i}", f"c{i}", "parent", f"{i}.jpg", "train", sha256="0") for i in range(4)]
     dataset: Dataset = write_dataset(tmp_path / "d", rows)
@@ -120,8 +136,9 @@ def test_images_that_are_no_clusters_are_judged_all_the_same(tmp_path: Path) -> 
     ]
     dataset = write_dataset(tmp_path / "d", rows)
     store(dataset, "planted", (rng.normal(size=(180, 5)) + 2 * dataset.labels[:, None]).astype(np.float32))
-    (table,) = probe.run(Context(dataset, ["planted"])).tables
-    (row,) = table.rows
+    result = probe.run(Context(dataset, ["planted"]))
+    (row,) = result.tables[0].rows
+    assert result.notes[0].startswith("Of the 60 clusters of the validation split, 0 have a parent and a child.")
     assert row.labels["Generator"] == "g"
     assert row.cells["test_overall"].images == 60
     assert row.cells["test_overall"].value > 0.95

@@ -41,6 +41,12 @@ MISTAKES = {
         'epochs = "many"',
         r"disentangle.epochs = 'many': input should be a valid integer",
     ),
+    "a number without end": ("lr = 1e-3", "lr = inf", r"disentangle.lr = inf: input should be a finite number"),
+    "no experiment": (
+        '["distances", "probe", "retrieval", "disentangle", "embedding", "gallery", "confounds"]',
+        "[]",
+        "experiments names none; there are distances, probe",
+    ),
     "a number out of range": (
         "temperature = 0.1",
         "temperature = -1.0",
@@ -50,7 +56,7 @@ MISTAKES = {
     "a list that is text": (
         "backbones = []",
         'backbones = "clip-vit-b16"',
-        r"backbones = 'clip-vit-b16': .*valid tuple",
+        r"backbones = 'clip-vit-b16': .*valid list",
     ),
 }
 
@@ -70,6 +76,11 @@ def test_a_mistake_is_named_with_what_is_right(mistake: str, tmp_path: Path) -> 
 def test_no_file_names_the_command_that_writes_one(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="`changeling init` writes one"):
         load_study(tmp_path / "study.toml")
+
+
+def test_a_folder_that_is_no_dataset_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"is a folder, but no dataset: .* name a study file or a dataset folder"):
+        load_study(tmp_path)
 
 
 def test_the_default_file_says_the_defaults(tmp_path: Path) -> None:

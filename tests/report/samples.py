@@ -82,9 +82,13 @@ def _large(made: Table) -> Table:
     text = files("changeling").joinpath("data/paper.json").read_text(encoding="utf-8")
     known: dict[str, dict[str, float]] = json.loads(text)["figures"]
     rows = []
-    for names in product(*(tuple(BACKBONES) if label == "Backbone" else GENERATORS for label in made.labels)):
+    choices = {
+        "Backbone": tuple(BACKBONES),
+        "Facts": tuple(dict.fromkeys(row.labels.get("Facts", "") for row in made.rows)),
+    }
+    for names in product(*(choices.get(label, GENERATORS) for label in made.labels)):
         values = known.get("/".join((made.key, *names)), {})
-        if values or made.key in ("hidden", "transfer"):
+        if values or made.key in ("hidden", "transfer", "confounds"):
             cells = {column.key: _near(values.get(column.key), rng) for column in made.columns}
             rows.append(Row(labels=dict(zip(made.labels, names, strict=True)), cells=cells))
     return made.model_copy(update={"rows": tuple(rows)})

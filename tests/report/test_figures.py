@@ -10,6 +10,7 @@ import pytest
 
 from changeling.experiments.result import Column, Estimate, Result, Table
 from changeling.report.figures import Panel, draw, marks
+from changeling.report.style import wrapped
 from tests.report.samples import LABELS, SVG, number, parse, table, texts
 
 
@@ -39,6 +40,7 @@ def test_a_measure_is_a_panel_that_groups_share(studied: list[Result]) -> None:
         "retrieval": ["R@1", "R@3", "R@5"],
         "disentangle": ["S: Overall", "S: Full cluster", "T: Min distance", "T: Max distance"],
         "hidden": ["C = 0.01", "C = 1", "C = 1e6", "non-linear"],
+        "confounds": ["AUROC"],
     }
 
 
@@ -61,8 +63,8 @@ def test_the_row_of_all_generators_is_called_so(studied: list[Result]) -> None:
     ("chances", "told"),
     [
         ((0.1, 0.1, 0.1, 0.1), "chance 10.0 %"),
-        ((0.1, 0.1, 0.2, 0.2), "chance: Validation 10.0 %, Test 20.0 %"),
-        ((0.1, 0.2, 0.1, 0.2), "chance: exact pair 10.0 %, intra-cluster 20.0 %"),
+        ((0.1, 0.1, 0.2, 0.2), "chance: Validation 10.0 % (dashed), Test 20.0 % (dotted)"),
+        ((0.1, 0.2, 0.1, 0.2), "chance: exact pair 10.0 % (dashed), intra-cluster 20.0 % (dotted)"),
         ((0.1, 0.2, 0.3, 0.4), "chance 10.0 to 40.0 %"),
         ((1 / 25000,) * 4, "chance 0.004 %"),
     ],
@@ -72,6 +74,31 @@ def test_lines_of_chance_are_told_apart(chances: tuple[float, ...], told: str) -
     columns = [Column(key=g, label="R@1", group=g, chance=c) for g, c in zip(groups, chances, strict=True)]
     (panel,) = draw(rows(["a"], *columns))
     assert told in texts(panel.svg)
+
+
+def test_levels_of_chance_are_drawn_differently() -> None:
+    columns = [MIN, VALIDATION.model_copy(update={"chance": 0.3})]
+    broken = re.findall(r"stroke-dasharray: ([\d., ]+)", draw(rows(["a"], *columns))[0].svg)
+    assert len(set(broken)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("stable-diffusion-v1.4", ["stable-diffusion-v1.4"]),
+        (
+            "stable-diffusion-v1.4 · openclip-vit-b32-laion400m",
+            ["stable-diffusion-v1.4 ·", "openclip-vit-b32-", "laion400m"],
+        ),
+        ("all generators · clip-vit-b16", ["all generators ·", "clip-vit-b16"]),
+        ("onnx:/home/somebody/weights/tiny.onnx@proj", ["onnx:/home/somebody/", "weights/tiny.onnx@proj"]),
+        ("", [""]),
+    ],
+)
+def test_a_label_is_broken_between_words_and_a_name_only_if_it_is_longer_than_a_line(
+    text: str, lines: list[str]
+) -> None:
+    assert wrapped(text).split("\n") == lines
 
 
 def test_dots_stand_in_the_order_of_their_values_and_validation_is_hollow() -> None:

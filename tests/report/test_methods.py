@@ -54,7 +54,7 @@ def test_numbers_are_counted_and_those_beside_the_papers(studied: list[Result], 
 
 def test_every_setting_is_listed_under_its_experiment(studied: list[Result]) -> None:
     bases = tell(studied).settings
-    assert [basis.experiments for basis in bases] == [result.title for result in studied]
+    assert [basis.experiments for basis in bases] == [result.experiment.capitalize() for result in studied]
     facts = [dict(basis.facts) for basis in bases]
     assert [list(some) for some in facts] == [list(result.settings) for result in studied]
     assert facts[3]["learning rate"] == "0.001"

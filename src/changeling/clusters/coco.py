@@ -70,6 +70,8 @@ def read_photographs(annotations: Path) -> dict[int, Photograph]:
         content = json.loads(annotations.read_bytes(), object_hook=_shrunk)
         if "annotations" in content or not content["images"] or "sentences" not in content["images"][0]:
             return _read_captions(content)
+    except IsADirectoryError:
+        raise DatasetError(f"{annotations} is a folder; {_INSTEAD}") from None
     except OSError as error:
         raise DatasetError(f"{annotations} cannot be read: {error.strerror}") from None
     except _WRONG as error:

@@ -11,24 +11,53 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from changeling.clusters.export import FIELDS, Carried
 from changeling.clusters.hub_files import SPLIT_WORDS, Part, open_parts
-from changeling.clusters.manifest import ImageRow, Role, Split
+from changeling.clusters.manifest import Dataset, ImageRow, Role, Split
+from changeling.clusters.restore import is_export, restore
 from changeling.clusters.rows import Sourced, image_row
+from changeling.clusters.sources import import_dataset
+from changeling.clusters.stored import store_image
 from changeling.errors import DatasetError
-from changeling.images.decode import SUFFIXES
+from changeling.progress import Progress, silent
 
 Meaning = TypeVar("Meaning", bound=str)
 
-_COLUMNS = (
+COLUMNS = (
     *("role", "label", "cluster_id", "group", "caption", "captions", "caption_index"),
-    *("generator", "split", "source", "image_id"),
+    *("generator", "seed", "split", "source", "image_id"),
 )
 _ROLES: Mapping[str, Role] = {
     **{"parent": "parent", "real": "parent", "0": "parent"},
     **{"child": "child", "fake": "child", "1": "child"},
 }
-_BEGINNINGS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"GIF8": ".gif"}
-_IN_A_FOLDER = 1000  # files
+
+
+def import_huggingface(folder: Path, output: Path, *, progress: Progress = silent) -> Dataset:
+    """Make the dataset `output` of a Hugging Face dataset that lies in `folder`.
+
+    What `to_huggingface` wrote becomes what it was; what others wrote is read by `from_huggingface`.
+
+    Raises:
+        DatasetError: as `restore` or `from_huggingface` say.
+    """
+    if is_export(folder):
+        return restore(folder, _carried(folder), output, progress)
+    return import_dataset(from_huggingface(folder, output), output, progress=progress)
+
+
+def _carried(folder: Path) -> Iterator[Carried]:
+    """What `to_huggingface` wrote, but for the captions, which lie in a file of their own."""
+    for part in open_parts(folder):
+        for _, record in part.records(list(part.columns)):
+            try:
+                image, row = record["image"], record["row"]
+                fields = {name: SPLIT_WORDS[part.name] if name == "split" else record[name] for name in FIELDS}
+            except KeyError as error:
+                raise DatasetError(
+                    f"{folder}: {part.name or 'a file'} lacks {error}; export the dataset again"
+                ) from None
+            yield Carried(row, fields, image["bytes"] if image else None)
 
 
 def from_huggingface(folder: Path, output: Path) -> Iterator[Sourced]:
@@ -40,21 +69,25 @@ def from_huggingface(folder: Path, output: Path) -> Iterator[Sourced]:
 
     Needed are `image` (or the only column of images) and `role` or `label`: parent, real or 0, child, fake or 1, as
     it stands there or as the name of its class. Images of one `cluster_id` (or `group`) are a cluster. `captions` are
-    those of the cluster, `caption` is the image's own, `caption_index` its place among them. `generator`, `source`
-    and `image_id` are read, too. A split is what the column `split` says, else the name of the dataset's own, where
-    it has several. Else, as where all is called train, it is drawn.
+    those of the cluster, `caption` is the image's own, `caption_index` its place among them. `generator`, `seed`,
+    `source` and `image_id` are read, too. A split is what the column `split` says, else the name of the dataset's own,
+    where it has several. Else, as where all is called train, it is drawn.
 
     Raises:
         DatasetError: no such dataset, no such column, or a value that makes no sense; the message gives the row.
     """
-    parts = open_parts(folder)
+    yield from from_parts(open_parts(folder), folder, output)
+
+
+def from_parts(parts: Sequence[Part], folder: Path, output: Path) -> Iterator[Sourced]:
+    """Yield the images of a dataset in `folder` that has these parts: see `from_huggingface`."""
     images = [_image_column(part) for part in parts]
     splits = [_split(part, len(parts) > 1) for part in parts]
     rows: list[tuple[ImageRow, str]] = []  # with the image's own caption
     spoken: dict[str, list[str]] = {}
     written = itertools.count()
     for part, image, split in zip(parts, images, splits, strict=True):
-        wanted = [column for column in part.columns if column in _COLUMNS or column == image]
+        wanted = [column for column in part.columns if column in COLUMNS or column == image]
         for place, (number, record) in enumerate(part.records(wanted)):
             values = {column: _value(record.get(column), part.classes.get(column)) for column in wanted}
             try:
@@ -68,8 +101,9 @@ def from_huggingface(folder: Path, output: Path) -> Iterator[Sourced]:
                     source=_text(values, "source") or folder.absolute().name,
                     cluster=_text(values, "cluster_id") or _text(values, "group"),
                     split=_word(SPLIT_WORDS, values, "split") if _text(values, "split") else split,
-                    caption_index=_index(values),
+                    caption_index=_number(values, "caption_index"),
                 )
+                row = replace(row, seed=_number(values, "seed") if role == "child" else None)
                 texts, own = _captions(values)
             except ValueError as error:
                 raise DatasetError(f"{part.where}, {part.unit} {number}: {error}") from None
@@ -127,13 +161,13 @@ def _word(meanings: Mapping[str, Meaning], values: Mapping[str, Any], column: st
     return meaning
 
 
-def _index(values: Mapping[str, Any]) -> int | None:
-    value = values.get("caption_index")
-    if value is None or value == "":
+def _number(values: Mapping[str, Any], column: str) -> int | None:
+    value = values.get(column)
+    if value is None or value == "" or value != value:
         return None
-    if not re.fullmatch(r"[0-9]{1,9}(\.0)?", str(value)):  # a number, that CSV files give as text
-        raise ValueError(f"caption_index is {_short(value)}, not a number from 0")
-    return int(float(value))
+    if not re.fullmatch(r"[0-9]{1,18}(\.0)?", str(value)):  # a number, that CSV files give as text
+        raise ValueError(f"{column} is {_short(value)}, not a number from 0")
+    return int(str(value).partition(".")[0])
 
 
 def _captions(values: Mapping[str, Any]) -> tuple[list[str], str]:
@@ -164,16 +198,8 @@ def _file(value: Any, place: int, part: Part, output: Path, written: Iterator[in
     data, name = (value["bytes"], value["path"]) if value else (None, None)
     if data is None and name:
         return str(part.folder / name), f"{before}{place}"
-    data = data or b""  # of an image that is nowhere a file without bytes is made, which gets its status as others do
-    number = next(written)
-    suffix = Path(name or "").suffix.lower()
-    if suffix not in SUFFIXES:
-        suffix = next((ending for start, ending in _BEGINNINGS.items() if data.startswith(start)), "")
-    path = f"images/{number // _IN_A_FOLDER:04d}/{number:07d}{suffix}"
-    if number % _IN_A_FOLDER == 0:
-        (output / path).parent.mkdir(parents=True, exist_ok=True)
-    (output / path).write_bytes(data)
-    return path, f"{before}{place}"
+    # of an image that is nowhere a file without bytes is made, which gets its status as others do
+    return store_image(output, next(written), data or b"", name or ""), f"{before}{place}"
 
 
 def _with_captions(folder: Path, rows: list[tuple[ImageRow, str]], spoken: dict[str, list[str]]) -> Iterator[Sourced]:

@@ -24,7 +24,7 @@ from changeling.clusters.manifest import Split
 from changeling.errors import DatasetError
 
 Record = dict[str, Any]
-Records = Callable[[list[str]], Iterator[tuple[int, Record]]]  # the columns that are wanted -> place and values
+Records = Callable[[list[str]], Iterator[tuple[int | str, Record]]]  # the columns that are wanted -> place and values
 
 SPLIT_WORDS: Mapping[str, Split] = {
     **{"train": "train", "test": "test", "val": "val"},
@@ -39,7 +39,7 @@ class Part:
 
     Attributes:
         name: of the split; empty if it has none.
-        where: the file or folder, and `unit` ("row", from 0, or "line"), to say in errors where something is.
+        where: the file or folder, and `unit` ("row", from 0, "line" or "sample"), to say in errors where something is.
         folder: absolute, from which the paths of images start.
         images: the columns that hold images: bytes, or a path.
         classes: the names of classes, of columns that hold their numbers.
@@ -156,7 +156,8 @@ def _stream(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
 
 def _row_groups(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(_AT_ONCE, columns=columns)
+        for group in range(file.num_row_groups):  # of several at once it would keep all in memory
+            yield from file.iter_batches(_AT_ONCE, row_groups=[group], columns=columns)
 
 
 def _described(folder: Path) -> list[Part]:

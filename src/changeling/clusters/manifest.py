@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -118,17 +119,17 @@ class Dataset:
 
     def _check(self) -> None:
         """Raise DatasetError for what no experiment could make sense of."""
-        table = self.path / "images.parquet"
+        table, images = self.path / "images.parquet", self.images
         for name, allowed in (("role", get_args(Role)), ("split", SPLITS)):
-            strange = set(self.column(name)) - set(allowed)
+            strange = set(images[name].unique().to_pylist()) - set(allowed)
             if strange:
                 raise DatasetError(f"{table}: {name} is {strange.pop()!r}, not one of {', '.join(allowed)}")
-        if None in set(self.column("generator")[self.labels == 1]):
+        if pc.any(pc.and_(pc.equal(images["role"], "child"), pc.is_null(images["generator"]))).as_py():
             raise DatasetError(f"{table}: a child has no generator; write 'unknown' if it is")
-        if len(set(self.column("image_id"))) < len(self):
+        if pc.count_distinct(images["image_id"], mode="all").as_py() < len(self):
             raise DatasetError(f"{table}: image_id repeats")
-        pairs = set(zip(self.column("cluster_id"), self.column("split"), strict=True))
-        if len(pairs) > len(set(self.column("cluster_id"))):
+        pairs = images.group_by(["cluster_id", "split"]).aggregate([]).num_rows
+        if pairs > pc.count_distinct(images["cluster_id"], mode="all").as_py():
             raise DatasetError(f"{table}: a cluster is in two splits; train and test must not share a cluster")
 
     def file(self, path: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,11 @@ class Context:
             yield load_features(self.dataset, backbone)
 
 
+def everyone(dataset: Dataset) -> NDArray[np.bool_]:
+    """A mask of all images (N,)."""
+    return np.ones(len(dataset), dtype=np.bool_)
+
+
 def by_generator(dataset: Dataset, rows: Sequence[Row]) -> tuple[Row, ...]:
     """Rows that were made backbone by backbone, in the order of the paper's tables: generator by generator."""
     order = generators(dataset)
@@ -72,18 +78,20 @@ def select(dataset: Dataset, valid: NDArray[np.bool_], generator: str, split: Sp
     return np.flatnonzero(mask)
 
 
-def best_by_validation(rows: Sequence[Row], column: str) -> Row | None:
+def best_by_validation(rows: Sequence[Row], column: str) -> tuple[Row, str] | None:
     """The row of the first generator (`all`, or the only one) that does best on validation and was tested.
 
-    What is said of the test split is then not chosen by it.
+    What is said of the test split is then not chosen by it. With it comes what its features are called in a sentence:
+    the best on validation if they are that among several, alone. Of equals the first is taken.
     """
     first = rows[0].labels["Generator"] if rows else ""
     tested = [row for row in rows if row.labels["Generator"] == first and f"test_{column}" in row.cells]
-
-    def validated(row: Row) -> float:
-        return row.cells[f"val_{column}"].value if f"val_{column}" in row.cells else -1.0
-
-    return max(tested, key=validated, default=None)
+    if not tested:
+        return None
+    values = [row.cells[f"val_{column}"].value if f"val_{column}" in row.cells else -1.0 for row in tested]
+    best = tested[values.index(max(values))]
+    alone = len(tested) > 1 and min(values) >= 0 and values.count(max(values)) == 1
+    return best, f"{best.labels['Backbone']} features{', the best on validation,' if alone else ''}"
 
 
 def compact(clusters: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -130,3 +138,19 @@ def versions() -> dict[str, str]:
 def percent(value: float) -> str:
     """A share for a sentence: one decimal."""
     return f"{100 * value:.1f} %"
+
+
+def ends(cell: Estimate) -> str:
+    """An estimate's interval for a sentence."""
+    return f"{percent(cell.low)} to {percent(cell.high)}"
+
+
+def count(number: int, things: str) -> str:
+    """Print a number of things: "1 cluster", "5,000 clusters", "1 child"."""
+    one = "child" if things == "children" else things.removesuffix("s")
+    return f"{number:,} {one if number == 1 else things}"
+
+
+def spelled(text: str) -> str:
+    """A label as it is shown: "all" and "all, clip-vit-b16" are of all generators."""
+    return re.sub(rf"(^|: ){ALL}(?=, |\Z)", rf"\1{ALL} generators", text)

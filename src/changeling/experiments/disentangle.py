@@ -19,13 +19,14 @@ from changeling.experiments.common import Context
 from changeling.experiments.distances import chance
 from changeling.experiments.heads import Projection, train_head, trainable
 from changeling.experiments.paper import beside_paper
-from changeling.experiments.probe import fit_probe, training_rows
+from changeling.experiments.probe import always_fake, fit_probe, training_rows
 from changeling.experiments.result import Column, Curve, Estimate, Plot, Result, Row, Table
 from changeling.experiments.settings import DisentangleSettings, ProbeSettings
 from changeling.features.store import Features
 from changeling.stats import metrics
 from changeling.stats.intervals import RESAMPLES, mean_interval, ratio_interval
 
+TITLE, PAPER = "How much of what gives a fake away is style, and how much is meaning?", "Table 4"
 CURVE = tuple(10.0**power for power in range(-4, 7, 2))
 CURVE_IMAGES = 20_000  # the curve and the non-linear probe are trained on so many images at most
 _MEASURES = {  # by head: key, label
@@ -75,8 +76,8 @@ def run(context: Context, settings: DisentangleSettings = _DEFAULT) -> Result:
     table = _table(dataset, valid, common.by_generator(dataset, rows))
     return Result(
         experiment="disentangle",
-        title="How much of what gives a fake away is style, and how much is meaning?",
-        paper="Table 4",
+        title=TITLE,
+        paper=PAPER,
         summary=_summary(table.rows),
         settings={
             "S and T": "square linear maps without bias, beginning at random in ±1/√D; outputs of unit length",
@@ -92,7 +93,10 @@ def run(context: Context, settings: DisentangleSettings = _DEFAULT) -> Result:
             "resamples": RESAMPLES,
             "seed": context.seed,
         }
-        | {f"clusters that S and T of {_label(labels)} were trained on": s.clusters for labels, s, _ in heads},
+        | {
+            f"clusters that S and T of {common.spelled(_label(labels))} were trained on": s.clusters
+            for labels, s, _ in heads
+        },
         tables=(beside_paper(table, dataset), *_probes(hidden)),
         plots=(*_curves(hidden), *_trained(heads)),
         dataset=common.about(dataset),
@@ -105,6 +109,11 @@ def run(context: Context, settings: DisentangleSettings = _DEFAULT) -> Result:
             "over C tells what is hidden (low everywhere) from what is only rescaled (low at small C alone).",
         ),
     )
+
+
+def check(context: Context) -> None:
+    """Raise DatasetError if there is nothing to train S and T on, even if all images have features."""
+    trainable(context.dataset, common.everyone(context.dataset))
 
 
 def _cells(
@@ -135,7 +144,7 @@ def _cells(
 def _hidden(context: Context, spaces: dict[str, Features], labels: dict[str, str]) -> _Hidden:
     """Balanced accuracy on the test split of probes that are trained in each space."""
     dataset, generator, features = context.dataset, labels["Generator"], next(iter(spaces.values()))
-    train = training_rows(dataset, features, ProbeSettings(train_on=generator), context.seed)
+    train = training_rows(dataset, features.valid, ProbeSettings(train_on=generator), context.seed)
     train = np.sort(np.random.default_rng(context.seed).permutation(train)[:CURVE_IMAGES])
     test = common.select(dataset, features.valid, generator, "test")
     clusters = common.compact(dataset.clusters[test])
@@ -180,14 +189,11 @@ def _non_linear(
 
 
 def _table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -> Table:
-    alone = len({row.labels["Generator"] for row in rows}) == 1
-
     def guessing(split: str, key: str) -> float | None:
         if key == "s_full":
             return None
         if key == "s_overall":
-            labels = dataset.labels[dataset.column("split") == split]
-            return float(labels.mean()) if alone and len(labels) else None
+            return always_fake(dataset, valid, rows, split)
         return chance(dataset, valid, rows, split)
 
     columns = [
@@ -307,11 +313,9 @@ def _summary(rows: Sequence[Row]) -> str:
         return "S and T were trained, but the test split lacks clusters to judge them on."
     row = tested[0]
     hidden, shown = row.cells["test_s_overall"], row.cells["test_t_max"]
-    generator = "all generators" if row.labels["Generator"] == common.ALL else row.labels["Generator"]
     return (
-        f"On {row.labels['Backbone']} features ({generator}), a linear probe on S calls "
-        f"{common.percent(hidden.value)} of {hidden.images} test images rightly ({common.percent(hidden.low)} to "
-        f"{common.percent(hidden.high)}), and in T the parent is the farthest of its cluster in "
-        f"{common.percent(shown.value)} of {shown.clusters} ({common.percent(shown.low)} to "
-        f"{common.percent(shown.high)})."
+        f"On {row.labels['Backbone']} features ({common.spelled(row.labels['Generator'])}), a linear probe on S calls "
+        f"{common.percent(hidden.value)} of {common.count(hidden.images, 'test images')} rightly "
+        f"({common.ends(hidden)}), and in T the parent is the farthest of its cluster in "
+        f"{common.percent(shown.value)} of {common.count(shown.clusters, 'clusters')} ({common.ends(shown)})."
     )

@@ -17,6 +17,7 @@ from changeling.features.store import Features
 from changeling.stats.intervals import RESAMPLES, ratio_interval
 from changeling.stats.metrics import Distance, distance_accuracies
 
+TITLE, PAPER = "Is the parent the odd one out of its cluster?", "Table 1"
 _DEFAULT = DistancesSettings()
 
 
@@ -39,8 +40,8 @@ def run(context: Context, settings: DistancesSettings = _DEFAULT) -> Result:
     table = _table(dataset, valid, common.by_generator(dataset, rows))
     return Result(
         experiment="distances",
-        title="Is the parent the odd one out of its cluster?",
-        paper="Table 1",
+        title=TITLE,
+        paper=PAPER,
         summary=_summary(table.rows),
         settings={"distance": settings.distance, "resamples": RESAMPLES, "seed": context.seed},
         tables=(table if settings.distance != "cosine" else beside_paper(table, dataset),),
@@ -102,9 +103,9 @@ def _summary(rows: Sequence[Row]) -> str:
     best = common.best_by_validation(rows, "max")
     if best is None:
         return "No cluster of the test split has a parent and two children: there is nothing to compare."
-    cell = best.cells["test_max"]
+    row, features = best
+    cell = row.cells["test_max"]
     return (
-        f"By {best.labels['Backbone']} features, the best on validation, the parent is the farthest of its cluster in "
-        f"{common.percent(cell.value)} of {cell.clusters} test clusters "
-        f"(95 % interval {common.percent(cell.low)} to {common.percent(cell.high)})."
+        f"By {features} the parent is the farthest of its cluster in {common.percent(cell.value)} of "
+        f"{common.count(cell.clusters, 'test clusters')} (95 % interval {common.ends(cell)})."
     )

@@ -12,8 +12,9 @@ from changeling.experiments.common import Context
 from changeling.experiments.heads import paired, train_head, trainable
 from changeling.experiments.result import Cloud, Map, Result
 from changeling.experiments.settings import DisentangleSettings, EmbeddingSettings
-from changeling.features.store import Features, load_features
+from changeling.features.store import load_features
 
+TITLE, PAPER = "How do parents and children lie in the space of features?", "Figures 6 and 7"
 SAMPLED = 8  # clusters of Figure 7
 _DEFAULT, _HEADS = EmbeddingSettings(), DisentangleSettings()
 
@@ -31,27 +32,29 @@ def run(context: Context, settings: EmbeddingSettings = _DEFAULT, heads: Disenta
     generators = trainable(dataset, features.valid)
     maps: list[Map] = []
     shown: dict[str, str | int | float | bool | None] = {}
+    perplexities: dict[str, float] = {}
     for done, generator in enumerate(generators, start=1):
-        chosen, split = _choose(context, features, generator, settings.clusters)
+        chosen, split = _choose(context, features.valid, generator, settings.clusters)
         spaces = {"Raw features": features.values[chosen]}
         for kind in ("T", "S"):
             head = train_head(context, features, generator, kind, heads)
             spaces[f"After {kind}"] = head(features.values[chosen])
-        places = {name: tsne(values, settings.perplexity, context.seed) for name, values in spaces.items()}
+        perplexities[generator] = usable_perplexity(settings.perplexity, len(chosen))
+        places = {name: tsne(values, perplexities[generator], context.seed) for name, values in spaces.items()}
         maps += _maps(context, chosen, places, generator, split)
-        shown[f"images on the maps of {generator}"] = len(chosen)
+        shown[f"images on the maps of {common.spelled(generator)}"] = len(chosen)
         context.progress("embedding", done, len(generators))
     return Result(
         experiment="embedding",
-        title="How do parents and children lie in the space of features?",
-        paper="Figures 6 and 7",
+        title=TITLE,
+        paper=PAPER,
         summary=f"t-SNE of {backbone} features as they are, and after the projections T (style) and S (semantics).",
         settings={
             "backbone": backbone,
             "method": "t-SNE by openTSNE: neighbours by cosine, beginning with the two main directions",
-            "perplexity (about how many neighbours count)": settings.perplexity,
-            "seed": context.seed,
         }
+        | _told(perplexities)
+        | {"seed": context.seed}
         | shown,
         maps=tuple(maps),
         dataset=common.about(dataset),
@@ -60,12 +63,32 @@ def run(context: Context, settings: EmbeddingSettings = _DEFAULT, heads: Disenta
     )
 
 
+def check(context: Context, settings: EmbeddingSettings = _DEFAULT) -> None:
+    """Raise DatasetError if there are too few clusters to draw, even if all images have features."""
+    everyone = common.everyone(context.dataset)
+    for generator in trainable(context.dataset, everyone):
+        _choose(context, everyone, generator, settings.clusters)
+
+
+def usable_perplexity(asked: float, images: int) -> float:
+    """What t-SNE can use of a perplexity: a point has three times as many neighbours, if there are so many."""
+    return min(asked, (images - 1) / 3)
+
+
+def _told(perplexities: dict[str, float]) -> dict[str, str | int | float | bool | None]:
+    """The perplexity of all maps, or of each generator's where they differ."""
+    name = "perplexity (about how many neighbours count)"
+    if len(set(perplexities.values())) == 1:
+        return {name: next(iter(perplexities.values()))}
+    return {f"{name} of {common.spelled(generator)}": used for generator, used in perplexities.items()}
+
+
 def tsne(values: NDArray[np.float32], perplexity: float, seed: int) -> NDArray[np.float64]:
     """OpenTSNE's map (N, 2) of features (N, D)."""
     from openTSNE import TSNE
 
     fitted = TSNE(
-        perplexity=min(perplexity, (len(values) - 1) / 3),
+        perplexity=perplexity,
         metric="cosine",
         initialization="pca",
         random_state=seed,
@@ -74,16 +97,21 @@ def tsne(values: NDArray[np.float32], perplexity: float, seed: int) -> NDArray[n
     return np.asarray(fitted, dtype=np.float64)
 
 
-def _choose(context: Context, features: Features, generator: str, clusters: int) -> tuple[NDArray[np.int64], Split]:
+def _choose(
+    context: Context, valid: NDArray[np.bool_], generator: str, clusters: int
+) -> tuple[NDArray[np.int64], Split]:
     """Images of clusters with a parent and a child: of the validation split, or of test where that has too few."""
     dataset = context.dataset
     for split in common.SPLIT_TITLES:
-        rows = paired(dataset, features.valid, generator, split)
+        rows = paired(dataset, valid, generator, split)
         names = np.unique(dataset.clusters[rows])
         if len(names) >= SAMPLED:
             drawn = np.random.default_rng(context.seed).permutation(names)[:clusters]
             return rows[np.isin(dataset.clusters[rows], drawn)], split
-    raise DatasetError(f"{dataset.path}: no {SAMPLED} clusters of val or test have a parent and a child by {generator}")
+    raise DatasetError(
+        f"{dataset.path}: no {SAMPLED} clusters of the validation or test split have a parent and a child by "
+        f"{common.spelled(generator)}"
+    )
 
 
 def _maps(

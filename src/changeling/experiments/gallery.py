@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from changeling.clusters.manifest import Dataset
-from changeling.experiments import common
+from changeling.errors import DatasetError
+from changeling.experiments import common, probe
 from changeling.experiments.common import Context
-from changeling.experiments.probe import fit_probe
 from changeling.experiments.result import Picture, Result, Sheet, Strip
 from changeling.experiments.settings import GallerySettings, ProbeSettings
 from changeling.features.store import load_features
 
+TITLE, PAPER = "What it looks like", "Figures 1, 3, 4 and 5"
 _DEFAULT, _PROBE = GallerySettings(), ProbeSettings()
 
 
@@ -24,61 +25,74 @@ def run(context: Context, settings: GallerySettings = _DEFAULT, probe_settings: 
     """Sheets of the test split, with the probabilities of a probe on one backbone.
 
     Raises:
-        DatasetError: a split lacks real or fake images.
+        DatasetError: a split lacks real or fake images, or no image file of the test split is there.
         FeatureError: the features are missing or of other images.
     """
     dataset = context.dataset
     backbone = settings.backbone or context.backbones[0]
     features = load_features(dataset, backbone)
-    shown = np.flatnonzero((dataset.column("split") == "test") & features.valid)
-    shown = shown[[dataset.file(path).is_file() for path in dataset.column("path")[shown]]] if len(shown) else shown
-    told: dict[str, str | int | float | bool | None] = {"backbone": backbone, "seed": context.seed}
-    sheets: tuple[Sheet, ...] = ()
-    if len(shown):
-        probe = fit_probe(dataset, features, probe_settings, seed=context.seed)
-        told["C"] = probe.c
-        p = np.full(len(dataset), np.nan)
-        p[shown] = expit(probe.scores(features.values[shown]))
-        sheets = _sheets(dataset, shown, p, settings)
+    shown = _shown(dataset, features.valid)
+    fitted = probe.fit_probe(dataset, features, probe_settings, seed=context.seed)
+    p = np.full(len(dataset), np.nan)
+    p[shown] = expit(fitted.scores(features.values[shown]))
     context.progress("gallery", 1, 1)
     return Result(
         experiment="gallery",
-        title="What it looks like",
-        paper="Figures 1, 3, 4 and 5",
-        summary="Clusters side by side; the children that the probe finds most and least realistic; its mistakes."
-        if sheets
-        else "The test split's image files are not here, so nothing can be shown.",
-        settings=told,
-        sheets=sheets,
+        title=TITLE,
+        paper=PAPER,
+        summary="Clusters side by side; the children that the probe finds most and least realistic; its mistakes.",
+        settings={"backbone": backbone, "seed": context.seed, "C": fitted.c},
+        sheets=_sheets(dataset, shown, p, settings),
         dataset=common.about(dataset),
         sources=(common.source(features),),
         versions=common.versions(),
     )
 
 
+def check(context: Context, probe_settings: ProbeSettings = _PROBE) -> None:
+    """Raise DatasetError if there is nothing to show, or to train a probe on, even if all images have features."""
+    _shown(context.dataset, common.everyone(context.dataset))
+    probe.check(context, probe_settings)
+
+
+def _shown(dataset: Dataset, valid: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Rows of the test split whose files are there."""
+    rows = np.flatnonzero((dataset.column("split") == "test") & valid)
+    there = rows[np.array([dataset.file(path).is_file() for path in dataset.column("path")[rows]], dtype=np.bool_)]
+    if not len(there):
+        raise DatasetError(f"{dataset.path}: the image files of the test split are not there")
+    return there
+
+
 def _sheets(
     dataset: Dataset, rows: NDArray[np.int64], p: NDArray[np.float64], settings: GallerySettings
 ) -> tuple[Sheet, ...]:
-    """Clusters (Figure 3), children by realism (Figure 4), and what is called wrongly (Figure 5)."""
+    """Clusters (Figure 3), children by realism (Figure 4), and what is called wrongly (Figure 5).
+
+    No picture is on two strips of a sheet.
+    """
     ordered = rows[np.argsort(p[rows], kind="stable")]  # the most real first
     fake = dataset.labels[ordered] == 1
     called = p[ordered] > 0.5
+    limit = settings.pictures
 
     def sheet(key: str, title: str, kinds: dict[str, NDArray[np.int64]]) -> Sheet:
         strips = [
-            Strip(title=name, pictures=tuple(_picture(dataset, i, p[i]) for i in some[: settings.pictures].tolist()))
+            Strip(title=name, pictures=tuple(_picture(dataset, i, p[i]) for i in some[:limit].tolist()))
             for name, some in kinds.items()
             if len(some)
         ]
         return Sheet(key=key, title=title, strips=tuple(strips))
 
     children = ordered[fake]
-    realism = {"Most realistic": children, "Least realistic": children[::-1]}
+    half = (len(children) + 1) // 2
+    realism = {"Most realistic": children[:half], "Least realistic": children[half:][::-1]}
     wrong = {
-        "Real, called fake: the surest first": ordered[~fake & called][::-1],
-        "Fake, called real: the surest first": ordered[fake & ~called],
-        "Least sure": rows[np.argsort(np.abs(p[rows] - 0.5), kind="stable")],
+        "Real, called fake: the surest first": ordered[~fake & called][::-1][:limit],
+        "Fake, called real: the surest first": ordered[fake & ~called][:limit],
     }
+    left = np.setdiff1d(rows, np.concatenate(list(wrong.values())))
+    wrong["Least sure"] = left[np.argsort(np.abs(p[left] - 0.5), kind="stable")]
     clusters = Sheet(key="clusters", title="Clusters", strips=tuple(_clusters(dataset, rows, p, settings.clusters)))
     sheets = (
         clusters,

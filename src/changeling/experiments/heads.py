@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from changeling.clusters.manifest import Dataset, Split
-from changeling.errors import DatasetError
+from changeling.errors import DatasetError, StudyError
 from changeling.experiments import common
 from changeling.experiments.common import Context
 from changeling.experiments.settings import DisentangleSettings
@@ -24,6 +24,7 @@ from changeling.stats.contrast import AdamW, contrast, unit
 
 Kind = Literal["S", "T"]
 _BLOCK = 8192  # rows that are projected at once
+_LARGEST = 1e12  # of a head's numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,9 @@ def train_head(
     A batch is made of whole clusters. After every epoch all that training needs goes to a checkpoint in
     `context.heads`, from which a later call goes on, or takes the finished head, if its settings, seed and features
     are the same. The bytes are those of an undisturbed run.
+
+    Raises:
+        StudyError: with these settings its numbers grow out of bounds.
     """
     dataset = context.dataset
     rows, starts = training_clusters(dataset, features.valid, generator)
@@ -60,11 +64,18 @@ def train_head(
         state.load(path)
     while len(state.losses) < settings.epochs:
         losses, sizes = [], []
-        for batch in _batches(rows, starts, a_batch, (context.seed, len(state.losses))):
-            some = (features.values[batch], dataset.labels[batch], dataset.clusters[batch])
-            losses.append(_step(state, *some, 1 if kind == "T" else -1, settings.temperature))
-            sizes.append(len(batch))
-        state.losses.append(float(np.average(losses, weights=sizes)))
+        with np.errstate(all="ignore"):  # what grows out of bounds is told below
+            for batch in _batches(rows, starts, a_batch, (context.seed, len(state.losses))):
+                some = (features.values[batch], dataset.labels[batch], dataset.clusters[batch])
+                losses.append(_step(state, *some, 1 if kind == "T" else -1, settings.temperature))
+                sizes.append(len(batch))
+            state.losses.append(float(np.average(losses, weights=sizes)))
+        if not _bounded(state.weight, state.losses):
+            raise StudyError(
+                f"{kind} of {features.header.backbone} does not train: with disentangle.lr = {settings.lr:g}, "
+                f"weight_decay = {settings.weight_decay:g} and temperature = {settings.temperature:g} its numbers grow "
+                "out of bounds"
+            )
         if path:
             state.save(path)
         what = f"{kind} of {features.header.backbone}, {generator}: loss {state.losses[-1]:.4f}"
@@ -156,15 +167,22 @@ class _State:
             temporary.write_bytes(save(tensors))
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint; one that is absent or broken is as none."""
+        """Go on from a checkpoint; one that is absent, broken or out of bounds is as none."""
         try:
             with safe_open(path, "numpy") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError):
             return
+        if not _bounded(tensors["weight"], tensors["losses"].tolist()):
+            return
         self.weight = tensors["weight"]
         self.optimizer.first, self.optimizer.second = tensors["first"], tensors["second"]
         self.optimizer.steps, self.losses = int(tensors["steps"]), tensors["losses"].tolist()
+
+
+def _bounded(weight: NDArray[np.float32], losses: Sequence[float]) -> bool:
+    """Whether a head's numbers are such that products of them are finite, too."""
+    return bool(np.abs(weight).max() < _LARGEST and np.isfinite(losses).all())
 
 
 def _checkpoint(

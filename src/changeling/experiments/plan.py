@@ -11,12 +11,13 @@ from rich.table import Table
 
 from changeling.clusters.manifest import Dataset
 from changeling.errors import DatasetError
-from changeling.experiments import common
+from changeling.experiments import common, confounds
+from changeling.experiments.common import Context
 from changeling.experiments.disentangle import CURVE_IMAGES
 from changeling.experiments.heads import trainable
 from changeling.experiments.probe import trainers
-from changeling.experiments.settings import NAMES, Study
-from changeling.experiments.study import chosen_backbones
+from changeling.experiments.settings import NAMES, Name, Study
+from changeling.experiments.study import EXPERIMENTS, chosen_backbones, reason
 from changeling.features.store import missing_rows, part_path, part_rows, read_dim
 
 GIGA, GIB, MIB = 1e9, 2**30, 2**20
@@ -50,14 +51,29 @@ def plan(dataset: Dataset, study: Study) -> list[Step]:
     """The steps of a study, with rough costs scaled to the speed of this machine.
 
     Raises:
-        FeatureError, StudyError: as `run_study` does.
+        BackboneError, FeatureError, StudyError: as `run_study` does.
     """
     backbones = chosen_backbones(dataset, study)
     speed = product_speed()
     steps = [_extract(dataset, name, speed) for name in study.backbones]
     dims = {name: _dim(dataset, name) for name in backbones}
-    chosen = [name for name in NAMES if name in study.experiments]
-    return steps + [_experiment(dataset, study, name, dims, speed) for name in chosen]
+    for name in NAMES:
+        if name in study.experiments:
+            refused = _refused(Context(dataset, backbones, study.seed), study, name)
+            steps.append(refused or _experiment(dataset, study, name, dims, speed))
+    return steps
+
+
+def _refused(context: Context, study: Study, name: Name) -> Step | None:
+    """The step of an experiment that the dataset lacks something for."""
+    dataset = context.dataset
+    if name == "retrieval" and dataset.captions.num_rows and any(missing_rows(dataset, b) for b in context.backbones):
+        return None  # features that are to be made may be of captions, too
+    try:
+        EXPERIMENTS[name].check(context, study)
+    except DatasetError as error:
+        return Step(name, f"not run: {reason(dataset, error)}", 0.0, 0.0, 0.0)
+    return None
 
 
 def product_speed() -> float:
@@ -102,14 +118,13 @@ def _extract(dataset: Dataset, backbone: str, speed: float) -> Step:
 
 def _experiment(dataset: Dataset, study: Study, name: str, dims: dict[str, int | None], speed: float) -> Step:
     """Rough cost of one experiment, by the counts that its time grows with; see benchmarks/study.py."""
+    if name == "confounds":
+        return _confounds(dataset, study)
     known = [dim for dim in dims.values() if dim]
     on = f"{len(dims)} backbone{'s' if len(dims) != 1 else ''}"
     if len(known) < len(dims):
         return Step(name, on, None, None, None)
-    try:
-        size = _Size.of(dataset, name)
-    except DatasetError:  # as `run_study` says at greater length
-        return Step(name, "not run: no clusters to train on", 0.0, 0.0, 0.0)
+    size = _Size.of(dataset, name)
     if name == "embedding":
         known = known[-1:]
     seconds = 1 + sum(_seconds(name, dim, size, study, speed) for dim in known)
@@ -117,6 +132,12 @@ def _experiment(dataset: Dataset, study: Study, name: str, dims: dict[str, int |
     copies = 2.0 if name == "disentangle" else 1.5
     memory = 0.3 * GIB + len(dataset) * (max(known) * 4 + 500) * copies + size.captions * max(known) * 4
     return Step(name, on, seconds, memory, heads + MIB)
+
+
+def _confounds(dataset: Dataset, study: Study) -> Step:
+    """Of 60,000 files, half a minute goes into reading, and a minute into trees and intervals."""
+    files = len(confounds.chosen(dataset, study.seed))
+    return Step("confounds", f"{files:,} image files", 2 + 1.5e-3 * files, 0.3 * GIB + 2e3 * files, MIB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +155,7 @@ class _Size:
     @classmethod
     def of(cls, dataset: Dataset, experiment: str) -> _Size:
         train = dataset.column("split") == "train"
-        everyone = np.ones(len(dataset), dtype=np.bool_)
+        everyone = common.everyone(dataset)
         return cls(
             clusters=len(set(dataset.clusters.tolist())),
             train=int(train.sum()),
@@ -161,9 +182,9 @@ def _seconds(experiment: str, dim: int, size: _Size, study: Study, speed: float)
         case "disentangle":
             steps = study.disentangle.epochs * max(size.train / study.disentangle.batch, 1)
             training = 2 * steps * (9 * study.disentangle.batch * dim * product + 3e-3)
-            return size.heads * (
-                training + 840_000 * min(size.train, CURVE_IMAGES) * product * study.disentangle.curve + 3
-            )
+            # of few images the curve takes some seconds all the same: its solvers make thousands of small steps
+            curve = 8 + 840_000 * min(size.train, CURVE_IMAGES) * product if study.disentangle.curve else 0
+            return size.heads * (training + curve + 3)
         case "embedding":
             shown = min(study.embedding.clusters * images / size.clusters, size.judged)
             return 3 * 0.006 * size.heads * shown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from changeling.features.store import Features
 from changeling.stats import metrics
 from changeling.stats.intervals import RESAMPLES, auroc_interval, mean_interval, ratio_interval
 
+TITLE, PAPER = "Can a linear probe call each image real or fake?", "Table 2"
 COARSE = tuple(10.0**power for power in range(-6, 3))
 TRAIN_CLUSTERS = 50  # a generator with fewer in the train split has no probe of its own
 _COLUMNS = {"overall": "Overall", "full": "Full cluster", "balanced": "Balanced", "auroc": "AUROC"}
@@ -56,6 +57,7 @@ def run(context: Context, settings: ProbeSettings = _DEFAULT) -> Result:
     dataset, rows, crossed, sources = context.dataset, [], [], []
     found: dict[str, str | int | float | bool | None] = {}
     crossed_by = trainers(dataset)
+    valid = np.zeros(len(dataset), dtype=np.bool_)
     for done, features in enumerate(context.features(), start=1):
         name = features.header.backbone
         probe = fit_probe(dataset, features, settings, seed=context.seed)
@@ -66,16 +68,17 @@ def run(context: Context, settings: ProbeSettings = _DEFAULT) -> Result:
             crossed += _rows(dataset, features, other, {"Trained on": trainer}, context.seed)
         found |= {f"C of {name}": probe.c, f"training images of {name}": probe.images}
         sources.append(common.source(features))
+        valid |= features.valid
         context.progress("probe", done, len(context.backbones))
-    table = _table(dataset, common.by_generator(dataset, rows))
+    table = _table(dataset, valid, common.by_generator(dataset, rows))
     as_in_paper = settings.train_on == "stable-diffusion-v1.4" and settings.children == "one"
     return Result(
         experiment="probe",
-        title="Can a linear probe call each image real or fake?",
-        paper="Table 2",
+        title=TITLE,
+        paper=PAPER,
         summary=_summary(table.rows),
         settings={
-            "trained on children of": settings.train_on,
+            "trained on children of": common.spelled(settings.train_on),
             "children for training": {"one": "one random child a cluster", "all": "all"}[settings.children],
             "features": "standardised: mean 0 and deviation 1 in each dimension, on the training images",
             "class weight": "balanced: real and fake images count the same in all",
@@ -86,11 +89,17 @@ def run(context: Context, settings: ProbeSettings = _DEFAULT) -> Result:
             "seed": context.seed,
         }
         | found,
-        tables=(beside_paper(table, dataset) if as_in_paper else table, *_transfer(dataset, crossed)),
+        tables=(beside_paper(table, dataset) if as_in_paper else table, *_transfer(dataset, valid, crossed)),
         dataset=common.about(dataset),
         sources=tuple(sources),
         versions=common.versions(),
+        notes=tuple(_unpaired(dataset, valid)),
     )
+
+
+def check(context: Context, settings: ProbeSettings = _DEFAULT) -> None:
+    """Raise DatasetError if there is nothing to train a probe on, even if all images have features."""
+    _fitted_on(context.dataset, common.everyone(context.dataset), settings, context.seed)
 
 
 def fit_probe(
@@ -106,11 +115,7 @@ def fit_probe(
     C is swept over powers of ten, then between the neighbours of the best, unless the settings give it. Raises
     DatasetError if a split lacks real or fake images.
     """
-    train = training_rows(dataset, features, settings, seed)
-    val = np.flatnonzero((dataset.column("split") == "val") & features.valid)
-    for name, rows in (("train", train), ("val", val)):
-        if len(set(dataset.labels[rows])) < 2:
-            raise DatasetError(f"{dataset.path}: the {name} split needs real and fake images to train a probe")
+    train, val = _fitted_on(dataset, features.valid, settings, seed)
     x_train, x_val = features.values[train], features.values[val]
     mean = x_train.mean(axis=0)
     scale = x_train.std(axis=0) + np.float32(1e-6) if standardise else np.ones_like(mean)
@@ -133,16 +138,31 @@ def fit_probe(
     return Probe(mean.astype(np.float64), scale.astype(np.float64), *fitted[best], best, len(train))
 
 
+def _fitted_on(
+    dataset: Dataset, valid: NDArray[np.bool_], settings: ProbeSettings, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows that a probe is trained on, and those that choose its C."""
+    train = training_rows(dataset, valid, settings, seed)
+    val = np.flatnonzero((dataset.column("split") == "val") & valid)
+    for name, rows in (("train", train), ("val", val)):
+        if len(set(dataset.labels[rows])) < 2:
+            raise DatasetError(f"{dataset.path}: the {name} split needs real and fake images to train a probe")
+    return train, val
+
+
 def training_rows(
-    dataset: Dataset, features: Features, settings: ProbeSettings = _DEFAULT, seed: int = 0
+    dataset: Dataset, valid: NDArray[np.bool_], settings: ProbeSettings = _DEFAULT, seed: int = 0
 ) -> NDArray[np.int64]:
     """The parents of the train split and one random child of each cluster, or all of them (section 4.1)."""
-    mask = (dataset.column("split") == "train") & features.valid
+    mask = (dataset.column("split") == "train") & valid
     parents = np.flatnonzero(mask & (dataset.labels == 0))
     mine = dataset.column("generator") == settings.train_on if settings.train_on != common.ALL else dataset.labels == 1
-    if settings.train_on != common.ALL and not mine.any():
-        raise DatasetError(f"{dataset.path}: no child is by {settings.train_on!r}, which the probe is to be trained on")
     children = np.flatnonzero(mask & mine)
+    if settings.train_on != common.ALL and not len(children):
+        raise DatasetError(
+            f"{dataset.path}: no child of the train split is by {settings.train_on!r}, which the probe is to be "
+            "trained on"
+        )
     if settings.children == "one":
         shuffled = np.random.default_rng(seed).permutation(children)
         _, first = np.unique(dataset.clusters[shuffled], return_index=True)
@@ -170,13 +190,13 @@ def _rows(dataset: Dataset, features: Features, probe: Probe, labels: dict[str, 
     ]
 
 
-def _transfer(dataset: Dataset, rows: Sequence[Row]) -> list[Table]:
+def _transfer(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -> list[Table]:
     """Generators trained on by generators tested on, the test split alone."""
     if not rows:
         return []
     ordered = sorted(common.by_generator(dataset, rows), key=lambda row: row.labels["Trained on"])
     columns = [
-        Column(key=f"test_{key}", label=label, group="Test", chance=_chance(dataset, rows, "test", key))
+        Column(key=f"test_{key}", label=label, group="Test", chance=_chance(dataset, valid, rows, "test", key))
         for key, label in _COLUMNS.items()
     ]
     return [
@@ -217,9 +237,9 @@ def _cells(dataset: Dataset, features: Features, probe: Probe, generator: str, s
     return cells
 
 
-def _table(dataset: Dataset, rows: Sequence[Row]) -> Table:
+def _table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -> Table:
     columns = [
-        Column(key=f"{split}_{key}", label=label, group=title, chance=_chance(dataset, rows, split, key))
+        Column(key=f"{split}_{key}", label=label, group=title, chance=_chance(dataset, valid, rows, split, key))
         for split, title in common.SPLIT_TITLES.items()
         for key, label in _COLUMNS.items()
     ]
@@ -235,23 +255,42 @@ def _table(dataset: Dataset, rows: Sequence[Row]) -> Table:
     )
 
 
-def _chance(dataset: Dataset, rows: Sequence[Row], split: str, key: str) -> float | None:
-    """What guessing scores; for Overall what 'always fake' does, if all rows rest on the same images."""
+def _chance(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row], split: str, key: str) -> float | None:
+    """What guessing scores; for Overall what 'always fake' does."""
     if key == "overall":
-        labels = dataset.labels[dataset.column("split") == split]
-        alone = len({row.labels["Generator"] for row in rows}) == 1
-        return float(labels.mean()) if alone and len(labels) else None
+        return always_fake(dataset, valid, rows, split)
     return 0.5 if key in ("balanced", "auroc") else None
+
+
+def always_fake(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row], split: str) -> float | None:
+    """The share of fakes of a split's images, if all rows rest on the same ones."""
+    labels = dataset.labels[(dataset.column("split") == split) & valid]
+    alone = len({row.labels["Generator"] for row in rows}) == 1
+    return float(labels.mean()) if alone and len(labels) else None
+
+
+def _unpaired(dataset: Dataset, valid: NDArray[np.bool_]) -> Iterator[str]:
+    """What is said of splits some clusters of which are a single image."""
+    for split, title in common.SPLIT_TITLES.items():
+        mask = (dataset.column("split") == split) & valid
+        names, sizes = np.unique(dataset.clusters[mask], return_counts=True)
+        if (sizes == 1).any():
+            real, fake = (np.isin(names, dataset.clusters[mask & (dataset.labels == label)]) for label in (0, 1))
+            yield (
+                f"Of the {common.count(len(names), 'clusters')} of the {title.lower()} split, "
+                f"{int((real & fake).sum()):,} have a parent and a child. A single image, which is paired with none, "
+                "counts as a cluster of its own."
+            )
 
 
 def _summary(rows: Sequence[Row]) -> str:
     best = common.best_by_validation(rows, "auroc")
     if best is None:
         return "The test split lacks real or fake images: the probe cannot be judged."
-    auroc, balanced = best.cells["test_auroc"], best.cells["test_balanced"]
+    row, features = best
+    auroc, balanced = row.cells["test_auroc"], row.cells["test_balanced"]
     return (
-        f"A linear probe on {best.labels['Backbone']} features, the best on validation, has an AUROC of "
-        f"{auroc.value:.3f} on {auroc.images} test images (95 % interval {auroc.low:.3f} to {auroc.high:.3f}) and a "
-        f"balanced accuracy of {common.percent(balanced.value)} ({common.percent(balanced.low)} to "
-        f"{common.percent(balanced.high)}), where guessing has 50 %."
+        f"A linear probe on {features} has an AUROC of {common.percent(auroc.value)} on "
+        f"{common.count(auroc.images, 'test images')} (95 % interval {common.ends(auroc)}) and a balanced "
+        f"accuracy of {common.percent(balanced.value)} ({common.ends(balanced)}), where guessing has 50 %."
     )

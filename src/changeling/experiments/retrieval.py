@@ -13,11 +13,12 @@ from changeling.experiments import common
 from changeling.experiments.common import Context
 from changeling.experiments.paper import beside_paper
 from changeling.experiments.result import Column, Estimate, Result, Row, Table
-from changeling.features.captions import load_captions
+from changeling.features.captions import has_captions, load_captions
 from changeling.features.store import Features
 from changeling.stats.intervals import RESAMPLES, ratio_interval
 from changeling.stats.retrieval import recall_at, retrieval_ranks
 
+TITLE, PAPER = "Does a child lead back to its caption?", "Table 3"
 KS = (1, 3, 5)
 _KINDS = {"exact": "exact pair", "cluster": "intra-cluster"}
 
@@ -29,6 +30,7 @@ def run(context: Context) -> Result:
         DatasetError: there are no captions, or no backbone has features of them.
         FeatureError: a backbone's features are missing or of other images.
     """
+    check(context)
     dataset, rows, sources = context.dataset, [], []
     spoken = _spoken(dataset)
     for done, features in enumerate(context.features(), start=1):
@@ -40,16 +42,11 @@ def run(context: Context) -> Result:
                     rows.append(Row(labels={"Generator": generator, "Backbone": features.header.backbone}, cells=cells))
             sources.append(common.source(features))
         context.progress("retrieval", done, len(context.backbones))
-    if not rows:
-        raise DatasetError(
-            f"{dataset.path}: no backbone has features of captions; it takes captions.parquet and a backbone with a "
-            "text tower, such as clip-vit-b32 (`changeling extract`)"
-        )
     table = _table(dataset, spoken, common.by_generator(dataset, rows))
     return Result(
         experiment="retrieval",
-        title="Does a child lead back to its caption?",
-        paper="Table 3",
+        title=TITLE,
+        paper=PAPER,
         summary=_summary(table.rows),
         settings={
             "gallery": "all captions of the split",
@@ -63,6 +60,15 @@ def run(context: Context) -> Result:
         sources=tuple(sources),
         versions=common.versions(),
     )
+
+
+def check(context: Context) -> None:
+    """Raise DatasetError if there are no captions, or no backbone has features of them."""
+    if not any(has_captions(context.dataset, backbone) for backbone in context.backbones):
+        raise DatasetError(
+            f"{context.dataset.path}: no backbone has features of captions; it takes captions.parquet and a backbone "
+            "with a text tower, such as clip-vit-b32 (`changeling extract`)"
+        )
 
 
 def _cells(
@@ -134,10 +140,10 @@ def _summary(rows: Sequence[Row]) -> str:
     best = common.best_by_validation(rows, "exact_1")
     if best is None:
         return "The test split has no child with a caption: there is nothing to retrieve."
-    cell, loose = best.cells["test_exact_1"], best.cells["test_cluster_1"]
+    row, features = best
+    cell, loose = row.cells["test_exact_1"], row.cells["test_cluster_1"]
     return (
-        f"By {best.labels['Backbone']} features, the best on validation, the nearest of all captions of the test split "
-        f"is the child's own for {common.percent(cell.value)} of {cell.images} children (95 % interval "
-        f"{common.percent(cell.low)} to {common.percent(cell.high)}), and one of its cluster's for "
-        f"{common.percent(loose.value)}."
+        f"By {features} the nearest of all captions of the test split is the child's own for "
+        f"{common.percent(cell.value)} of {common.count(cell.images, 'children')} (95 % interval "
+        f"{common.ends(cell)}), and one of its cluster's for {common.percent(loose.value)}."
     )

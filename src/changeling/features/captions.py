@@ -37,6 +37,11 @@ def extract_captions(dataset: Dataset, backbone: TextBackbone, *, progress: Prog
         progress(f"{backbone.name} captions", start + len(some), len(texts))
 
 
+def has_captions(dataset: Dataset, backbone: str) -> bool:
+    """Whether there are features of captions by a backbone."""
+    return bool(dataset.captions.num_rows) and _path(dataset, backbone, 0).exists()
+
+
 def load_captions(dataset: Dataset, backbone: str) -> NDArray[np.float32] | None:
     """The features of all captions (captions, D) by a backbone; None if there are none.
 
@@ -44,7 +49,7 @@ def load_captions(dataset: Dataset, backbone: str) -> NDArray[np.float32] | None
         FeatureError: parts are missing, or were made from other captions.
     """
     texts = dataset.captions["caption"].to_pylist()
-    if not texts or not _path(dataset, backbone, 0).exists():
+    if not has_captions(dataset, backbone):
         return None
     blocks = []
     for start in range(0, len(texts), PART):

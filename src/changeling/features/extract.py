@@ -13,8 +13,10 @@ from PIL import Image
 from changeling import engine
 from changeling.backbones.registry import Backbone
 from changeling.clusters.manifest import Dataset
-from changeling.errors import FeatureError
+from changeling.engine import Load
+from changeling.errors import FeatureError, ImageError
 from changeling.features.store import Header, images_hash, part_path, part_rows, read_header, store_name, write_part
+from changeling.images.transforms import Preprocessing
 from changeling.progress import Progress, silent
 
 BATCH = 8
@@ -50,49 +52,54 @@ def extract(
     With a `view`, features are of the images so changed, and kept apart from those of the images as they are.
 
     Raises:
-        FeatureError: parts exist that other weights, preprocessing or images made.
+        FeatureError: parts exist that other weights, preprocessing or images made, or not one image can be read: then
+            no part is left.
     """
     name = store_name(backbone.name, view.name if view else "")
     summary = Summary(0, 0, Counter())
     encoded = found = 0
     for index, (start, stop) in enumerate(part_rows(len(dataset))):
         path = part_path(dataset, name, index)
-        header = Header(
-            backbone=backbone.name,
-            view=view.name if view else "",
-            weights=backbone.weights,
-            preprocessing=backbone.preprocessing.hash,
-            rows=(start, stop),
-            images=images_hash(dataset, start, stop),
-        )
         if path.exists():
-            header = _same(read_header(path), header, str(path))
+            header = _same(read_header(path), _header(dataset, backbone, view, start, stop), str(path))
             found += stop - start
         else:
-            values, errors = _encode_rows(dataset, backbone, view, start, stop, name, progress)
-            header = header.model_copy(update={"errors": errors})
-            write_part(path, header, values)
-            encoded += stop - start
+            header = make_part(dataset, backbone, index, loader(dataset, backbone.preprocessing, view), view, progress)
+            encoded += stop - start - len(header.errors)
         summary.failed.update(status for status, _ in header.errors.values())
         progress(name, stop, len(dataset))
+    if summary.failed.total() == len(dataset):
+        for index, _ in enumerate(part_rows(len(dataset))):
+            part_path(dataset, name, index).unlink(missing_ok=True)
+        failed = ", ".join(f"{count} {status}" for status, count in sorted(summary.failed.items()))
+        raise FeatureError(f"{dataset.path}: not one image can be read ({failed}); images.parquet says where they are")
     return Summary(encoded, found, summary.failed)
 
 
-def _encode_rows(
-    dataset: Dataset,
-    backbone: Backbone,
-    view: View | None,
-    start: int,
-    stop: int,
-    name: str,
-    progress: Progress,
-) -> tuple[NDArray[np.float32], dict[int, tuple[str, str]]]:
-    paths, ids = dataset.column("path"), dataset.column("image_id")
+def loader(dataset: Dataset, preprocessing: Preprocessing, view: View | None = None) -> Load[int]:
+    """What reads the image of a row and prepares it: a row's number -> pixels (3, H, W). It may raise ImageError."""
 
     def load(row: int) -> NDArray[np.float32]:
-        image = backbone.preprocessing.read(str(dataset.file(paths[row]))).image
-        return backbone.preprocessing(view.draw(image, ids[row]) if view else image)
+        path, status, image_id = (dataset.images[name][row].as_py() for name in ("path", "status", "image_id"))
+        if status == "flagged":
+            raise ImageError("flagged", "the safety checker flagged it")
+        image = preprocessing.read(str(dataset.file(path))).image
+        return preprocessing(view.draw(image, image_id) if view else image)
 
+    return load
+
+
+def make_part(
+    dataset: Dataset,
+    backbone: Backbone,
+    index: int,
+    load: Load[int],
+    view: View | None = None,
+    progress: Progress = silent,
+) -> Header:
+    """Encode the images of one part, as `load` reads them, and write it. What cannot be read has no feature."""
+    name = store_name(backbone.name, view.name if view else "")
+    start, stop = part_rows(len(dataset))[index]
     values = np.full((stop - start, backbone.dim), np.nan, dtype=np.float32)
     errors: dict[int, tuple[str, str]] = {}
     for done in engine.encode(range(start, stop), load, backbone, batch_size=BATCH):
@@ -101,7 +108,20 @@ def _encode_rows(
         else:
             values[done.job - start] = done.feature
         progress(name, done.job + 1, len(dataset))
-    return values, errors
+    header = _header(dataset, backbone, view, start, stop).model_copy(update={"errors": errors})
+    write_part(part_path(dataset, name, index), header, values)
+    return header
+
+
+def _header(dataset: Dataset, backbone: Backbone, view: View | None, start: int, stop: int) -> Header:
+    return Header(
+        backbone=backbone.name,
+        view=view.name if view else "",
+        weights=backbone.weights,
+        preprocessing=backbone.preprocessing.hash,
+        rows=(start, stop),
+        images=images_hash(dataset, start, stop),
+    )
 
 
 def _same(found: Header, wanted: Header, path: str) -> Header:

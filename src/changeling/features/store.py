@@ -71,6 +71,15 @@ def available(dataset: Dataset) -> tuple[str, ...]:
     return tuple(header.backbone for header in map(read_header, firsts) if not header.view)
 
 
+def has_any(dataset: Dataset, backbone: str) -> bool:
+    """Whether a backbone has a feature of a single image, or may get one from parts that are not there yet."""
+    for index, (start, stop) in enumerate(part_rows(len(dataset))):
+        path = part_path(dataset, backbone, index)
+        if not path.exists() or np.isfinite(read_values(path, stop - start)).all(axis=1).any():
+            return True
+    return False
+
+
 def missing_rows(dataset: Dataset, backbone: str) -> int:
     """How many images are in parts that are not there yet. Raises FeatureError if a part is of other images."""
     missing = 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal
 
-from PIL import Image, JpegImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin
 
 from changeling.images.decode import opened, read_bytes
 from changeling.images.transforms import centre_crop, resize_short
@@ -60,8 +60,15 @@ def write(image: Image.Image, form: Form) -> bytes:
     match form.kind:
         case "JPEG":
             tables = [list(table) for table in form.tables]
+            # Pillow keeps 2 bytes a pixel for a file, and fails where fine tables without subsampling take more
+            ImageFile.MAXBLOCK = max(ImageFile.MAXBLOCK, 0 if form.subsampling == 2 else 6 * image.width * image.height)
             bare.save(
-                buffer, "JPEG", qtables=tables, subsampling=form.subsampling, progressive=form.progressive, optimize=True
+                buffer,
+                "JPEG",
+                qtables=tables,
+                subsampling=form.subsampling,
+                progressive=form.progressive,
+                optimize=True,
             )
         case "WEBP":
             bare.save(buffer, "WEBP", quality=WEBP_QUALITY, lossless=form.lossless)
@@ -84,4 +91,13 @@ def _form(image: Image.Image, data: bytes) -> Form:
             sampling if sampling in (0, 1, 2) else 2,  # of grey ones, and of rare ones, what is usual
             bool(image.info.get("progressive")),
         )
-    return Form("WEBP", lossless=b"VP8L" in data[:64]) if image.format == "WEBP" else PLAIN
+    return Form("WEBP", lossless=_lossless(data)) if image.format == "WEBP" else PLAIN
+
+
+def _lossless(webp: bytes) -> bool:
+    """Whether the pixels of a WebP, or of its first frame, are lossless; metadata may lie before them."""
+    at = 12
+    while (kind := webp[at : at + 4]) not in (b"VP8L", b"VP8 ", b""):
+        size = int.from_bytes(webp[at + 4 : at + 8], "little")
+        at += 24 if kind == b"ANMF" else 8 + size + size % 2  # a frame holds chunks of its own
+    return kind == b"VP8L"

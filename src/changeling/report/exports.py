@@ -7,11 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from changeling.experiments.result import Estimate, Result
-from changeling.report.latex import latex_table
+from changeling.experiments.settings import NAMES
+from changeling.report.latex import HEAD, latex_table
 from changeling.report.output import written
 
 CSV, LATEX = "tables.csv", "latex"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
+
+
+def remove_old(folder: Path) -> None:
+    """Remove the results, tables and page of an earlier study, so that those of two are never mixed."""
+    results = [folder / "results" / f"{name}.json" for name in NAMES]
+    tables = [path for path in (folder / LATEX).glob("*.tex") if path.read_bytes().startswith(HEAD.encode())]
+    for path in (*results, *tables, folder / CSV, folder / "report" / "index.html"):
+        path.unlink(missing_ok=True)
 
 
 def write_exports(results: Sequence[Result], folder: Path) -> list[Path]:

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from changeling.experiments.common import spelled
 from changeling.experiments.result import Column, Estimate, Row, Table
 from changeling.report.style import FONT, INK, MUTED, PAPER, RULE, SERIES, bare, clean, render, shares, wrapped, zoomed
-from changeling.report.tables import blocks, finite, guess, header, spelled
+from changeling.report.tables import blocks, finite, guess, header
 
 WIDTH = 340.0  # points, which are the units of the drawing; the page scales it
 ROW = 23.0  # height of a row
 TOP, BOTTOM, RIGHT = 22.0, 22.0, 14.0  # margins
+DASHES = (("dashed", (4, 3)), ("dotted", (1.5, 2.5)))  # of the levels of chance, from the lowest
 STEP, BESIDE = 0.3, 0.42  # of a row, between the estimates that share it: alone, and beside the paper's
 
 
@@ -170,13 +172,13 @@ def _draw_axes(axes: Axes, slots: Sequence[_Slot], limits: tuple[float, float], 
 
 
 def _draw_chance(axes: Axes, table: Table, columns: Sequence[Column]) -> None:
-    """Draw a dashed line for each level that guessing reaches, and say above the plot which is which."""
+    """Draw a line for each level that guessing reaches, each broken otherwise, and say above the plot which it is."""
     low, high = axes.get_xlim()
     levels = sorted({column.chance for column in columns if column.chance is not None})
     if not levels:
         return
-    for level in levels:
-        axes.axvline(level, color=MUTED, linewidth=1, dashes=(4, 3))
+    for i, level in enumerate(levels):
+        axes.axvline(level, color=MUTED, linewidth=1, dashes=DASHES[i % len(DASHES)][1])
     text = _chance(table, columns)
     at = levels[0] if len(text) < 20 else high  # a long one ends where the plot does
     place = (at - low) / (high - low)
@@ -196,14 +198,19 @@ def _draw_chance(axes: Axes, table: Table, columns: Sequence[Column]) -> None:
 def _chance(table: Table, columns: Sequence[Column]) -> str:
     """The levels of chance; where they differ each with its group, or with its kind if that tells them apart."""
     guessed = [column for column in columns if column.chance is not None]
+    levels = sorted({column.chance for column in columns if column.chance is not None})
+    looks = {level: f" ({DASHES[i][0]})" for i, level in enumerate(levels)} if len(levels) <= len(DASHES) else {}
     texts = [guess(column, 1) for column in sorted(guessed, key=lambda column: column.chance or 0)]
     if len(set(texts)) == 1:
         return f"chance {texts[0]} %"
     places = _places(table)
     for part in ("group", "kind"):
-        named = dict.fromkeys((getattr(places[column.key], part), guess(column, 1)) for column in guessed)
+        named = dict.fromkeys(
+            (getattr(places[column.key], part), guess(column, 1) + " %" + looks.get(column.chance or 0, ""))
+            for column in guessed
+        )
         if len(named) == len({name for name, _ in named}):
-            return "chance: " + ", ".join(f"{name} {text} %" for name, text in named)
+            return "chance: " + ", ".join(f"{name} {text}" for name, text in named)
     return f"chance {texts[0]} to {texts[-1]} %"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from changeling.experiments.result import Table
 from changeling.report.tables import Layout, Line, lay_out
 
+HEAD = "% Written by changeling. Needs \\usepackage{booktabs}; put it in place by \\input."
 NARROW = 6  # columns of numbers, from which on the type is smaller
 TIGHT = 10  # and still smaller
 _LACKING = frozenset("«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ")  # of Latin's; what LaTeX's own fonts (OT1) do not have
@@ -27,7 +28,7 @@ def latex_table(table: Table, paper: str = "") -> str:
     size = r"\footnotesize" if wide < NARROW else r"\scriptsize" if wide < TIGHT else r"\tiny"
     small = r"\scriptsize" if wide < NARROW else r"\tiny"
     parts = [
-        "% Written by changeling. Needs \\usepackage{booktabs}; put it in place by \\input.",
+        HEAD,
         r"\begin{table*}" if wide >= NARROW else r"\begin{table}",
         rf"\caption{{{_caption(table, layout, paper)}}}",
         rf"\label{{tab:{table.key}}}",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from changeling.experiments.common import count
 from changeling.experiments.result import Result, Source
-from changeling.report.tables import count
 
 Value = str | int | float | bool | None
 
@@ -50,13 +50,13 @@ def tell(results: Sequence[Result]) -> Methods:
 
 
 def _shared(results: Sequence[Result], field: str) -> list[tuple[Mapping[str, Value], str]]:
-    """The facts of a field, each with the experiments that share them: their titles, or '' if all that have any do."""
+    """The facts of a field, each with the experiments that share them: their names, or '' if all that have any do."""
     bases: dict[str, tuple[Mapping[str, Value], list[str]]] = {}
     for result in results:
         facts: Mapping[str, Value] = getattr(result, field)
         if facts:
-            bases.setdefault(repr(facts), (facts, []))[1].append(result.title)
-    return [(facts, "" if len(bases) == 1 else ", ".join(titles)) for facts, titles in bases.values()]
+            bases.setdefault(repr(facts), (facts, []))[1].append(result.experiment)
+    return [(facts, "" if len(bases) == 1 else _headed(names)) for facts, names in bases.values()]
 
 
 def _about(sentence: Markup, who: str) -> Markup:
@@ -77,6 +77,11 @@ def _value(name: str, value: Value) -> str:
     if isinstance(value, int) and name != "seed":
         return f"{value:,}"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _headed(names: Sequence[str]) -> str:
+    listed = _listed(names)
+    return listed[:1].upper() + listed[1:]
 
 
 def _listed(parts: Sequence[str]) -> str:

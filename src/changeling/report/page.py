@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from changeling import __version__
 from changeling.errors import ReportError
+from changeling.experiments.common import spelled
 from changeling.experiments.result import Picture, Result, Sheet
 from changeling.experiments.settings import NAMES
 from changeling.report.figures import draw, marks
@@ -18,7 +21,7 @@ from changeling.report.methods import tell
 from changeling.report.output import written
 from changeling.report.plots import families
 from changeling.report.style import colour
-from changeling.report.tables import lay_out, spelled
+from changeling.report.tables import lay_out
 from changeling.report.thumbnails import Thumbnail, make_thumbnail
 
 TITLE = "How generated images give themselves away"
@@ -34,8 +37,11 @@ class _Tile:
 
 
 def load_results(folder: Path) -> list[Result]:
-    """Read every Result in a folder: in the paper's order, others after them by name. Raises ReportError if none is."""
-    paths = sorted(folder.glob("*.json"))
+    """Read every Result in a folder, or in its `results`: in the paper's order, others after them by name.
+
+    Raises ReportError if none is there.
+    """
+    paths = sorted((folder / "results" if (folder / "results").is_dir() else folder).glob("*.json"))
     if not paths:
         raise ReportError(f"{folder}: no results here; run `changeling study` first")
     order: dict[str, int] = {name: place for place, name in enumerate(NAMES)}
@@ -64,7 +70,7 @@ def _render(results: Sequence[Result]) -> bytes:
         lstrip_blocks=True,
         loader=PackageLoader(__package__, ""),
     )
-    environment.filters |= {"percent": _percent, "spelled": spelled}
+    environment.filters |= {"percent": _percent, "spelled": spelled, "coded": _coded}
     environment.globals |= {
         "lay_out": lay_out, "draw": draw, "marks": marks, "families": families, "draw_map": draw_map,
         "legend": legend, "colour": colour, "signs": _signs, "tile": _tile,
@@ -88,6 +94,11 @@ def _signs(sheet: Sheet) -> set[str]:
     if any(picture.probability is not None for picture in pictures):
         signs.add("probability")
     return {sign for sign in signs if sign}
+
+
+def _coded(text: str) -> Markup:
+    """A sentence with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  (escaped before)
 
 
 def _percent(share: float) -> str:

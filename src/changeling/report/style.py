@@ -70,13 +70,15 @@ def colour(index: int) -> str:
     return f"var(--s{index % len(SERIES)}, {SERIES[index % len(SERIES)]})"
 
 
-def wrapped(text: str, width: int = 20) -> str:
-    """Break a long name at its own joints."""
+def wrapped(text: str, width: int = 24) -> str:
+    """Break a text between its words; a word that is longer than a line also at its own joints."""
     lines = [""]
-    for part in re.findall(r"[^-_/:.@ ]*[-_/:.@ ]?", text):
-        if lines[-1] and len(lines[-1]) + len(part) > width:
-            lines.append("")
-        lines[-1] += part
+    for word in re.findall(r"[^ ]* ?", text):
+        parts = [word] if len(word.rstrip()) <= width else re.findall(r"[^-_/:@]*[-_/:@]?", word)
+        for part in parts:
+            if lines[-1] and len(lines[-1]) + len(part.rstrip()) > width:
+                lines.append("")
+            lines[-1] += part
     return "\n".join(line.strip() for line in lines)
 
 

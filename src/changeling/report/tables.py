@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from changeling.experiments.common import ALL
+from changeling.experiments.common import count, spelled
 from changeling.experiments.result import Column, Estimate, Row, Table
 
 FEW = 100  # below this many clusters, the page says that the intervals matter more than the numbers
@@ -138,11 +137,6 @@ def blocks(table: Table) -> list[tuple[str, list[Row]]]:
     return [("", rows)]
 
 
-def spelled(text: str) -> str:
-    """A label as it is shown: "all" and "all, clip-vit-b16" are of all generators."""
-    return re.sub(rf"(^|: ){ALL}(?=, |\Z)", rf"\1{ALL} generators", text)
-
-
 def decimals(table: Table) -> int:
     """Two decimals, as in the paper, where thousands of clusters carry them; one where fewer do."""
     return 2 if min((cell.clusters for cell in _cells(table)), default=0) >= MANY else 1
@@ -151,12 +145,6 @@ def decimals(table: Table) -> int:
 def per_cent(share: float, digits: int) -> str:
     """Print a share as per cent, without the sign: 0.1667 -> "16.67"."""
     return f"{100 * share:.{digits}f}"
-
-
-def count(number: int, things: str) -> str:
-    """Print a number of things: "1 cluster", "5,000 clusters", "1 child"."""
-    one = "child" if things == "children" else things.removesuffix("s")
-    return f"{number:,} {one if number == 1 else things}"
 
 
 def guess(column: Column, digits: int) -> str:

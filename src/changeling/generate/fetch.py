@@ -1,0 +1,82 @@
+"""The files of generators: a folder as it is, or what the Hugging Face Hub has, at a commit that is kept to."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import transformers
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import GatedRepoError
+
+from changeling.errors import BuildError, one_line
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a model's files are, and which they are: a commit of the Hub, or a hash over a folder's files."""
+
+    folder: Path
+    revision: str
+
+
+def fetch(model: str, revision: str, root: Path, files: Sequence[str] = ()) -> Source:
+    """Find a model: the folder `model` below `root` if there is one, else the Hub's repository of that name.
+
+    Of a repository the pipeline's own files are fetched, or those that the patterns `files` name; never pickles, and
+    nothing of it is run.
+
+    Raises:
+        BuildError: neither is there, or the Hub cannot be reached or refuses.
+    """
+    folder = root / model
+    if folder.is_dir():
+        return Source(folder, f"files {_files_hash(folder)}")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        raise BuildError(f"{folder}: no such folder, and {model!r} is no id of the Hugging Face Hub (owner/name)")
+    options: dict[str, Any] = {"revision": revision or None}
+    with loading(model):
+        if files:
+            found = snapshot_download(model, allow_patterns=list(files), **options)
+        else:
+            found = diffusers.DiffusionPipeline.download(model, use_safetensors=True, **options)
+    return Source(Path(found), Path(found).name)
+
+
+@contextmanager
+def loading(model: str) -> Iterator[None]:
+    """Say in one line why a model cannot be had."""
+    try:
+        yield
+    except BuildError:
+        raise
+    except GatedRepoError:
+        raise BuildError(
+            f"{model} is behind a licence: accept it on the Hugging Face Hub, and log in (`hf auth login`)"
+        ) from None
+    except Exception as error:  # the libraries raise whatever they like
+        reason = one_line(error) or type(error).__name__
+        raise BuildError(f"{model} cannot be loaded, neither as a folder nor from the Hub: {reason}") from None
+
+
+def quiet() -> None:
+    """Keep the libraries' own progress bars and advice off the terminal."""
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
+
+
+def _files_hash(folder: Path) -> str:
+    """Twelve hexadecimal digits over the names and contents of a folder's files."""
+    whole = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return whole.hexdigest()[:12]

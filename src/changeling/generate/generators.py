@@ -1,0 +1,285 @@
+"""Generators: models of diffusers that draw children from captions, or from parents."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import diffusers
+import numpy as np
+import torch
+from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from PIL import Image
+from transformers import CLIPImageProcessor
+
+from changeling.errors import BuildError, one_line
+from changeling.generate.children import Child
+from changeling.generate.draw import OutOfMemoryError
+from changeling.generate.fetch import Source, fetch, loading, quiet
+from changeling.generate.settings import OFF, OWN, GeneratorSettings
+from changeling.images.decode import read_image
+
+Record = dict[str, Any]
+# of a pipeline's arguments, those that the settings and the children decide
+_TAKEN = frozenset(
+    (
+        *("prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "height", "width", "generator"),
+        *("num_images_per_prompt", "output_type", "return_dict"),
+    )
+)
+_SEEN = frozenset(("image", "images", "control_image", "mask_image", "video", "strength"))
+_VERSIONS = ("diffusers", "transformers", "torch", "numpy", "pillow")
+
+
+class Generator(Protocol):
+    """What draws children.
+
+    Attributes:
+        record: all that decides what is drawn: what generators.json holds.
+        device: what it runs on, by its maker's name.
+    """
+
+    record: Record
+    device: str
+
+    def draw(self, children: Sequence[Child], seeds: Sequence[int]) -> list[Image.Image | None]:
+        """Draw each child from its seed: an RGB image, or None where the safety checker flags it.
+
+        Raises:
+            OutOfMemoryError: there are too many of them.
+            ImageError: a parent that is needed cannot be read.
+            BuildError: the model fails.
+        """
+        ...
+
+
+def load(settings: GeneratorSettings, root: Path, threads: int | None = None) -> Generator:
+    """Load a generator. Local models lie below `root`. Raises BuildError if it cannot be had.
+
+    On a CPU `threads` share the work, by default as many as PyTorch would take: the last bit depends on it.
+    """
+    quiet()
+    if threads:
+        torch.set_num_threads(threads)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    family = Reconstruction if settings.kind == "reconstruction" else TextToImage
+    return family(settings, root)
+
+
+def default_threads() -> int:
+    """How many threads PyTorch would take on this machine's CPU."""
+    return int(torch.get_num_threads())
+
+
+class TextToImage:
+    """A text-to-image pipeline of diffusers: a child from a caption and a seed (the paper, section 3.1)."""
+
+    def __init__(self, settings: GeneratorSettings, root: Path) -> None:
+        """Raises BuildError if the pipeline cannot be fetched, loaded, or used so."""
+        self._settings = settings
+        source = fetch(settings.model, settings.revision, root)
+        _check(settings, _class(source))
+        dtype = _dtype(settings)
+        parts, checker = self._checker(source, root, dtype)
+        if "add_watermarker" in inspect.signature(_class(source).__init__).parameters:
+            parts["add_watermarker"] = False
+        with loading(settings.model):
+            self._pipeline = diffusers.DiffusionPipeline.from_pretrained(
+                source.folder, dtype=dtype, use_safetensors=True, local_files_only=True, **parts
+            )
+            self._pipeline.to(_device())
+        if settings.scheduler:
+            self._pipeline.scheduler = _scheduler(settings.scheduler).from_config(self._pipeline.scheduler.config)
+        self._pipeline.set_progress_bar_config(disable=True)
+        self.device = _device_name()
+        self.record = _record(settings, source, dtype) | {
+            "pipeline": type(self._pipeline).__name__,
+            "scheduler": _plain(self._pipeline.scheduler),
+            "steps": settings.steps,
+            "guidance": settings.guidance,
+            "size": settings.size,
+            "negative_prompt": settings.negative_prompt,
+            "safety_checker": checker,
+            "redraws": settings.redraws,
+            "watermark": False,
+            "arguments": settings.arguments,
+        }
+
+    def draw(self, children: Sequence[Child], seeds: Sequence[int]) -> list[Image.Image | None]:
+        """Draw each child from its caption and seed."""
+        settings = self._settings
+        told: dict[str, Any] = {
+            "prompt": [child.prompt for child in children],
+            "num_inference_steps": settings.steps,
+            "guidance_scale": settings.guidance,
+            "height": settings.size,
+            "width": settings.size,
+            "generator": [torch.Generator("cpu").manual_seed(seed) for seed in seeds],  # alike on all machines
+            "output_type": "pil",
+        } | settings.arguments
+        if settings.negative_prompt:
+            told["negative_prompt"] = [settings.negative_prompt] * len(children)
+        with _drawing(settings.model):
+            made = self._pipeline(**told)
+            flagged = getattr(made, "nsfw_content_detected", None) or [False] * len(children)
+            return [None if bad else image.convert("RGB") for image, bad in zip(made.images, flagged, strict=True)]
+
+    def _checker(self, source: Source, root: Path, dtype: torch.dtype) -> tuple[dict[str, Any], str]:
+        """What `from_pretrained` is to be given for the safety checker that is asked for, and what to call it."""
+        settings = self._settings
+        has = "safety_checker" in inspect.signature(_class(source).__init__).parameters
+        if settings.safety_checker == OWN:
+            told = _index(source).get("safety_checker") or [None]
+            return {}, "its own" if has and told[0] else "none: the model has none"
+        if settings.safety_checker == OFF:
+            return ({"safety_checker": None, "requires_safety_checker": False} if has else {}), "off"
+        if not has:
+            raise BuildError(f"{settings.model}: a {_class(source).__name__} takes no safety checker; write {OWN!r}")
+        files = ("safety_checker/config.json", "safety_checker/model.safetensors", "feature_extractor/*.json")
+        other = fetch(settings.safety_checker, "", root, files)
+        with loading(settings.safety_checker):
+            parts = {
+                "safety_checker": StableDiffusionSafetyChecker.from_pretrained(
+                    other.folder / "safety_checker", dtype=dtype, use_safetensors=True
+                ),
+                "feature_extractor": CLIPImageProcessor.from_pretrained(other.folder / "feature_extractor"),
+            }
+        return parts, f"{settings.safety_checker} ({other.revision})"
+
+
+class Reconstruction:
+    """A parent through a diffusion model's autoencoder and back: it shares all but the decoder's traces."""
+
+    def __init__(self, settings: GeneratorSettings, root: Path) -> None:
+        """Raises BuildError if the autoencoder cannot be fetched or loaded."""
+        self._settings = settings
+        files = ("vae/config.json", "vae/diffusion_pytorch_model.safetensors")
+        source = fetch(settings.model, settings.revision, root, files)
+        below = source.folder / "vae"
+        with loading(settings.model):
+            self._model = diffusers.AutoencoderKL.from_pretrained(
+                below if below.is_dir() else source.folder, dtype=_dtype(settings), use_safetensors=True
+            )
+            self._model.to(_device()).eval()
+        self._multiple = 2 ** (len(self._model.config.block_out_channels) - 1)
+        self.device = _device_name()
+        self.record = _record(settings, source, _dtype(settings)) | {"pipeline": type(self._model).__name__}
+
+    def draw(self, children: Sequence[Child], seeds: Sequence[int]) -> list[Image.Image | None]:  # noqa: ARG002
+        """Reconstruct each child's parent at its own size, one after the other; seeds play no part."""
+        return [self._through(read_image(child.parent).image) for child in children]
+
+    @torch.inference_mode()
+    def _through(self, image: Image.Image) -> Image.Image:
+        pixels = np.asarray(image, dtype=np.float32) / 127.5 - 1
+        high, wide = (-side % self._multiple for side in pixels.shape[:2])
+        padded = np.pad(pixels, ((0, high), (0, wide), (0, 0)), mode="edge")
+        given = torch.from_numpy(padded.transpose(2, 0, 1)[None].copy()).to(self._model.device, self._model.dtype)
+        with _drawing(self._settings.model):
+            latents = self._model.encode(given).latent_dist.mode()
+            made = self._model.decode(latents).sample[0].float().cpu().numpy()
+        made = ((made + 1) * 127.5).round().clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
+        return Image.fromarray(np.ascontiguousarray(made[: image.height, : image.width]))
+
+
+def _record(settings: GeneratorSettings, source: Source, dtype: torch.dtype) -> Record:
+    device = _device()
+    return {
+        "kind": settings.kind,
+        "model": settings.model,
+        "revision": source.revision,
+        "precision": str(dtype).removeprefix("torch."),
+        "device": device.type,
+        "threads": torch.get_num_threads() if device.type == "cpu" else None,
+        "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},
+    }
+
+
+def _class(source: Source) -> type[Any]:
+    """The pipeline's class. Raises BuildError if it is none of diffusers' own."""
+    name = _index(source).get("_class_name")
+    found = getattr(diffusers, name, None) if isinstance(name, str) else None
+    if not (inspect.isclass(found) and issubclass(found, diffusers.DiffusionPipeline)):
+        raise BuildError(f"{source.folder}: {name!r} is no pipeline of diffusers; changeling runs no code of others")
+    return found
+
+
+def _index(source: Source) -> dict[str, Any]:
+    path = source.folder / "model_index.json"
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BuildError(f"{path} cannot be read, so this is no pipeline of diffusers: {one_line(error)}") from None
+    return content if isinstance(content, dict) else {}
+
+
+def _check(settings: GeneratorSettings, pipeline: type[Any]) -> None:
+    """Raise BuildError if a class of pipelines cannot be used as the settings say: before its weights are read."""
+    takes = inspect.signature(pipeline.__call__).parameters
+    needed = {name for name, told in takes.items() if told.default is told.empty and "arg" not in name} - {"self"}
+    if "prompt" not in takes or needed - {"prompt"} or (_SEEN & takes.keys() and not _looks_optionally(pipeline)):
+        raise BuildError(f"{settings.model}: a {pipeline.__name__} draws nothing from text alone")
+    for name in settings.arguments:
+        if name in _TAKEN:
+            raise BuildError(f"{settings.model}: arguments cannot say {name!r}, which is decided elsewhere")
+        if name not in takes:
+            raise BuildError(f"{settings.model}: a {pipeline.__name__} takes no argument {name!r}")
+    if settings.scheduler:
+        _scheduler(settings.scheduler)
+
+
+def _looks_optionally(pipeline: type[Any]) -> bool:
+    """Whether a pipeline that takes images also draws without: by diffusers' own list, as signatures look alike."""
+    from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING as MAPPING
+
+    return pipeline in MAPPING.values() and "Control" not in pipeline.__name__
+
+
+def _scheduler(name: str) -> Any:
+    found = getattr(diffusers, name, None)
+    is_one = inspect.isclass(found) and issubclass(found, diffusers.SchedulerMixin) and hasattr(found, "from_config")
+    if not is_one:
+        raise BuildError(f"there is no scheduler {name!r} in diffusers; one is DDIMScheduler")
+    return found
+
+
+def _plain(scheduler: Any) -> Record:
+    """A scheduler's class and settings, as JSON can hold them."""
+    told = {name: value for name, value in scheduler.config.items() if not name.startswith("_")}
+    content: Record = json.loads(json.dumps({"class": type(scheduler).__name__} | told, default=str))
+    return content
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _device_name() -> str:
+    """The GPU's name, or the set of instructions that PyTorch uses on the CPU."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else torch.backends.cpu.get_cpu_capability()
+
+
+def _dtype(settings: GeneratorSettings) -> torch.dtype:
+    name = settings.precision
+    if name == "auto":
+        name = "float16" if torch.cuda.is_available() else "float32"
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+@contextmanager
+def _drawing(model: str) -> Iterator[None]:
+    """Tell what a model may raise apart: too little memory, and what else ends a build."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise OutOfMemoryError from None
+    except Exception as error:  # models raise whatever they like
+        raise BuildError(
+            f"{model} fails: {one_line(error) or type(error).__name__}; what is done is kept, start again to go on"
+        ) from None

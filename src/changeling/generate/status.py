@@ -1,0 +1,106 @@
+"""How far a build is: what is done, flagged and unreadable, how fast it goes, until when, and on how much disk."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from changeling.generate.build import Build
+from changeling.generate.children import seed_of
+from changeling.generate.parts import PARENTS, PART, count_parts, part_path, read_part
+
+RECENT = 20  # parts, over which speed is measured
+
+
+@dataclass(slots=True)
+class Count:
+    """How far one generator is, or the parents.
+
+    Attributes:
+        status: images done by status; those that are not "ok" have no file.
+        splits: images that are ok, by split.
+        redrawn: children that are ok after the safety checker had flagged an earlier try.
+        speed: images a second, over the last parts; 0 if it cannot be told yet.
+        bytes: of the files of a sample, and `sampled` how many they are.
+    """
+
+    name: str
+    total: int
+    status: Counter[str] = field(default_factory=Counter)
+    splits: Counter[str] = field(default_factory=Counter)
+    redrawn: int = 0
+    speed: float = 0.0
+    bytes: int = 0
+    sampled: int = 0
+
+    @property
+    def done(self) -> int:
+        """How many images are done, whatever became of them."""
+        return self.status.total()
+
+    @property
+    def left(self) -> int:
+        """How many images are to be made."""
+        return self.total - self.done
+
+    @property
+    def disk_left(self) -> float:
+        """How many bytes they will take, by those that are done."""
+        return self.left * self.bytes / self.sampled if self.sampled else 0.0
+
+
+def count(build: Build) -> list[Count]:
+    """Count the parts that are there: the parents', then each generator's."""
+    return [_count(build, name) for name in (PARENTS, *build.generators)]
+
+
+def free_bytes(folder: Path) -> int:
+    """How much room there is on the disk where `folder` is, or will be."""
+    while not folder.exists():
+        folder = folder.absolute().parent
+    return shutil.disk_usage(folder).free
+
+
+def _count(build: Build, name: str) -> Count:
+    made = Count(name, build.count(name))
+    times: list[float] = []
+    for index in range(count_parts(made.total)):
+        path = part_path(build.output, name, index)
+        if not path.exists():
+            continue
+        times.append(path.stat().st_mtime)
+        rows = read_part(path)
+        made.status.update(rows["status"].to_pylist())
+        good = rows.filter(pc.equal(rows["status"], "ok"))
+        made.splits.update(good["split"].to_pylist())
+        if name != PARENTS:
+            told = zip(*(good[key].to_pylist() for key in ("cluster_id", "caption_index", "seed")), strict=True)
+            made.redrawn += sum(seed != seed_of(build.seed, cluster, at, name) for cluster, at, seed in told)
+        if good.num_rows and made.sampled < 64:
+            made.sampled += 1
+            made.bytes += (build.output / good["path"][0].as_py()).stat().st_size
+    times = sorted(times)[-RECENT:]
+    if len(times) > 1 and times[-1] > times[0]:
+        made.speed = (len(times) - 1) * PART / (times[-1] - times[0])
+    return made
+
+
+def until(seconds: float) -> str:
+    """A duration from now, and the time that it ends at: "3 h 10 min, until Tue 14:05"."""
+    end = datetime.now() + timedelta(seconds=seconds)
+    days, rest = divmod(round(seconds), 86400)
+    hours, rest = divmod(rest, 3600)
+    length = f"{days} d {hours} h" if days else f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min"
+    return f"{length if seconds >= 60 else f'{seconds:.0f} s'}, until {end:%a %d %b %H:%M}"
+
+
+def idle(build: Build) -> float:
+    """Seconds since the last part was written; infinite if none was."""
+    paths = [path for path in build.paths if path.exists()]
+    return time.time() - max((path.stat().st_mtime for path in paths), default=float("-inf"))

@@ -1,0 +1,186 @@
+"""A file that gives its class away is found out, with what gives it away; files in one form give nothing away."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from changeling.clusters.manifest import Dataset, ImageRow, Role, Split, write_dataset
+from changeling.demo import STUDY
+from changeling.errors import DatasetError
+from changeling.experiments import confounds
+from changeling.experiments.common import Context
+from changeling.experiments.result import Estimate
+from changeling.experiments.settings import Study
+from changeling.experiments.study import run_study
+from changeling.images.decode import read_image
+from changeling.images.facts import GROUPS
+from changeling.images.form import PLAIN, Form, jpeg_form, read_form, square, write
+from changeling.report.page import write_report
+from tests import helpers
+
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "images" / "coco_mini"
+SIDE = 64
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A photograph, and another one that stands for its child."""
+
+    parent: Path
+    child: Path
+
+
+def snapshots(folder: Path, clusters: int = 80) -> list[Cluster]:
+    """Photographs as they come: of many sizes, in JPEG of many kinds, PNG and WebP, some with EXIF."""
+    draw = np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(clusters):
+        width, height = draw.integers(SIDE, 2 * SIDE, 2)
+        photograph = helpers.natural(number, 2 * SIDE).crop((0, 0, int(width), int(height)))
+        path = folder / f"{number:03d}.img"
+        kind = draw.choice(["jpeg", "exif", "png", "webp"], p=[0.6, 0.2, 0.1, 0.1])
+        form = jpeg_form(int(draw.integers(60, 98)), int(draw.choice([0, 1, 2])))
+        path.write_bytes(write(photograph, {"png": PLAIN, "webp": Form("WEBP")}.get(str(kind), form)))
+        if kind == "exif":
+            exif = Image.Exif()
+            exif[0x0110] = "a camera"
+            with Image.open(path) as saved:
+                saved.load()
+                saved.save(path, "JPEG", exif=exif, qtables="keep", subsampling="keep")
+    return crossed(folder.glob("*.img"))
+
+
+def photographs() -> list[Cluster]:
+    """COCO's."""
+    files = list(SHARED.glob("*.jpg"))
+    if not files:
+        pytest.skip("the shared photographs are not here")
+    return crossed(files)
+
+
+def crossed(files: Iterable[Path]) -> list[Cluster]:
+    """Photographs in pairs: each is a parent once, and once stands for the other's child.
+
+    Both classes then show the same pictures, and whatever tells them apart is of the files.
+    """
+    ordered = sorted(files)
+    half = len(ordered) // 2
+    pairs = zip(ordered[:half], ordered[half : 2 * half], strict=True)
+    return [cluster for one, other in pairs for cluster in (Cluster(one, other), Cluster(other, one))]
+
+
+def dataset(folder: Path, clusters: Sequence[Cluster], *, matched: bool, by: Sequence[str] = ("sd",)) -> Dataset:
+    """Save children as PNG, or both classes at one size in the parent's form."""
+    folder.mkdir()
+    rows = []
+    for number, cluster in enumerate(clusters):
+        split: Split = "train" if number // 2 % 2 else "test"  # a pair is in one
+        form = read_form(str(cluster.parent)) if matched else PLAIN
+        parent, child = cluster.parent, folder / f"{number}-child"
+        child.write_bytes(write(square(read_image(cluster.child).image, SIDE), form))
+        if matched:
+            parent = folder / f"{number}-parent"
+            parent.write_bytes(write(square(read_image(cluster.parent).image, SIDE), form))
+        generator = by[number // 4 % len(by)]
+        rows += [
+            ImageRow(f"{number}-p", f"c{number}", "parent", str(parent), split),
+            ImageRow(f"{number}-c", f"c{number}", "child", str(child), split, generator=generator),
+        ]
+    return write_dataset(folder, rows)
+
+
+def judged(data: Dataset, generator: str = "sd") -> dict[str, Estimate]:
+    """The estimates for one generator, by the facts that they rest on."""
+    (table,) = confounds.run(Context(data, [])).tables
+    return {row.labels["Facts"]: row.cells["test_auroc"] for row in table.rows if row.labels["Generator"] == generator}
+
+
+def test_parents_as_they_come_and_png_children_are_told_apart_by_their_files(tmp_path: Path) -> None:
+    cells = judged(dataset(tmp_path / "off", snapshots(tmp_path / "parents"), matched=False))
+    assert list(cells) == ["all facts", *GROUPS]
+    assert cells["all facts"].low > 0.95
+    assert (cells["all facts"].clusters, cells["all facts"].images) == (40, 80)
+    assert all(cells[group].low > 0.5 for group in ("format", "size", "tables"))
+    assert not cells["metadata"].low > 0.9  # few parents have any
+
+
+def test_both_classes_in_the_parents_form_are_not_told_apart(tmp_path: Path) -> None:
+    cells = judged(dataset(tmp_path / "matched", snapshots(tmp_path / "parents"), matched=True))
+    assert all(cell.low <= 0.5 <= cell.high for cell in cells.values())
+    assert all(cells[name].value == 0.5 for name in ("format", "size", "tables", "subsampling", "metadata"))
+
+
+@pytest.mark.parametrize("matched", [False, True])
+def test_the_same_on_real_photographs(matched: bool, tmp_path: Path) -> None:
+    cell = judged(dataset(tmp_path / "data", photographs(), matched=matched))["all facts"]
+    assert (cell.low <= 0.5 <= cell.high) if matched else cell.low > 0.9
+
+
+def test_each_generator_is_judged_against_its_own_parents_and_the_report_shows_it(tmp_path: Path) -> None:
+    clusters = snapshots(tmp_path / "parents", clusters=80)
+    result = confounds.run(Context(dataset(tmp_path / "two", clusters, matched=False, by=("a", "b")), []))
+    (table,) = result.tables
+    counts = {row.labels["Generator"]: row.cells["test_auroc"].images for row in table.rows}
+    assert counts == {"all": 80, "a": 40, "b": 40}
+    assert "part of what a detector scores here may be the file" in result.summary
+    page = write_report([result], tmp_path / "report.html").read_text(encoding="utf-8")
+    assert all(name in page for name in ("all facts", *GROUPS))
+
+
+def test_files_that_are_gone_are_left_out_and_counted(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "data", snapshots(tmp_path / "parents", clusters=40), matched=False)
+    data.file(data.column("path")[0]).unlink()
+    result = confounds.run(Context(data, []))
+    assert "Left out, as their files cannot be read: 1 image." in result.notes
+    assert result.tables[0].rows[0].cells["test_auroc"].images == 39
+
+
+def test_without_files_it_is_not_run_and_says_why() -> None:
+    (result,) = run_study(Dataset(STUDY), Study(experiments=("confounds",)))
+    assert result.summary == "Not run: the image files are not there."
+
+
+def test_one_class_is_not_enough(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "data", snapshots(tmp_path / "parents", clusters=20), matched=False)
+    for path in data.column("path")[(data.labels == 1) & (data.column("split") == "train")]:
+        data.file(path).unlink()
+    with pytest.raises(DatasetError, match="the train split needs real and fake images whose files can be read"):
+        confounds.run(Context(data, []))
+
+
+def test_the_same_seed_gives_the_same_and_bytes_do_not_hang_on_the_order_of_reading(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "data", snapshots(tmp_path / "parents", clusters=40), matched=True)
+    first, second = (confounds.run(Context(data, [], seed=3)) for _ in range(2))
+    assert first == second
+
+
+def test_many_clusters_are_drawn_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = dataset(tmp_path / "data", snapshots(tmp_path / "parents", clusters=40), matched=False)
+    monkeypatch.setattr(confounds, "CLUSTERS", 6)
+    rows = confounds.chosen(data, seed=0)
+    assert len(rows) == 2 * 6 * 2
+    assert len(set(data.clusters[rows])) == 12
+    assert set(confounds.chosen(data, seed=1)) != set(rows)
+
+
+def test_what_gives_a_class_away_is_named(tmp_path: Path) -> None:
+    """Here nothing but the Huffman tables."""
+    folder, rows = tmp_path / "data", []
+    folder.mkdir()
+    for number in range(80):
+        split: Split = "train" if number % 2 else "test"
+        for optimised in (False, True):
+            name = f"{number}-{optimised}"
+            helpers.natural(number).save(folder / name, "JPEG", optimize=optimised)
+            role: Role = "child" if optimised else "parent"
+            rows.append(ImageRow(name, f"c{number}", role, name, split, generator="sd" if optimised else None))
+    data = write_dataset(folder, rows)
+    cells = judged(data)
+    assert cells["coding"].value == 1
+    assert all(cells[group].value == 0.5 for group in ("format", "size", "tables", "subsampling", "metadata"))
+    summary = confounds.run(Context(data, [])).summary
+    assert "Of single groups of facts, coding tells most, with 100.0 %." in summary
