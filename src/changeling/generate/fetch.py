@@ -13,7 +13,7 @@ from typing import Any
 import diffusers
 import transformers
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import GatedRepoError
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
 from changeling.errors import BuildError, one_line
 
@@ -56,12 +56,14 @@ def loading(model: str) -> Iterator[None]:
         yield
     except BuildError:
         raise
-    except GatedRepoError:
-        raise BuildError(
-            f"{model} is behind a licence: accept it on the Hugging Face Hub, and log in (`hf auth login`)"
-        ) from None
     except Exception as error:  # the libraries raise whatever they like
-        reason = one_line(error) or type(error).__name__
+        cause = error.__cause__  # what the Hub has said, which diffusers may make something else of
+        said = cause if isinstance(cause, HfHubHTTPError) and not isinstance(error, HfHubHTTPError) else error
+        if isinstance(said, GatedRepoError):
+            raise BuildError(
+                f"{model} is behind a licence: accept it on the Hugging Face Hub, and log in (`hf auth login`)"
+            ) from None
+        reason = one_line(said) or type(said).__name__
         raise BuildError(f"{model} cannot be loaded, neither as a folder nor from the Hub: {reason}") from None
 
 

@@ -158,7 +158,8 @@ class Reconstruction:
     def __init__(self, settings: GeneratorSettings, root: Path) -> None:
         """Raises BuildError if the autoencoder cannot be fetched or loaded."""
         self._settings = settings
-        files = ("vae/config.json", "vae/diffusion_pytorch_model.safetensors")
+        names = ("config.json", "diffusion_pytorch_model.safetensors")  # of a pipeline's part, or of it alone
+        files = (*names, *(f"vae/{name}" for name in names))
         source = fetch(settings.model, settings.revision, root, files)
         below = source.folder / "vae"
         with loading(settings.model):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from changeling.clusters.manifest import Dataset
@@ -114,7 +115,7 @@ def show_status(build: Build, console: Console) -> None:
         unreadable = one.done - one.status["ok"] - one.status["flagged"]
         numbers = (one.done, one.total, one.redrawn, one.status["flagged"], unreadable, round(one.speed * 3600))
         left = "done" if not one.left else until(one.left / one.speed) if one.speed else "not known yet"
-        table.add_row(one.name, *(f"{number:,}" for number in numbers), left)
+        table.add_row(escape(one.name), *(f"{number:,}" for number in numbers), left)
     for column in table.columns[1:7]:
         column.justify = "right"
     console.print(table)

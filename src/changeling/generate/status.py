@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -83,8 +84,9 @@ def _count(build: Build, name: str) -> Count:
             told = zip(*(good[key].to_pylist() for key in ("cluster_id", "caption_index", "seed")), strict=True)
             made.redrawn += sum(seed != seed_of(build.seed, cluster, at, name) for cluster, at, seed in told)
         if good.num_rows and made.sampled < 64:
-            made.sampled += 1
-            made.bytes += (build.output / good["path"][0].as_py()).stat().st_size
+            with suppress(FileNotFoundError):  # it may be missing, until `--only` puts it back
+                made.bytes += (build.output / good["path"][0].as_py()).stat().st_size
+                made.sampled += 1
     times = sorted(times)[-RECENT:]
     if len(times) > 1 and times[-1] > times[0]:
         made.speed = (len(times) - 1) * PART / (times[-1] - times[0])
