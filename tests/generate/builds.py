@@ -13,7 +13,7 @@ from PIL import Image
 from changeling.clusters.manifest import Dataset
 from changeling.clusters.sources import from_csv, import_dataset
 from changeling.generate import build as builder
-from changeling.generate import page, parts, run, status
+from changeling.generate import page, parts, preflight, run, status
 from changeling.generate.build import Build
 from changeling.generate.children import Parents
 from changeling.generate.settings import BuildSettings, GeneratorSettings
@@ -22,7 +22,7 @@ from tests.generate.tiny import SIDE
 from tests.hostile import saved
 
 PART = 4  # images in a part
-MODULES = (parts, builder, page, run, status)  # that know how many
+MODULES = (parts, builder, page, preflight, run, status)  # that know how many
 CAPTIONS = 3
 SPLITS = ("train", "val", "test")
 

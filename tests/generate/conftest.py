@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -10,16 +12,21 @@ import pytest
 import torch
 
 from changeling.clusters.manifest import Dataset
+from changeling.generate import run
+from changeling.generate.build import Build
 from tests.generate import builds, processes, tiny
 from tests.generate.processes import CommandLine
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other crawl where others use the cores."""
+def one_thread_of_a_cpu() -> Iterator[None]:
+    """No GPU, whose bits are others, and no threads that wait for each other where others use the cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")  # of processes that are started here
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        yield
     torch.set_num_threads(before)
 
 
@@ -42,6 +49,29 @@ def small_parts() -> Iterator[None]:
         for module in builds.MODULES:
             patch.setattr(module, "PART", builds.PART)
         yield
+
+
+@pytest.fixture(scope="session")
+def whole(parents: Dataset, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """A build that is done: of a generator with a safety checker, one that flags everything, and reconstructions."""
+    generators = {
+        "picky": builds.drawing("picky"),
+        "strict": builds.drawing("strict", redraws=0),
+        "tiny vae": builds.drawing("vae", kind="reconstruction"),
+    }
+    build = builds.make_build(parents, tmp_path_factory.mktemp("whole") / "fakes", models, generators)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in builds.MODULES:
+            patch.setattr(module, "PART", builds.PART)
+        assert run.run(build)
+    return build
+
+
+@pytest.fixture
+def copy(whole: Build, tmp_path: Path) -> Build:
+    """The same, in a folder of its own."""
+    shutil.copytree(whole.output, tmp_path / "fakes")
+    return replace(whole, output=tmp_path / "fakes")
 
 
 @pytest.fixture(scope="session")

@@ -37,20 +37,21 @@ def fork_server() -> Iterator[ForkServerContext]:
     running._stop()  # type: ignore[attr-defined]
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.generate.warm", "tests.generate.test_build"])
+    running.ensure_running()  # it imports while tests go on
     yield context
     os.kill(running._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]  # it would take seconds to end
     running._stop()  # type: ignore[attr-defined]
 
 
 class CommandLine:
-    """`changeling ...` in a forked process; parts are small there."""
+    """`changeling ...` in a forked process; parts are small there, unless `part` is said to be another."""
 
     def __init__(self, context: ForkServerContext, folder: Path) -> None:
-        self.context, self.folder = context, folder
+        self.context, self.folder, self.part = context, folder, builds.PART
 
     def start(self, *arguments: str | Path) -> Any:
         """Start it; what it says goes to files."""
-        process = self.context.Process(target=_main, args=(list(map(str, arguments)), self.folder))
+        process = self.context.Process(target=_main, args=(list(map(str, arguments)), self.folder, self.part))
         process.start()
         return process
 
@@ -64,11 +65,11 @@ class CommandLine:
         return Ran(process.exitcode, (self.folder / "out").read_text(), (self.folder / "err").read_text())
 
 
-def small_parts() -> None:
+def small_parts(part: int = builds.PART) -> None:
     """What the fixture of that name does, in a process of its own."""
     torch.set_num_threads(1)
     for module in builds.MODULES:
-        module.PART = builds.PART  # type: ignore[attr-defined]
+        module.PART = part  # type: ignore[attr-defined]
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
@@ -79,8 +80,8 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.002)
 
 
-def _main(arguments: Sequence[str], folder: Path) -> None:
-    small_parts()
+def _main(arguments: Sequence[str], folder: Path, part: int) -> None:
+    small_parts(part)
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.argv = ["changeling", *arguments]

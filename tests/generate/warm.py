@@ -5,11 +5,21 @@ from pathlib import Path
 
 import torch
 
+import changeling.experiments.study
+import changeling.features.extract
+import changeling.report.exports
+import changeling.report.page
 from changeling.generate.generators import load
 from tests.generate import tiny
 from tests.generate.builds import drawing
 from tests.generate.test_generators import child
 
+IMPORTED = (
+    changeling.experiments.study,
+    changeling.features.extract,
+    changeling.report.exports,
+    changeling.report.page,
+)
 torch.set_num_threads(1)  # and no threads, which no fork would take along
 with tempfile.TemporaryDirectory() as folder:
     models = tiny.save_pipelines(Path(folder) / "models")

@@ -1,0 +1,122 @@
+"""What is fetched from a Hub: a pipeline's own files at a commit, never pickles; and no code of it is run."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from changeling.errors import BuildError
+from changeling.generate.generators import load
+from changeling.generate.settings import GeneratorSettings
+from tests.backbones.hub import Harmful
+from tests.generate.builds import drawing
+from tests.generate.hub import COMMIT, GATED, serving
+from tests.generate.tiny import changed
+
+
+@pytest.fixture
+def repositories(models: Path, tmp_path: Path) -> Path:
+    """Those of the tiny pipelines, and what else may lie in a repository."""
+    root = tmp_path / "repositories"
+    for name in ("sd", "sd2", "vae"):
+        shutil.copytree(models / name, root / name)
+    for file in ("README.md", "v1-4.ckpt", "v1-4.safetensors", "pipeline.py", "unet/diffusion_pytorch_model.bin"):
+        (root / "sd" / file).write_bytes(pickle.dumps(Harmful(tmp_path / "mark")))
+    return root
+
+
+@pytest.fixture
+def fetched(repositories: Path, tmp_path: Path) -> Iterator[list[str]]:
+    """The files that a Hub over these repositories was asked for so far."""
+    with serving(repositories, tmp_path / "cache") as files:
+        yield files
+    assert not (tmp_path / "mark").exists()
+
+
+def refused(settings: GeneratorSettings, root: Path, message: str) -> None:
+    with pytest.raises(BuildError, match=message) as caught:
+        load(settings, root)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pipelines_own_files_are_fetched_once(fetched: list[str], tmp_path: Path) -> None:
+    generator = load(drawing("somebody/sd"), tmp_path)
+    assert generator.record["revision"] == COMMIT
+    weights = [name for name in fetched if name.endswith(".safetensors")]
+    assert sorted(weights) == [
+        "sd/safety_checker/model.safetensors",
+        "sd/text_encoder/model.safetensors",
+        "sd/unet/diffusion_pytorch_model.safetensors",
+        "sd/vae/diffusion_pytorch_model.safetensors",
+    ]
+    others = set(fetched) - set(weights) - {"sd/pipeline.py"}  # which diffusers fetches, and nobody runs
+    assert all(name.endswith(".json") for name in others)
+    fetched.clear()
+    assert load(drawing("somebody/sd", revision=COMMIT), tmp_path).record == generator.record
+    assert fetched == []
+
+
+@pytest.mark.parametrize(("model", "folder"), [("sd", "sd/vae"), ("vae", "vae")])
+def test_of_a_reconstruction_the_autoencoder_alone_is_fetched(
+    model: str, folder: str, fetched: list[str], tmp_path: Path
+) -> None:
+    generator = load(GeneratorSettings(model=f"somebody/{model}", kind="reconstruction"), tmp_path)
+    assert generator.record["revision"] == COMMIT
+    assert sorted(fetched) == [f"{folder}/config.json", f"{folder}/diffusion_pytorch_model.safetensors"]
+
+
+def test_of_a_checkers_model_the_checker_alone_is_fetched(fetched: list[str], tmp_path: Path) -> None:
+    generator = load(drawing("somebody/sd2", safety_checker="other/sd"), tmp_path)
+    assert generator.record["safety_checker"] == f"other/sd ({COMMIT})"
+    assert sorted(name for name in fetched if name.startswith("sd/")) == [
+        "sd/feature_extractor/preprocessor_config.json",
+        "sd/safety_checker/config.json",
+        "sd/safety_checker/model.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["text-to-image", "reconstruction"])
+def test_what_is_behind_a_licence_says_how_to_accept_it(kind: str, fetched: list[str], tmp_path: Path) -> None:
+    refused(
+        drawing(f"{GATED}/sd", kind=kind),
+        tmp_path,
+        r"gated/sd is behind a licence: accept it on the Hugging Face Hub, and log in \(`hf auth login`\)",
+    )
+    assert fetched == []
+
+
+@pytest.mark.parametrize("kind", ["text-to-image", "reconstruction"])
+@pytest.mark.parametrize(
+    ("model", "revision", "reason"),
+    [("somebody/none", "", "Repository Not Found"), ("somebody/sd", "v9", "Revision Not Found")],
+)
+def test_what_is_not_there_says_so(
+    model: str, revision: str, reason: str, kind: str, fetched: list[str], tmp_path: Path
+) -> None:
+    refused(drawing(model, kind=kind, revision=revision), tmp_path, f"{model} cannot be loaded, .*{reason}")
+    assert fetched == []
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder", "vae"])
+def test_weights_in_pickles_alone_are_not_fetched(
+    part: str, repositories: Path, fetched: list[str], tmp_path: Path
+) -> None:
+    (weights,) = (repositories / "sd" / part).glob("*.safetensors")
+    weights.rename(weights.with_suffix(".bin"))
+    refused(drawing("somebody/sd"), tmp_path, "somebody/sd cannot be loaded")
+    assert not [name for name in fetched if name.endswith(".bin")]
+
+
+@pytest.mark.parametrize("index", [{"unet": ["mine", "Net"]}, {"_class_name": ["pipeline", "Mine"]}], ids=str)
+def test_code_of_a_repository_is_not_run(
+    index: dict[str, object], repositories: Path, models: Path, fetched: list[str], tmp_path: Path
+) -> None:
+    folder = changed(models / "sd", repositories / "other", **index)
+    for path in (folder / "unet" / "mine.py", folder / "pipeline.py"):
+        path.write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'mark')!r}).touch()\n")
+    refused(drawing("somebody/other"), tmp_path, "somebody.other")
+    assert not (tmp_path / "mark").exists()

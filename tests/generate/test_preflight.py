@@ -1,0 +1,125 @@
+"""Before the work: whether the disk will do, and how long it will take."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, write_dataset
+from changeling.errors import BuildError
+from changeling.generate import preflight, run
+from changeling.generate.build import Build, build_parents
+from changeling.generate.generators import Generator, load
+from changeling.generate.preflight import check_parents, try_one
+from tests.generate.builds import CAPTIONS, drawing, make_build
+
+pytestmark = pytest.mark.usefixtures("small_parts")
+CHILDREN = 7 * CAPTIONS
+
+
+@pytest.fixture(scope="module")
+def sd(models: Path) -> Generator:
+    return load(drawing("sd"), models)
+
+
+@pytest.fixture
+def build(parents: Dataset, models: Path, tmp_path: Path) -> Build:
+    generators = {name: drawing("sd") for name in ("sd", "other", "third")}
+    return make_build(parents, tmp_path / "fakes", models, generators)
+
+
+def free(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
+    """Let the disk have so much room."""
+    monkeypatch.setattr(preflight, "free_bytes", lambda _: size)
+
+
+def test_parents_that_do_not_fit_are_refused_before_anything_is_written(
+    build: Build, parents: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = sum(parents.file(path).stat().st_size for path in parents.column("path"))
+    free(monkeypatch, 1.06 * size)
+    check_parents(build)
+    free(monkeypatch, 1.04 * size)
+    with pytest.raises(BuildError, match=r"fakes: its parents will take about 0.0 GB, and the disk has 0.0 GB free"):
+        run.run(build)
+    assert not build.output.exists()
+
+
+def test_parents_that_are_there_need_no_room(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_parents(build)
+    free(monkeypatch, 0)
+    check_parents(build)
+
+
+def test_half_of_the_parents_need_half_of_the_room(
+    build: Build, parents: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_parents(build)
+    build.paths[1].unlink()  # of two parts
+    size = sum(parents.file(path).stat().st_size for path in parents.column("path"))
+    free(monkeypatch, 0.7 * size)
+    check_parents(build)
+    free(monkeypatch, 0.5 * size)
+    with pytest.raises(BuildError, match="its parents will take"):
+        check_parents(build)
+
+
+def test_children_that_do_not_fit_are_refused_before_any_is_kept(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "LONG", 1)
+    free(monkeypatch, 20_000)  # enough for the parents
+    with pytest.raises(BuildError, match=r"fakes: the children of sd will take about 0.0 GB, and the disk has 0.0 GB"):
+        run.run(build)
+    assert not list(build.output.glob("build/sd/part-*"))
+    assert not (build.output / "images" / "sd").exists()
+    assert not (build.output / "images.parquet").exists()
+
+
+def test_one_child_tells_the_time_and_the_size(build: Build, sd: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = try_one(build, "sd", sd, CHILDREN)
+    assert 0 < trial.seconds < 30
+    assert 1000 < trial.bytes < 64 * 64 * 3
+    assert not build.output.exists()
+    free(monkeypatch, trial.bytes * CHILDREN * 1.06)
+    try_one(build, "sd", sd, CHILDREN)
+    free(monkeypatch, trial.bytes * CHILDREN * 1.04)
+    with pytest.raises(BuildError, match="the children of sd will take"):
+        try_one(build, "sd", sd, CHILDREN)
+
+
+def test_a_first_parent_that_is_gone_does_not_hide_the_size(
+    parents: Dataset, build: Build, sd: Generator, tmp_path: Path
+) -> None:
+    rows = [ImageRow(**row) for row in parents.images.to_pylist()]
+    rows[0] = replace(rows[0], path=str(tmp_path / "gone.jpg"))
+    captions = [CaptionRow(**row) for row in parents.captions.to_pylist()]
+    dataset = write_dataset(tmp_path / "coco", rows, captions)
+    trial = try_one(make_build(dataset, build.output, build.root, build.generators), "sd", sd, CHILDREN)
+    assert trial.bytes > 1000
+
+
+def test_a_model_that_flags_everything_still_tells_the_time(build: Build, models: Path) -> None:
+    strict = load(drawing("strict"), models)
+    trial = try_one(replace(build, generators={"strict": drawing("strict")}), "strict", strict, CHILDREN)
+    assert trial.seconds > 0
+    assert trial.bytes == 0
+
+
+def test_before_a_long_build_its_length_is_said(
+    parents: Dataset, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    build = make_build(parents, tmp_path / "fakes", models, {"sd": drawing("sd")}, clusters=3)
+    monkeypatch.setattr(run, "LONG", 10)
+    run.run(build, note=notes.append)  # 9 children are not long
+    assert notes == []
+    monkeypatch.setattr(run, "LONG", 4)
+    build.paths[-1].unlink()
+    build.paths[-2].unlink()
+    run.run(build, note=notes.append)
+    (note,) = notes
+    assert re.fullmatch(
+        r"sd on .+: one child took \d+\.\d\d s and \d+ kB; about 8 to go: \d+ s, until .+, 0\.0 GB of \d+ GB free", note
+    )
