@@ -11,9 +11,9 @@ import importlib.util
 import logging
 import pickle
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,10 +26,10 @@ from changeling.errors import ChangelingError, ImageError, ScaleError, Status, o
 from changeling.features.extract import Summary, extract, loader, make_part
 from changeling.features.store import part_path as features_path
 from changeling.features.store import part_rows
-from changeling.generate.build import Build, agree, build_parents, join, part_of, recorded, save_part
+from changeling.generate import run
+from changeling.generate.build import Build, agree, part_of, recorded, save_part
 from changeling.generate.draw import draw_part
 from changeling.generate.encoding import Encoder
-from changeling.generate.page import write_page
 from changeling.generate.parts import PART, Header, part_path
 from changeling.images.transforms import Preprocessing
 from changeling.progress import Progress, silent
@@ -37,7 +37,7 @@ from changeling.progress import Progress, silent
 if TYPE_CHECKING:
     from changeling.generate.generators import Generator
 
-LOCAL = "local"  # as an address: a cluster of this machine alone, that ends with the run
+LOCAL = "local"  # as an address, Ray's own word: a cluster of this machine alone, that ends with the run
 TRIES = 3  # passes over what is missing, before it is given up
 
 Row = dict[str, Any]
@@ -50,23 +50,24 @@ def build_on_ray(build: Build, address: str, progress: Progress = silent) -> Dat
         ScaleError: there is no such cluster, or parts are lost again and again.
         BuildError: as `run.run`; what is done is kept.
     """
-    build_parents(build, progress)
     with cluster(address) as ray:
-        for name in build.generators:
-            for _ in range(TRIES):
-                missing = build.missing(name)
-                if missing:
-                    done, total = build.count(name) - len(missing) * PART, build.count(name)
-                    for row in _rows(_drawing(ray, build, name, missing)):
-                        done += row["images"]
-                        progress(name, max(done, row["images"]), total)
-                        if not row["index"] % 20:
-                            write_page(build)
-    made = join(build)
-    write_page(build)
+        made = run.run(build, progress=progress, make=partial(_make, ray))
     if made is None:
         raise ScaleError(f"{build.output}: parts were lost {TRIES} times; what is done is kept, start again to go on")
     return made
+
+
+def _make(ray: Any, build: Build, name: str, mine: Sequence[int], progress: Progress, _note: run.Note) -> None:
+    """Make the parts of a generator on the cluster; what is lost with a machine is in the next pass."""
+    total = build.count(name)
+    for _ in range(TRIES):
+        mine = [index for index in mine if not part_path(build.output, name, index).exists()]
+        if not mine:
+            break
+        done = total - sum(min(PART, total - index * PART) for index in mine)
+        for row in _rows(_drawing(ray, build, name, mine)):
+            done += row["images"]
+            progress(name, done, total)
 
 
 def extract_on_ray(dataset: Dataset, backbone: Backbone, address: str, progress: Progress = silent) -> Summary:
@@ -80,11 +81,12 @@ def extract_on_ray(dataset: Dataset, backbone: Backbone, address: str, progress:
     with cluster(address) as ray:
         for _ in range(TRIES):
             missing = {i: rows for i, rows in parts.items() if not features_path(dataset, backbone.name, i).exists()}
-            if missing:
-                done = len(dataset) - sum(stop - start for start, stop in missing.values())
-                for row in _rows(_encoding(ray, dataset, backbone, missing)):
-                    done += row["images"]
-                    progress(backbone.name, done, len(dataset))
+            if not missing:
+                break
+            done = len(dataset) - sum(stop - start for start, stop in missing.values())
+            for row in _rows(_encoding(ray, dataset, backbone, missing)):
+                done += row["images"]
+                progress(backbone.name, done, len(dataset))
     return extract(dataset, backbone, progress=progress)  # checks what is there, and makes what is still missing
 
 
@@ -104,8 +106,8 @@ def cluster(address: str) -> Iterator[Any]:
     joined = not ray.is_initialized()
     try:
         if joined:
-            where = {"include_dashboard": False} if address == LOCAL else {"address": address}
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **where)
+            dashboard = False if address == LOCAL else None
+            ray.init(address, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.ERROR)
         ray.data.DataContext.get_current().enable_progress_bars = False
@@ -129,7 +131,7 @@ def _answers(address: str) -> None:
             raise ScaleError(f"no Ray cluster is at {address}: {error.strerror or error}") from None
 
 
-def _drawing(ray: Any, build: Build, name: str, missing: list[int]) -> Any:
+def _drawing(ray: Any, build: Build, name: str, missing: Sequence[int]) -> Any:
     """The pipeline of a build: actors draw, tasks save."""
     from changeling.generate.generators import default_threads
 

@@ -38,8 +38,6 @@ from changeling.progress import Progress, silent
 if TYPE_CHECKING:
     from changeling.generate.generators import Generator
 
-Load = Callable[[GeneratorSettings, Path, int | None], "Generator"]
-
 
 @dataclass(frozen=True, slots=True)
 class Build:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from changeling.generate.generators import Generator
 
 Note = Callable[[str], object]
+Make = Callable[[Build, str, Sequence[int], Progress, Note], None]
 LONG = 64  # children: what is worth a trial first
 _PAGE = 20.0  # seconds between two writings of the page
 
@@ -45,12 +46,16 @@ def load(build: Build, name: str) -> Generator:
 
 
 def run(
-    build: Build, shard: tuple[int, int] = (0, 1), progress: Progress = silent, note: Note = lambda _: None
+    build: Build,
+    shard: tuple[int, int] = (0, 1),
+    progress: Progress = silent,
+    note: Note = lambda _: None,
+    make: Make | None = None,
 ) -> Dataset | None:
     """Make what is missing of this shard, and the dataset itself if nothing is missing any more.
 
     Shard (i, n) is every n-th part from the i-th on: processes and machines that share the folder can work on their
-    own, and one of them writes the dataset.
+    own, and one of them writes the dataset. `make` makes the parts of a generator that are missing, by default here.
 
     Raises:
         BuildError: with what is done kept.
@@ -63,13 +68,18 @@ def run(
         check_made(build, name, range(shard[0], count_parts(build.count(name)), shard[1]))
         mine = [index for index in build.missing(name) if index % shard[1] == shard[0]]
         if mine:
-            generator = load(build, name)
-            agree(build, name, generator)
-            _preflight(build, name, generator, min(len(mine) * PART, build.count(name)), note)
-            build_children(build, name, generator, mine, shown)
+            (make or make_here)(build, name, mine, shown, note)
     made = join(build)
     write_page(build)
     return made
+
+
+def make_here(build: Build, name: str, mine: Sequence[int], progress: Progress, note: Note) -> None:
+    """Load a generator, try it if there is much to do, and make its parts."""
+    generator = load(build, name)
+    agree(build, name, generator)  # before the trial, which may take minutes
+    _preflight(build, name, generator, min(len(mine) * PART, build.count(name)), note)
+    build_children(build, name, generator, mine, progress)
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -1,0 +1,1 @@
+"""The commands: one short function each, which loads what it needs when it is run."""

@@ -1,0 +1,160 @@
+"""Children, features, experiments: build, extract, init, study, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from changeling.commands.shared import BackboneOption, DatasetArgument, RayOption, note
+from changeling.errors import StudyError
+
+if TYPE_CHECKING:
+    from changeling.clusters.manifest import Dataset
+    from changeling.experiments.result import Result
+
+
+def build(
+    file: Annotated[Path, typer.Argument(metavar="STUDY", help="A study file (see `init`).")] = Path("study.toml"),
+    status: Annotated[bool, typer.Option("--status", help="Say how far the build is, and end.")] = False,
+    only: Annotated[
+        str, typer.Option(metavar="ID", help="Draw this child again: its file is put back, byte for byte.")
+    ] = "",
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Make every N-th part from the I-th (from 0) on, beside other processes.")
+    ] = "0/1",
+    ray: RayOption = "",
+) -> None:
+    """Make the children of captioned parents, as the study file's [build] and [generators] say.
+
+    Started again, it goes on where it stopped. build/index.html in the dataset folder shows how far it is.
+    """
+    from changeling.experiments.settings import load_study
+    from changeling.generate import run
+    from changeling.progress import bars
+
+    job = load_study(file).to_build(file.parent)
+    if status:
+        from rich.console import Console
+
+        run.show_status(job, Console())
+    elif only:
+        typer.echo(f"{run.redraw(job, only)}: the same bytes")
+    else:
+        with bars() as progress:
+            if ray:
+                from changeling.scale import build_on_ray as on_ray
+
+                made: Dataset | None = on_ray(job, ray, progress)
+            else:
+                made = run.run(job, run.parse_shard(shard), progress, note)
+        typer.echo(
+            f"{job.output}: {f'{len(made):,} images' if made else 'this shard is done, others are not'}", err=True
+        )
+
+
+def extract(dataset: DatasetArgument, backbone: BackboneOption, ray: RayOption = "") -> None:
+    """Make features by one backbone, of images and, if it has a text tower, of captions.
+
+    Started again, it goes on where it stopped.
+    """
+    from changeling.clusters.manifest import Dataset
+
+    _extract(Dataset(dataset), backbone, ray)
+
+
+def _extract(dataset: Dataset, backbone: str, ray: str = "") -> str:
+    """Make what is missing of one backbone's features; return the name that they are kept under."""
+    from changeling.backbones import registry
+    from changeling.features.captions import extract_captions
+    from changeling.features.extract import extract as run
+    from changeling.progress import bars
+
+    with bars("bytes") as progress:
+        loaded = registry.load(backbone, progress)
+    with bars() as progress:
+        if isinstance(loaded, registry.TextBackbone):  # first: where the images are done, captions are, too
+            extract_captions(dataset, loaded, progress=progress)
+        if ray:
+            from changeling.scale import extract_on_ray
+
+            summary = extract_on_ray(dataset, loaded, ray, progress)
+        else:
+            summary = run(dataset, loaded, progress=progress)
+    failed = ", ".join(f"{count} {status}" for status, count in sorted(summary.failed.items()))
+    typer.echo(
+        f"{loaded.name}: {summary.encoded} images encoded, {summary.found} were done already"
+        + (f"; unreadable: {failed}" if failed else ""),
+        err=True,
+    )
+    return loaded.name
+
+
+def init(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The study file to write.")] = Path("study.toml"),
+    paper: Annotated[bool, typer.Option("--paper", help="The paper's full setting.")] = False,
+) -> None:
+    """Write a study file with every setting in it."""
+    from importlib.resources import files
+
+    if path.exists():
+        raise StudyError(f"{path} exists already; choose another name or remove it")
+    template = files("changeling").joinpath("data", "studies", "paper.toml" if paper else "default.toml")
+    path.write_text(template.read_text("utf-8"), encoding="utf-8")
+    typer.echo(f"{path}: edit it, then run `changeling study {path}`")
+
+
+def study(
+    file: Annotated[
+        Path, typer.Argument(metavar="STUDY", help="A study file (see `init`), or a dataset folder.")
+    ] = Path("study.toml"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run, on what, how long and in how much memory.")
+    ] = False,
+) -> None:
+    """Run a study: extract what is missing, run the experiments, write results, tables and report.
+
+    A dataset folder is studied with the default settings, on every backbone that has features. Started again, a
+    study runs its experiments anew: what is kept is features and trained heads.
+    """
+    from changeling.experiments.settings import Study, load_study
+    from changeling.experiments.study import chosen_backbones, open_dataset, run_study
+    from changeling.features.store import missing_rows
+    from changeling.progress import bars
+    from changeling.report.exports import remove_old, write_exports
+    from changeling.report.page import write_report
+
+    alone = (file / "images.parquet").exists()
+    asked = Study(dataset=file.name, output=file.name) if alone else load_study(file)
+    dataset, output = open_dataset(asked, file.parent), file.parent / asked.output
+    if dry_run:
+        from changeling.experiments.plan import plan, show
+
+        show(plan(dataset, asked))
+        return
+    chosen_backbones(dataset, asked)  # what cannot be run is said before anything is made
+    # a backbone all of whose features are there is not even loaded
+    asked = asked.naming({b: _extract(dataset, b) if missing_rows(dataset, b) else b for b in asked.backbones})
+    results: list[Result] = []
+    with bars() as progress:
+        for result in run_study(dataset, asked, heads=output / "heads", progress=progress):
+            if not results:
+                remove_old(output)
+            result.save(output / "results")
+            results.append(result)
+            typer.echo(f"{result.paper or result.experiment}: {result.summary}")
+    write_exports(results, output)
+    typer.echo(f"report: {write_report(results, output / 'report' / 'index.html')}")
+
+
+def report(
+    results: Annotated[
+        Path, typer.Argument(metavar="RESULTS", help="A folder of results, or that which `study` wrote them to.")
+    ],
+    output: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Write the report again. It needs the results alone, neither features nor models."""
+    from changeling.report.page import load_results, write_report
+
+    typer.echo(f"report: {write_report(load_results(results), output)}")
