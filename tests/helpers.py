@@ -15,6 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from sklearn.datasets import load_sample_images
 
 import changeling
 from changeling.backbones.onnx import OnnxBackbone, describe
@@ -22,6 +23,7 @@ from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, Split, w
 from changeling.detect.model import Head, Model, Trained
 from changeling.images.transforms import Preprocessing
 
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "images"  # more photographs, where they exist
 TINY = Preprocessing(resize=32, crop=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 DIM, SIDE = 16, 32
 
@@ -77,6 +79,23 @@ def natural(seed: int, side: int = SIDE) -> Image.Image:
     first, last = draw.integers(60, 196, (2, 3))
     pixels = np.linspace(first, last, side)[:, None] + draw.normal(0, 20, (side, side, 3))
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def photographs(folder: Path, side: int) -> list[Path]:
+    """JPEG files of real photographs: COCO's where they exist, else scikit-learn's two, cut into squares."""
+    files = sorted((SHARED / "coco_mini").glob("*.jpg"))
+    if files:
+        return files
+    folder.mkdir(parents=True)
+    for number, pixels in enumerate(load_sample_images().images):
+        high, wide = (length // side for length in pixels.shape[:2])
+        for place in range(high * wide):
+            top, left = side * (place // wide), side * (place % wide)
+            path = folder / f"{number}-{place:02d}.jpg"
+            square = Image.fromarray(pixels[top : top + side, left : left + side])
+            square.save(path, quality=70 + (7 * place + number) % 27)
+            files.append(path)
+    return files
 
 
 def generated(seed: int, side: int = SIDE) -> Image.Image:

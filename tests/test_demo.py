@@ -15,9 +15,9 @@ from changeling.demo import GENERATED, PHOTOGRAPHS
 from changeling.detect.detector import Detector
 from changeling.detect.model import load_model
 from changeling.experiments.result import Result
+from tests import helpers
 
 pytestmark = pytest.mark.network
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "images"
 
 
 def demo(folder: Path, **environment: str) -> str:
@@ -63,8 +63,8 @@ def test_a_verdict_does_not_flip_when_a_picture_is_saved_again(tmp_path: Path) -
     from changeling.progress import silent
 
     paths = fetch_samples(tmp_path / "samples", silent)
-    if SHARED.exists():
-        paths += sorted(SHARED.glob("*/*.jpg"))[::40]
+    if helpers.SHARED.exists():
+        paths += sorted(helpers.SHARED.glob("*/*.jpg"))[::40]
     copies = []
     for number, path in enumerate(paths):
         image = Image.open(path).convert("RGB")

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from changeling.clusters.audit import audit
-from changeling.clusters.coco import from_coco
 from changeling.clusters.findings import KINDS, MEND, Audit, Finding, as_table, write_findings
 from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, write_dataset
 from changeling.clusters.sources import from_folder, import_dataset
@@ -22,7 +21,6 @@ from changeling.images.form import jpeg_form, write
 from tests import helpers, hostile
 from tests.helpers import run_unprivileged
 
-SHARED = Path(__file__).parents[3] / "shared" / "data"
 CLUSTERS = 8
 
 
@@ -282,17 +280,10 @@ def test_a_file_that_may_not_be_read_is_a_finding(tables: Tables) -> None:
 
 
 def test_real_photographs_are_known_again_and_not_mistaken(tmp_path: Path) -> None:
-    """COCO's as they are; then each third one again in another cluster, smaller and saved again."""
-    photographs = sorted((SHARED / "images" / "coco_mini").glob("*.jpg"))
-    if not photographs:
-        pytest.skip("the shared photographs are not here")
-    (tmp_path / "photographs").mkdir()
-    for path in photographs:
-        (tmp_path / "photographs" / path.name.removeprefix("val2017__")).symlink_to(path)
-    images = from_coco(SHARED / "captions_val2017.json", tmp_path / "photographs", note=lambda _: None)
-    dataset = import_dataset(images, tmp_path / "coco")
-    assert set(audit(dataset).counts) <= {"repeated caption"}
-    rows = [ImageRow(**row) for row in dataset.images.to_pylist()]
+    """As they are; then each third one again in another cluster, smaller and saved again."""
+    files = helpers.photographs(tmp_path / "photographs", 140)
+    rows = [ImageRow(p.name, p.name, "parent", str(p), ("train", "test")[n % 2]) for n, p in enumerate(files)]
+    assert not audit(write_dataset(tmp_path / "once", rows)).findings
     again: list[ImageRow] = []
     for number, row in enumerate(rows[::3]):
         with Image.open(row.path) as image:
@@ -305,7 +296,7 @@ def test_real_photographs_are_known_again_and_not_mistaken(tmp_path: Path) -> No
     pairs = {(finding.name, finding.detail.split(", as ")[1].split()[0]) for finding in found.findings}
     assert {finding.kind for finding in found.findings} == {"leak", "duplicate"}
     assert pairs <= {(row.image_id, row.image_id.removeprefix("again-")) for row in again}
-    assert len(pairs) >= 0.97 * len(again)
+    assert len(again) - len(pairs) <= 1 + len(again) // 40  # smooth ones, such as a sky
 
 
 def test_what_is_written_can_be_read_by_others_and_shown_on_any_terminal(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from changeling.images.form import PLAIN, Form, jpeg_form, read_form, square, wr
 from changeling.report.page import write_report
 from tests import helpers
 
-SHARED = Path(__file__).parents[3] / "shared" / "data" / "images" / "coco_mini"
 SIDE = 64
 
 
@@ -52,14 +51,6 @@ def snapshots(folder: Path, clusters: int = 80) -> list[Cluster]:
                 saved.load()
                 saved.save(path, "JPEG", exif=exif, qtables="keep", subsampling="keep")
     return crossed(folder.glob("*.img"))
-
-
-def photographs() -> list[Cluster]:
-    """COCO's."""
-    files = list(SHARED.glob("*.jpg"))
-    if not files:
-        pytest.skip("the shared photographs are not here")
-    return crossed(files)
 
 
 def crossed(files: Iterable[Path]) -> list[Cluster]:
@@ -116,7 +107,8 @@ def test_both_classes_in_the_parents_form_are_not_told_apart(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("matched", [False, True])
 def test_the_same_on_real_photographs(matched: bool, tmp_path: Path) -> None:
-    cell = judged(dataset(tmp_path / "data", photographs(), matched=matched))["all facts"]
+    files = helpers.photographs(tmp_path / "photographs", 80)
+    cell = judged(dataset(tmp_path / "data", crossed(files), matched=matched))["all facts"]
     assert (cell.low <= 0.5 <= cell.high) if matched else cell.low > 0.9
 
 
