@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, write_dataset
 from changeling.errors import BuildError
 from changeling.generate import preflight, run
 from changeling.generate.build import Build, build_parents
 from changeling.generate.generators import Generator, load
-from changeling.generate.preflight import check_parents, try_one
+from changeling.generate.preflight import check_parents, try_batch
 from tests.generate.builds import CAPTIONS, drawing, make_build
 
 pytestmark = pytest.mark.usefixtures("small_parts")
@@ -78,15 +80,15 @@ def test_children_that_do_not_fit_are_refused_before_any_is_kept(build: Build, m
 
 
 def test_one_child_tells_the_time_and_the_size(build: Build, sd: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    trial = try_one(build, "sd", sd, CHILDREN)
+    trial = try_batch(build, "sd", sd, CHILDREN)
     assert 0 < trial.seconds < 30
     assert 1000 < trial.bytes < 64 * 64 * 3
     assert not build.output.exists()
     free(monkeypatch, trial.bytes * CHILDREN * 1.06)
-    try_one(build, "sd", sd, CHILDREN)
+    try_batch(build, "sd", sd, CHILDREN)
     free(monkeypatch, trial.bytes * CHILDREN * 1.04)
     with pytest.raises(BuildError, match="the children of sd will take"):
-        try_one(build, "sd", sd, CHILDREN)
+        try_batch(build, "sd", sd, CHILDREN)
 
 
 def test_a_first_parent_that_is_gone_does_not_hide_the_size(
@@ -96,15 +98,41 @@ def test_a_first_parent_that_is_gone_does_not_hide_the_size(
     rows[0] = replace(rows[0], path=str(tmp_path / "gone.jpg"))
     captions = [CaptionRow(**row) for row in parents.captions.to_pylist()]
     dataset = write_dataset(tmp_path / "coco", rows, captions)
-    trial = try_one(make_build(dataset, build.output, build.root, build.generators), "sd", sd, CHILDREN)
+    trial = try_batch(make_build(dataset, build.output, build.root, build.generators), "sd", sd, CHILDREN)
     assert trial.bytes > 1000
 
 
 def test_a_model_that_flags_everything_still_tells_the_time(build: Build, models: Path) -> None:
     strict = load(drawing("strict"), models)
-    trial = try_one(replace(build, generators={"strict": drawing("strict")}), "strict", strict, CHILDREN)
+    trial = try_batch(replace(build, generators={"strict": drawing("strict")}), "strict", strict, CHILDREN)
     assert trial.seconds > 0
     assert trial.bytes == 0
+
+
+@pytest.mark.parametrize(("batch", "fits"), [(1, 1), (2, 2), (4, 3), (4, 4)])
+def test_a_batch_that_does_not_fit_is_found_before_the_work(
+    batch: int, fits: int, build: Build, sd: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pipeline runs out of memory as a GPU does: with an error of PyTorch's in the middle of its call."""
+    widest, decode = 0, sd._pipeline.vae.decode  # type: ignore[attr-defined]
+
+    def decoded(latents: torch.Tensor, *rest: Any, **more: Any) -> Any:
+        nonlocal widest
+        if len(latents) > fits:
+            raise torch.OutOfMemoryError
+        widest = max(widest, len(latents))
+        return decode(latents, *rest, **more)
+
+    monkeypatch.setattr(sd._pipeline.vae, "decode", decoded)  # type: ignore[attr-defined]
+    wide = replace(build, settings=build.settings.model_copy(update={"batch": batch}))
+    trial = try_batch(wide, "sd", sd, CHILDREN)
+    assert trial.batch == widest == {1: 1, 2: 2, 3: 2, 4: 4}[fits]
+    assert trial.bytes > 1000
+    notes: list[str] = []
+    monkeypatch.setattr(run, "LONG", 1)
+    run._preflight(wide, "sd", sd, CHILDREN, notes.append)
+    said = [f"sd: {batch} children at once do not fit into memory; {trial.batch} do"] if fits < batch else []
+    assert notes[:-1] == said
 
 
 def test_before_a_long_build_its_length_is_said(

@@ -1,15 +1,16 @@
-"""Before a long run: one child end to end, and whether disk and memory will do."""
+"""Before a long run: a few children end to end, and whether disk and memory will do."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from changeling.errors import BuildError, ImageError
 from changeling.generate.build import Build
-from changeling.generate.draw import draw_part
+from changeling.generate.draw import Drawn, draw_part
 from changeling.generate.encoding import Encoder
 from changeling.generate.parts import PARENTS, PART
 from changeling.generate.status import free_bytes
@@ -18,15 +19,20 @@ if TYPE_CHECKING:
     from changeling.generate.generators import Generator
 
 ENOUGH = 1.05  # times the bytes that are expected
-_TRIED = 4  # children at most, of as many clusters
+_TRIED = 4  # batches at most
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What one child took: seconds to draw it, without the model's start, and the bytes of its file."""
+    """What one child took: seconds to draw it, without the model's start, and the bytes of its file.
+
+    Attributes:
+        batch: how many fit into memory at once.
+    """
 
     seconds: float
     bytes: int
+    batch: int
 
 
 def check_parents(build: Build) -> None:
@@ -39,21 +45,30 @@ def check_parents(build: Build) -> None:
         _check_disk(build, "its parents", sum(sizes) / len(sizes) * more)
 
 
-def try_one(build: Build, name: str, generator: Generator, left: int) -> Trial:
-    """Draw and encode a child that nobody keeps; raise BuildError if it fails, or `left` more will not fit."""
+def try_batch(build: Build, name: str, generator: Generator, left: int) -> Trial:
+    """Draw and encode children that nobody keeps; raise BuildError if that fails, or `left` more will not fit."""
     encoder, seconds, size = Encoder(build.settings), 0.0, 0
-    children = list({child.cluster_id: child for child in build.children(name, 0)}.values())[:_TRIED]
-    draw_part(generator, children[:1], 0, 1)  # the first one starts the model
-    for child in children:  # until there is a picture: a child may be flagged, or its parent unreadable
+    children = sorted(build.children(name, 0), key=lambda child: child.caption_index or 0)
+    _, batch = draw_part(generator, children[: build.settings.batch], 0, build.settings.batch)  # starts the model
+    for start in range(0, min(len(children), _TRIED * batch), batch):
+        group = children[start : start + batch]
         began = time.perf_counter()
-        (drawn,), _ = draw_part(generator, [child], 0, 1)
-        seconds = time.perf_counter() - began
-        if drawn.image:
-            with suppress(ImageError):
-                size = len(encoder.child(drawn.image, child.parent).data)
-                break
+        drawn, _ = draw_part(generator, group, 0, batch)
+        seconds = (time.perf_counter() - began) / len(group)
+        size = _bytes(encoder, drawn)
+        if size:  # else they were flagged, or their parents are unreadable
+            break
     _check_disk(build, f"the children of {name}", size * left)
-    return Trial(seconds, size)
+    return Trial(seconds, size, batch)
+
+
+def _bytes(encoder: Encoder, drawn: Sequence[Drawn]) -> int:
+    """What the file of the first child takes that has one; 0 if none has."""
+    for one in drawn:
+        if one.image:
+            with suppress(ImageError):
+                return len(encoder.child(one.image, one.child.parent).data)
+    return 0
 
 
 def _check_disk(build: Build, what: str, size: float) -> None:

@@ -22,7 +22,7 @@ from changeling.generate.draw import draw_part
 from changeling.generate.encoding import Encoder
 from changeling.generate.page import write_page
 from changeling.generate.parts import PART, count_parts, image_path, part_path, read_header, read_part
-from changeling.generate.preflight import check_parents, try_one
+from changeling.generate.preflight import check_parents, try_batch
 from changeling.generate.status import Count, count, free_bytes, idle, until
 from changeling.progress import Progress, silent
 
@@ -139,7 +139,9 @@ def show_status(build: Build, console: Console) -> None:
 def _preflight(build: Build, name: str, generator: Generator, left: int, note: Note) -> None:
     if left < LONG:
         return
-    trial = try_one(build, name, generator, left)
+    trial = try_batch(build, name, generator, left)
+    if trial.batch < build.settings.batch:
+        note(f"{name}: {build.settings.batch} children at once do not fit into memory; {trial.batch} do")
     note(
         f"{name} on {generator.device}: one child took {trial.seconds:.2f} s and {trial.bytes / 1e3:.0f} kB; "
         f"about {left:,} to go: {until(trial.seconds * left)}, {trial.bytes * left / 1e9:.1f} GB of "
