@@ -18,7 +18,7 @@ from changeling.backbones import registry
 from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, write_dataset
 from changeling.errors import BuildError, ScaleError
 from changeling.features.extract import extract
-from changeling.generate import run
+from changeling.generate import preflight, run
 from changeling.generate.build import Build
 from changeling.generate.children import Parents
 from changeling.generate.settings import BuildSettings, GeneratorSettings
@@ -105,6 +105,17 @@ def read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+def test_children_that_will_not_fit_are_known_by_the_first_part(
+    job: Callable[[Path], Build], parents: Dataset, nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = sum(parents.file(path).stat().st_size for path in parents.column("path"))
+    monkeypatch.setattr(preflight, "free_bytes", lambda _: 1.1 * size)  # enough for the parents
+    build = job(tmp_path / "fakes")
+    with pytest.raises(BuildError, match="fakes: the other children of tiny will take about"):
+        build_on_ray(build, nodes.address)
+    assert not (build.output / "images.parquet").exists()
 
 
 @pytest.mark.parametrize("lost", ["worker", "node"])  # a node last: it is gone

@@ -31,6 +31,7 @@ from changeling.generate.build import Build, agree, part_of, recorded, save_part
 from changeling.generate.draw import draw_part
 from changeling.generate.encoding import Encoder
 from changeling.generate.parts import PART, Header, part_path
+from changeling.generate.preflight import check_children
 from changeling.images.transforms import Preprocessing
 from changeling.progress import Progress, silent
 
@@ -65,9 +66,11 @@ def _make(ray: Any, build: Build, name: str, mine: Sequence[int], progress: Prog
         if not mine:
             break
         done = total - sum(min(PART, total - index * PART) for index in mine)
-        for row in _rows(_drawing(ray, build, name, mine)):
+        for number, row in enumerate(_rows(_drawing(ray, build, name, mine))):
             done += row["images"]
             progress(name, done, total)
+            if number == 0:
+                check_children(build, name)  # the first part shows whether all will fit
 
 
 def extract_on_ray(dataset: Dataset, backbone: Backbone, address: str, progress: Progress = silent) -> Summary:
@@ -106,19 +109,24 @@ def cluster(address: str) -> Iterator[Any]:
     joined = not ray.is_initialized()
     try:
         if joined:
-            dashboard = False if address == LOCAL else None
-            ray.init(address, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
+            _join(ray, address)
         for name in ("ray", "ray.data"):
             logging.getLogger(name).setLevel(logging.ERROR)
         ray.data.DataContext.get_current().enable_progress_bars = False
         yield ray
-    except (ConnectionError, ValueError) as error:
-        raise ScaleError(f"no Ray cluster is at {address}: {one_line(error)}") from None
     except ray.exceptions.RayError as error:
         raise ScaleError(f"the cluster failed: {one_line(error)}; start again to go on") from None
     finally:
         if joined:
             ray.shutdown()
+
+
+def _join(ray: Any, address: str) -> None:
+    dashboard = False if address == LOCAL else None
+    try:
+        ray.init(address, include_dashboard=dashboard, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError) as error:
+        raise ScaleError(f"no Ray cluster is at {address}: {one_line(error)}") from None
 
 
 def _answers(address: str) -> None:

@@ -13,9 +13,10 @@ import torch
 from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, write_dataset
 from changeling.errors import BuildError
 from changeling.generate import preflight, run
-from changeling.generate.build import Build, build_parents
+from changeling.generate.build import Build, build_children, build_parents
 from changeling.generate.generators import Generator, load
-from changeling.generate.preflight import check_parents, try_batch
+from changeling.generate.parts import part_path
+from changeling.generate.preflight import ENOUGH, check_children, check_parents, try_batch
 from tests.generate.builds import CAPTIONS, drawing, make_build
 
 pytestmark = pytest.mark.usefixtures("small_parts")
@@ -67,6 +68,22 @@ def test_half_of_the_parents_need_half_of_the_room(
     free(monkeypatch, 0.5 * size)
     with pytest.raises(BuildError, match="its parents will take"):
         check_parents(build)
+
+
+def test_what_is_left_of_the_children_must_fit(build: Build, sd: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_children(build, "sd", sd, range(6))
+    sizes = [file.stat().st_size for file in build.output.glob("images/sd/*/*")]
+    free(monkeypatch, 0)
+    check_children(build, "sd")  # all are there
+    for index in (5, 2):  # of one child, and of four
+        part_path(build.output, "sd", index).unlink()
+    free(monkeypatch, max(sizes) * 5 * ENOUGH)
+    check_children(build, "sd")
+    free(monkeypatch, min(sizes) * 5)
+    with pytest.raises(
+        BuildError, match=r"fakes: the other children of sd will take about 0\.0 GB, and the disk has 0"
+    ):
+        check_children(build, "sd")
 
 
 def test_children_that_do_not_fit_are_refused_before_any_is_kept(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:

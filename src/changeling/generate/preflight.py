@@ -13,7 +13,7 @@ from changeling.generate.build import Build
 from changeling.generate.draw import Drawn, draw_part
 from changeling.generate.encoding import Encoder
 from changeling.generate.parts import PARENTS, PART
-from changeling.generate.status import free_bytes
+from changeling.generate.status import count_one, free_bytes
 
 if TYPE_CHECKING:
     from changeling.generate.generators import Generator
@@ -43,6 +43,11 @@ def check_parents(build: Build) -> None:
     if left and sizes:
         more = min(len(left) * PART, build.count(PARENTS))
         _check_disk(build, "its parents", sum(sizes) / len(sizes) * more)
+
+
+def check_children(build: Build, name: str) -> None:
+    """Raise BuildError if what is left of a generator's children will not fit, by the files that are there."""
+    _check_disk(build, f"the other children of {name}", count_one(build, name).disk_left)
 
 
 def try_batch(build: Build, name: str, generator: Generator, left: int) -> Trial:

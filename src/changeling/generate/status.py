@@ -58,17 +58,11 @@ class Count:
 
 def count(build: Build) -> list[Count]:
     """Count the parts that are there: the parents', then each generator's."""
-    return [_count(build, name) for name in (PARENTS, *build.generators)]
+    return [count_one(build, name) for name in (PARENTS, *build.generators)]
 
 
-def free_bytes(folder: Path) -> int:
-    """How much room there is on the disk where `folder` is, or will be."""
-    while not folder.exists():
-        folder = folder.absolute().parent
-    return shutil.disk_usage(folder).free
-
-
-def _count(build: Build, name: str) -> Count:
+def count_one(build: Build, name: str) -> Count:
+    """Count the parts that are there of a generator, or of `PARENTS`."""
     made = Count(name, build.count(name))
     times: list[float] = []
     for index in range(count_parts(made.total)):
@@ -91,6 +85,13 @@ def _count(build: Build, name: str) -> Count:
     if len(times) > 1 and times[-1] > times[0]:
         made.speed = (len(times) - 1) * PART / (times[-1] - times[0])
     return made
+
+
+def free_bytes(folder: Path) -> int:
+    """How much room there is on the disk where `folder` is, or will be."""
+    while not folder.exists():
+        folder = folder.absolute().parent
+    return shutil.disk_usage(folder).free
 
 
 def until(seconds: float) -> str:
