@@ -51,3 +51,15 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     living.unlink()
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_text() == "new"
+
+
+def test_what_others_write_is_not_touched(tmp_path: Path) -> None:
+    """Neither of a machine whose name goes on, nor what only looks like a temporary file."""
+    me, nobody = platform.node(), 2**22 + 1  # more than a process is called
+    for name in (f".x.{me}-1-{nobody}.tmp", f".x.{me}-a.tmp", f".x.{me}-.tmp", f".xy.{me}-{nobody}.tmp", ".x.tmp"):
+        (tmp_path / name).write_text("theirs")
+    (tmp_path / f".x.{me}-{nobody}.tmp").write_text("mine")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with whole(tmp_path / "x") as temporary:
+        temporary.write_text("new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({*before, "x"} - {f".x.{me}-{nobody}.tmp"})

@@ -12,7 +12,7 @@ Status = Literal[
     "unsupported",  # not an image, or of a kind that is not read
     "truncated",  # begins like an image and ends too early
     "corrupt",  # breaks its own format
-    "oversized",  # more pixels than are decoded
+    "oversized",  # more pixels than are decoded, or than fit where they shall go
     "flagged",  # a child that the safety checker let pass on no try
 ]
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import pickle
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,9 +27,9 @@ from changeling.clusters.manifest import Dataset
 from changeling.errors import ChangelingError, ImageError, ScaleError, Status, one_line
 from changeling.features.extract import Summary, extract, loader, make_part
 from changeling.features.store import part_path as features_path
-from changeling.features.store import part_rows
+from changeling.features.store import part_rows, read_header
 from changeling.generate import run
-from changeling.generate.build import Build, agree, part_of, recorded, save_part
+from changeling.generate.build import Build, agree, part_of, save_part
 from changeling.generate.draw import draw_part
 from changeling.generate.encoding import Encoder
 from changeling.generate.parts import PART, Header, part_path
@@ -80,17 +82,26 @@ def extract_on_ray(dataset: Dataset, backbone: Backbone, address: str, progress:
         ScaleError: there is no such cluster, or parts are lost again and again.
         FeatureError: parts exist that other weights, preprocessing or images made.
     """
-    parts = dict(enumerate(part_rows(len(dataset))))
+    begun = missing = _missing(dataset, backbone)
     with cluster(address) as ray:
         for _ in range(TRIES):
-            missing = {i: rows for i, rows in parts.items() if not features_path(dataset, backbone.name, i).exists()}
-            if not missing:
-                break
             done = len(dataset) - sum(stop - start for start, stop in missing.values())
-            for row in _rows(_encoding(ray, dataset, backbone, missing)):
+            for row in _rows(_encoding(ray, dataset, backbone, missing)) if missing else ():
                 done += row["images"]
                 progress(backbone.name, done, len(dataset))
-    return extract(dataset, backbone, progress=progress)  # checks what is there, and makes what is still missing
+            missing = _missing(dataset, backbone)
+    if missing:
+        raise ScaleError(f"{dataset.path}: parts were lost {TRIES} times; what is done is kept, start again to go on")
+    there = extract(dataset, backbone, progress=progress)  # checks what is there
+    now = sum(stop - start for start, stop in begun.values())
+    unread = sum(len(read_header(features_path(dataset, backbone.name, index)).errors) for index in begun)
+    return Summary(now - unread, there.found - now, there.failed)
+
+
+def _missing(dataset: Dataset, backbone: Backbone) -> dict[int, tuple[int, int]]:
+    """The parts that are not there yet: their rows, by index."""
+    parts = enumerate(part_rows(len(dataset)))
+    return {index: rows for index, rows in parts if not features_path(dataset, backbone.name, index).exists()}
 
 
 @contextmanager
@@ -143,16 +154,17 @@ def _drawing(ray: Any, build: Build, name: str, missing: Sequence[int]) -> Any:
     """The pipeline of a build: actors draw, tasks save."""
     from changeling.generate.generators import default_threads
 
-    threads = (recorded(build.output, name) or {}).get("threads") or default_threads()
-    shared = ray.put(build)
+    shared = _put(ray, build)
     parts = ray.data.from_items([{"index": index} for index in missing], override_num_blocks=len(missing))
-    drawn = parts.map_batches(_Draw, fn_constructor_args=(shared, name, threads), batch_size=1, **_actors(ray))
+    drawn = parts.map_batches(
+        _Draw, fn_constructor_args=(shared, name, default_threads()), batch_size=1, **_actors(ray)
+    )
     return drawn.map(_save, fn_args=(shared, name), num_cpus=1)
 
 
 def _encoding(ray: Any, dataset: Dataset, backbone: Backbone, missing: dict[int, tuple[int, int]]) -> Any:
     """The pipeline of an extraction: tasks decode, actors encode and write."""
-    shared = ray.put(dataset)
+    shared = _put(ray, dataset)
     items = [{"index": index, "start": start, "stop": stop} for index, (start, stop) in missing.items()]
     parts = ray.data.from_items(items, override_num_blocks=len(items))
     decoded = parts.map(_decode, fn_args=(shared, backbone.preprocessing), num_cpus=1)
@@ -176,6 +188,20 @@ def _actors(ray: Any) -> Row:
     return {"compute": pool, "scheduling_strategy": "SPREAD", **kind}
 
 
+def _put(ray: Any, what: Any) -> Any:
+    """Give all workers the same, and the folder that its relative paths start from."""
+    return ray.put((Path.cwd(), what))
+
+
+def _got(shared: Any) -> Any:
+    """What `_put` was given; the worker goes to its folder, which every machine has under the same path."""
+    import ray
+
+    folder, what = ray.get(shared)
+    os.chdir(folder)
+    return what
+
+
 class _Draw:
     """An actor that holds a generator. It loads it with its first part: what fails there is said as it is."""
 
@@ -184,16 +210,12 @@ class _Draw:
 
     @cached_property
     def _build(self) -> Build:
-        import ray
-
-        build: Build = ray.get(self._shared)
+        build: Build = _got(self._shared)
         return build
 
     @cached_property
     def _generator(self) -> Generator:
-        from changeling.generate import generators
-
-        return generators.load(self._build.generators[self._name], self._build.root, self._threads)
+        return run.load(self._build, self._name, self._threads)
 
     def __call__(self, rows: Row) -> Row:
         index, name, build = int(rows["index"][0]), self._name, self._build
@@ -208,11 +230,9 @@ class _Draw:
 
 
 def _save(row: Row, shared: Any, name: str) -> Row:
-    import ray
-
     if row["failure"]:
         return {"index": row["index"], "images": 0, "failure": row["failure"]}
-    build: Build = ray.get(shared)
+    build: Build = _got(shared)
     header, drawn = pickle.loads(row["part"])  # noqa: S301 - made by the stage before
     path = part_path(build.output, name, row["index"])
     save_part(build.output, name, path, header, drawn, Encoder(build.settings))
@@ -220,9 +240,7 @@ def _save(row: Row, shared: Any, name: str) -> Row:
 
 
 def _decode(row: Row, shared: Any, preprocessing: Preprocessing) -> Row:
-    import ray
-
-    load = loader(ray.get(shared), preprocessing)
+    load = loader(_got(shared), preprocessing)
 
     def read(number: int) -> NDArray[np.float32] | tuple[Status, str]:
         try:
@@ -237,9 +255,7 @@ class _Encode:
     """An actor that holds a backbone."""
 
     def __init__(self, shared: Any, backbone: str) -> None:
-        import ray
-
-        self._dataset: Dataset = ray.get(shared)
+        self._dataset: Dataset = _got(shared)
         self._backbone = registry.load(backbone)
 
     def __call__(self, rows: Row) -> Row:

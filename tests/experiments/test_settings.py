@@ -60,7 +60,22 @@ MISTAKES = {
     "a generator called as parents are": (
         '[generators.parents]\nmodel = "m"\n',
         '[generators.parents]\nmodel = "m"\n',
-        r"\[generators.parents\]: parents are kept under this name",
+        r"\[generators.'parents'\]: choose another name; something else is kept as parents",
+    ),
+    "a generator called as the page is": (
+        '[generators."index.html"]\nmodel = "m"\n',
+        '[generators."index.html"]\nmodel = "m"\n',
+        r"\[generators.'index.html'\]: choose another name",
+    ),
+    "a generator whose children could be called as another's": (
+        '[generators."a/b"]\nmodel = "m"\n',
+        '[generators."a/b"]\nmodel = "m"\n',
+        r"\[generators.'a/b'\]: choose another name; ids are made of it and /",
+    ),
+    "a setting that plays no part": (
+        '[generators.vae]\nkind = "reconstruction"\nmodel = "m"\nsteps = 4\nsize = 64\n',
+        '[generators.vae]\nkind = "reconstruction"\nmodel = "m"\nsteps = 4\nsize = 64\n',
+        r"\[generators.vae\]: a reconstruction has no size and no steps",
     ),
     "a generator's setting": (
         '[generators.mine]\nmodel = "m"\nstep = 4\n',

@@ -13,7 +13,7 @@ from PIL import Image
 from changeling.clusters.manifest import Dataset
 from changeling.clusters.sources import from_csv, import_dataset
 from changeling.generate import build as builder
-from changeling.generate import page, parts, preflight, run, status
+from changeling.generate import page, parts, preflight, redraw, run, status
 from changeling.generate.build import Build
 from changeling.generate.children import Parents
 from changeling.generate.settings import BuildSettings, GeneratorSettings
@@ -22,7 +22,7 @@ from tests.generate.tiny import SIDE
 from tests.hostile import saved
 
 PART = 4  # images in a part
-MODULES = (parts, builder, page, preflight, run, status)  # that know how many
+MODULES = (parts, builder, page, preflight, redraw, run, status)  # that know how many
 CAPTIONS = 3
 SPLITS = ("train", "val", "test")
 
@@ -54,8 +54,9 @@ def write_parents(folder: Path) -> Dataset:
 
 
 def drawing(model: str = "sd", **more: Any) -> GeneratorSettings:
-    """A generator that draws with one of the tiny pipelines, small and in one step."""
-    return GeneratorSettings.model_validate({"model": model, "steps": 1, "size": SIDE} | more)
+    """A generator that draws with one of the tiny pipelines, small and in one step; or one that reconstructs."""
+    small = {} if more.get("kind") == "reconstruction" else {"steps": 1, "size": SIDE}
+    return GeneratorSettings.model_validate({"model": model} | small | more)
 
 
 def make_build(

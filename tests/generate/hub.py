@@ -16,6 +16,7 @@ import huggingface_hub.hf_api
 import pytest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+NEWEST = COMMIT
 GATED = "gated"  # an owner
 
 
@@ -33,7 +34,7 @@ class Hub(BaseHTTPRequestHandler):
         if parts[:2] == ["api", "models"]:
             self._tell(*parts[2:4], *(parts[4:6] or ("revision", "main")))
         elif len(parts) > 4 and parts[2] == "resolve":
-            self._send(self.root / parts[1] / "/".join(parts[4:]), parts[0])
+            self._send(self.root / parts[1] / "/".join(parts[4:]), parts[0], NEWEST if parts[3] == "main" else parts[3])
         else:
             self._answer(404)
 
@@ -41,8 +42,9 @@ class Hub(BaseHTTPRequestHandler):
         folder = self.root / name
         if not folder.is_dir():
             return self._answer(404, error="RepoNotFound")
-        if revision not in ("main", COMMIT):
+        if revision not in ("main", COMMIT, NEWEST):
             return self._answer(404, error="RevisionNotFound")
+        commit = NEWEST if revision == "main" else revision
         files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
         if what == "tree":
             sizes = {file: path.stat().st_size for file, path in files.items()}
@@ -51,23 +53,23 @@ class Hub(BaseHTTPRequestHandler):
             ]
             return self._answer(200, json.dumps(tree).encode())
         siblings = [{"rfilename": file} for file in files]
-        told = {"_id": "1", "id": f"{owner}/{name}", "modelId": f"{owner}/{name}", "sha": COMMIT, "siblings": siblings}
+        told = {"_id": "1", "id": f"{owner}/{name}", "modelId": f"{owner}/{name}", "sha": commit, "siblings": siblings}
         return self._answer(200, json.dumps(told | {"private": False, "tags": [], "downloads": 0}).encode())
 
-    def _send(self, path: Path, owner: str) -> None:
+    def _send(self, path: Path, owner: str, commit: str) -> None:
         if owner == GATED:
             return self._answer(403, error="GatedRepo")
         if not path.is_file():
             return self._answer(404, error="EntryNotFound")
         if self.command == "GET":
             self.fetched.append(path.relative_to(self.root).as_posix())
-        return self._answer(200, path.read_bytes(), tag=_tag(path))
+        return self._answer(200, path.read_bytes(), tag=_tag(path), commit=commit)
 
-    def _answer(self, code: int, body: bytes = b"", error: str = "", tag: str = "") -> None:
+    def _answer(self, code: int, body: bytes = b"", error: str = "", tag: str = "", commit: str = COMMIT) -> None:
         self.send_response(code)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", f'"{tag}"')
-        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("X-Repo-Commit", commit)
         if error:
             self.send_header("X-Error-Code", error)
             self.send_header("X-Error-Message", error)

@@ -195,6 +195,8 @@ def test_what_a_user_can_mend_is_one_line_and_exit_code_2(
     ("options", "message"),
     [
         (("--shard", "2/2"), "--shard 2/2: write I/N with I from 0 to N-1, such as 0/4"),
+        (("--shard", "0/2", "--ray", "local"), "--status, --only, --shard and --ray do not go together; name one of"),
+        (("--status", "--only", "sd/nobody/0"), "--status, --only, --shard and --ray do not go together; name one of"),
         (("--only", "sd/nobody/0"), "there is no child 'sd/nobody/0'; ids are in images.parquet, such as 'sd/"),
         (("--only", "sd/000000000001.jpg/0"), "is not made yet; `changeling build` makes it"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from io import BytesIO
 from pathlib import Path
@@ -210,3 +211,35 @@ def test_a_parent_without_a_known_form_is_written_without_loss(tmp_path: Path) -
     assert encoder().form(tmp_path / "a.bmp") == Form("PNG")
     with Image.open(BytesIO(made.data)) as image:
         np.testing.assert_array_equal(np.asarray(image), np.asarray(picture(SIZE)))
+
+
+def test_a_file_that_another_process_has_finished_is_never_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "a.webp", PARENTS["a WebP"][1])
+
+    def full(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(tmp_path / "a.webp", PARENTS["a WebP"][1])
+    assert (tmp_path / "a.webp").read_bytes() == PARENTS["a WebP"][1]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.webp"]
+
+
+def test_a_parent_that_its_new_format_has_no_room_for_is_oversized(tmp_path: Path) -> None:
+    Image.new("RGB", (66_000, 2), "red").save(tmp_path / "long.png")
+    with pytest.raises(ImageError, match="66000 x 2 pixels are too many for JPEG") as caught:
+        encoder(encoding="fixed").parent(tmp_path / "long.png")
+    assert caught.value.status == "oversized"
+    assert encoder().parent(tmp_path / "long.png").width == 66_000  # as PNG
+
+
+def test_a_very_long_parent_is_not_scaled_before_it_is_cut(tmp_path: Path) -> None:
+    """Its short side as long as the square's would be 30 million pixels by 512."""
+    Image.new("RGB", (60_000, 1), "red").save(tmp_path / "long.png")
+    file = encoder(size=512).parent(tmp_path / "long.png")
+    assert (file.width, file.height) == (512, 512)

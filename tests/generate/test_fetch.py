@@ -5,15 +5,21 @@ from __future__ import annotations
 import pickle
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from changeling.clusters.manifest import Dataset
 from changeling.errors import BuildError
+from changeling.generate import run
+from changeling.generate.build import agree, check_made
+from changeling.generate.fetch import fetch
 from changeling.generate.generators import load
 from changeling.generate.settings import GeneratorSettings
 from tests.backbones.hub import Harmful
-from tests.generate.builds import drawing
+from tests.generate import hub
+from tests.generate.builds import drawing, make_build
 from tests.generate.hub import COMMIT, GATED, serving
 from tests.generate.tiny import changed
 
@@ -71,7 +77,7 @@ def test_of_a_reconstruction_the_autoencoder_alone_is_fetched(
 
 def test_of_a_checkers_model_the_checker_alone_is_fetched(fetched: list[str], tmp_path: Path) -> None:
     generator = load(drawing("somebody/sd2", safety_checker="other/sd"), tmp_path)
-    assert generator.record["safety_checker"] == f"other/sd ({COMMIT})"
+    assert generator.record["safety_checker"] == f"other/sd@{COMMIT}"
     assert sorted(name for name in fetched if name.startswith("sd/")) == [
         "sd/feature_extractor/preprocessor_config.json",
         "sd/safety_checker/config.json",
@@ -120,3 +126,29 @@ def test_code_of_a_repository_is_not_run(
         path.write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'mark')!r}).touch()\n")
     refused(drawing("somebody/other"), tmp_path, "somebody.other")
     assert not (tmp_path / "mark").exists()
+
+
+def test_a_build_keeps_to_the_commits_that_it_began_with(
+    repositories: Path, fetched: list[str], parents: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = drawing("somebody/sd2", safety_checker="other/sd")
+    build = make_build(parents, tmp_path / "fakes", tmp_path, {"sd": settings}, clusters=2)
+    generator = run.load(build, "sd")
+    agree(build, "sd", generator)
+    monkeypatch.setattr(hub, "NEWEST", "f" * 40)  # both are changed, and the old commit is still served
+    assert fetch("somebody/sd2", "", tmp_path).revision == "f" * 40
+    again = run.load(build, "sd")
+    assert again.record == generator.record
+    assert again.record["revision"] == COMMIT
+    assert again.record["safety_checker"] == f"other/sd@{COMMIT}"
+    assert agree(build, "sd", again)
+    check_made(build, "sd", [])
+    other = replace(build, generators={"sd": settings.model_copy(update={"revision": "f" * 40})})
+    with pytest.raises(BuildError, match=r"made with revision '0123.*', now it is 'ffff"):
+        check_made(other, "sd", [])
+
+
+def test_a_checkers_commit_can_be_named(fetched: list[str], tmp_path: Path) -> None:
+    generator = load(drawing("somebody/sd2", safety_checker=f"other/sd@{COMMIT}"), tmp_path)
+    assert generator.record["safety_checker"] == f"other/sd@{COMMIT}"
+    refused(drawing("somebody/sd2", safety_checker=f"other/sd@{40 * 'e'}"), tmp_path, "other/sd@e+ cannot be loaded")

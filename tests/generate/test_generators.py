@@ -233,7 +233,7 @@ def test_a_checker_of_another_model_can_be_taken(loaded: Loaded) -> None:
     assert bare.record["safety_checker"] == "none: the model has none"
     strict = loaded("sd2", safety_checker="strict")
     assert draw(strict, 0, 1) == [None, None]
-    assert strict.record["safety_checker"] == f"strict ({loaded('strict').record['revision']})"
+    assert strict.record["safety_checker"] == f"strict@{loaded('strict').record['revision']}"
     mild = loaded("sd2", safety_checker="sd")
     np.testing.assert_array_equal(pixels(draw(mild, 0, 1)), pixels(draw(bare, 0, 1)))
     over = loaded("strict", safety_checker="sd")  # instead of its own
@@ -453,7 +453,7 @@ def test_a_model_of_the_hub_is_found_and_its_commit_recorded(revision: str, sd: 
 @pytest.mark.usefixtures("hub")
 def test_a_checker_and_an_autoencoder_of_the_hub_are_found(models: Path, tmp_path: Path) -> None:
     generator = load(drawing("somebody/sd2", safety_checker="somebody/sd"), tmp_path)
-    assert generator.record["safety_checker"] == f"somebody/sd ({COMMIT})"
+    assert generator.record["safety_checker"] == f"somebody/sd@{COMMIT}"
     for model in ("somebody/sd", "somebody/vae"):
         rebuilt = load(REBUILT.model_copy(update={"model": model}), tmp_path)
         assert rebuilt.record["revision"] == COMMIT
@@ -575,3 +575,22 @@ def test_a_folder_without_an_autoencoder_is_refused(models: Path, tmp_path: Path
     refused(REBUILT.model_copy(update={"model": "other"}), tmp_path, r"other cannot be loaded")
     (tmp_path / "empty").mkdir()
     refused(REBUILT.model_copy(update={"model": "empty"}), tmp_path, r"empty cannot be loaded")
+
+
+def test_a_parent_too_large_for_the_device_costs_its_own_child_alone(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = load(REBUILT, models)
+    for number, side in enumerate((40, 64, 32)):
+        helpers.natural(number, side).save(tmp_path / f"{number}.png")
+    encode = generator._model.encode  # type: ignore[attr-defined]
+
+    def fits(given: torch.Tensor) -> Any:
+        if given.shape[-1] > 40:
+            raise torch.OutOfMemoryError
+        return encode(given)
+
+    monkeypatch.setattr(generator._model, "encode", fits)  # type: ignore[attr-defined]
+    drawn, _ = draw_part(generator, [child(number, tmp_path / f"{number}.png") for number in range(3)], 0, 2)
+    assert [one.status for one in drawn] == ["ok", "oversized", "ok"]
+    assert "1.png: 64 x 64 pixels are too many for the device's memory" in str(drawn[1].error)

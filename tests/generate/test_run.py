@@ -1,139 +1,25 @@
-"""One child drawn again, parts shared out, and models that are not there."""
+"""Parts shared out, models that are not there, and folders that are in the way."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable
-from dataclasses import replace
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, write_dataset
+from changeling.clusters.manifest import Dataset
 from changeling.errors import BuildError
 from changeling.generate import run as runner
 from changeling.generate.build import Build
-from changeling.generate.parts import part_path, read_header, read_part, write_part
-from changeling.generate.run import parse_shard, redraw, run
+from changeling.generate.run import parse_shard, run
 from changeling.generate.settings import GeneratorSettings
-from tests.generate.builds import contents, drawing, make_build
+from tests.generate.builds import contents, make_build
 
 pytestmark = pytest.mark.usefixtures("small_parts")
-
-
-def row_of(build: Build, wanted: Callable[[dict[str, object]], bool]) -> dict[str, str]:
-    """The first row that is wanted."""
-    return next(row for row in Dataset(build.output).images.to_pylist() if wanted(row))
-
-
-@pytest.mark.parametrize("which", ["picky", "tiny vae"])
-def test_a_file_that_is_gone_is_put_back_byte_for_byte(which: str, copy: Build) -> None:
-    before = contents(copy.output)
-    row = row_of(copy, lambda row: row["generator"] == which and row["status"] == "ok")
-    path = copy.output / row["path"]
-    path.unlink()
-    assert redraw(copy, row["image_id"]) == path
-    assert contents(copy.output) == before
-
-
-def test_a_file_that_was_changed_is_put_back_too(copy: Build) -> None:
-    before = contents(copy.output)
-    row = row_of(copy, lambda row: row["generator"] == "picky" and row["status"] == "ok")
-    (copy.output / row["path"]).write_bytes(b"something else")
-    redraw(copy, row["image_id"])
-    assert contents(copy.output) == before
-
-
-def test_every_child_comes_out_the_same_on_its_own(copy: Build) -> None:
-    before = contents(copy.output)
-    rows = [row for row in Dataset(copy.output).images.to_pylist() if row["generator"] == "picky"]
-    later = [row for row in rows if row["status"] == "ok" and row["seed"] not in firsts(copy)]
-    for row in later[:2]:  # which the safety checker had flagged first
-        (copy.output / row["path"]).unlink()
-        redraw(copy, row["image_id"])
-    assert len(later) >= 2
-    assert contents(copy.output) == before
-
-
-def firsts(build: Build) -> set[int]:
-    """The first seeds of all children of `picky`."""
-    return {child.seed for child in build.parents.children("picky", build.generators["picky"], build.seed, 0, 99)}
-
-
-def test_a_child_of_a_batch_is_drawn_with_the_batch(parents: Dataset, models: Path, tmp_path: Path) -> None:
-    build = make_build(parents, tmp_path / "fakes", models, {"sd": drawing("picky")}, batch=4, clusters=2)
-    assert run(build)
-    before = contents(build.output)
-    drawn = [row for row in Dataset(build.output).images.to_pylist() if row["generator"] and row["status"] == "ok"]
-    for row in (drawn[0], drawn[-1]):
-        (build.output / row["path"]).unlink()
-        redraw(build, row["image_id"])
-    assert contents(build.output) == before
-    alone = replace(build, settings=build.settings.model_copy(update={"batch": 1}))  # the part says how it was drawn
-    redraw(alone, drawn[0]["image_id"])
-    assert contents(build.output) == before
-
-
-@pytest.mark.parametrize(
-    "image_id", ["picky/nobody/0", "other/0.jpg/0", "picky/0.jpg/3", "picky/0.jpg", "0.jpg", "", "tiny vae/0.jpg/0"]
-)
-def test_who_is_no_child_cannot_be_drawn_again(image_id: str, whole: Build) -> None:
-    with pytest.raises(BuildError) as caught:
-        redraw(whole, image_id)
-    assert str(caught.value).startswith(f"there is no child {image_id!r}; ids are in images.parquet, such as 'picky/")
-
-
-def test_what_is_not_made_yet_cannot_be_drawn_again(copy: Build) -> None:
-    part_path(copy.output, "picky", 0).unlink()
-    with pytest.raises(BuildError, match=r"picky/0.jpg/0 is not made yet; `changeling build` makes it"):
-        redraw(copy, "picky/0.jpg/0")
-
-
-def test_what_is_flagged_is_flagged_again(copy: Build) -> None:
-    before = contents(copy.output)
-    with pytest.raises(BuildError, match=r"strict/3.webp/1: the safety checker flagged it 1 times"):
-        redraw(copy, "strict/3.webp/1")
-    assert contents(copy.output) == before
-
-
-def test_a_child_that_comes_out_otherwise_is_not_put_back(copy: Build) -> None:
-    row = row_of(copy, lambda row: row["generator"] == "picky" and row["status"] == "ok")
-    path = part_path(copy.output, "picky", 0)
-    rows = [ImageRow(**one | {"sha256": "0" * 64}) for one in read_part(path).to_pylist()]
-    write_part(path, read_header(path).model_copy(update={"device": "a machine of old"}), rows)
-    before = contents(copy.output)
-    with pytest.raises(
-        BuildError, match=r"has other bytes now; nothing was written \(it was drawn on a machine of old"
-    ):
-        redraw(copy, row["image_id"])
-    assert contents(copy.output) == before
-
-
-def test_a_child_of_another_caption_or_setting_is_not_put_back(copy: Build, tmp_path: Path) -> None:
-    before = contents(copy.output)
-    captions = [CaptionRow(**row) for row in copy.parents.captions.to_pylist()]
-    captions[1] = replace(captions[1], caption="something else")
-    rows = [ImageRow(**row) for row in copy.parents.images.to_pylist()]
-    other = make_build(write_dataset(tmp_path / "coco", rows, captions), copy.output, copy.root, copy.generators)
-    with pytest.raises(BuildError, match="was made of other parents, captions or settings than there are now"):
-        redraw(other, "picky/0.jpg/0")
-    steps = {**copy.generators, "picky": drawing("picky", steps=2)}
-    with pytest.raises(BuildError, match="made with steps 1, now it is 2"):
-        redraw(replace(copy, generators=steps), "picky/0.jpg/0")
-    assert contents(copy.output) == before
-
-
-def test_a_child_whose_parent_has_changed_is_not_put_back(copy: Build, tmp_path: Path) -> None:
-    (tmp_path / "0.jpg").write_bytes(b"another file")
-    rows = [ImageRow(**row) for row in copy.parents.images.to_pylist()]
-    rows[0] = replace(rows[0], path=str(tmp_path / "0.jpg"))
-    captions = [CaptionRow(**row) for row in copy.parents.captions.to_pylist()]
-    other = make_build(write_dataset(tmp_path / "coco", rows, captions), copy.output, copy.root, copy.generators)
-    with pytest.raises(BuildError, match=r"picky/0.jpg/0: its parent: .*0.jpg has changed since it was imported"):
-        redraw(other, "picky/0.jpg/0")
 
 
 @given(index=st.integers(0, 99), count=st.integers(1, 100))
@@ -172,3 +58,12 @@ def test_a_build_goes_on_with_as_many_threads_as_it_began(copy: Build) -> None:
     record.write_text(record.read_text().replace('"threads": 1,', '"threads": 2,'))
     assert runner.load(copy, "picky").record["threads"] == 2
     assert runner.load(copy, "tiny vae").record["threads"] == 1
+
+
+def test_a_dataset_that_was_not_built_is_not_overwritten(copy: Build, parents: Dataset) -> None:
+    shutil.rmtree(copy.output)
+    shutil.copytree(parents.path, copy.output)
+    before = contents(copy.output)
+    with pytest.raises(BuildError, match=r"is a dataset that was not built here; let `dataset` name a new folder"):
+        run(copy)
+    assert contents(copy.output) == before

@@ -14,11 +14,10 @@ import pytest
 from rich.console import Console
 
 from changeling.clusters.manifest import Dataset
-from changeling.generate import run
 from changeling.generate.build import Build
 from changeling.generate.children import seed_of
 from changeling.generate.parts import PARENTS, part_path
-from changeling.generate.status import Count, count, free_bytes, idle, until
+from changeling.generate.status import Count, count, free_bytes, idle, show_status, until
 from tests.generate.builds import CAPTIONS, PART, SPLITS
 
 pytestmark = pytest.mark.usefixtures("small_parts")
@@ -28,7 +27,7 @@ CHILDREN = 7 * CAPTIONS
 def show(build: Build, width: int = 120) -> str:
     console = Console(width=width)
     with console.capture() as said:
-        run.show_status(build, console)
+        show_status(build, console)
     return said.get()
 
 
@@ -116,6 +115,12 @@ def test_the_table_says_every_number_at_any_width(width: int, copy: Build) -> No
 
 def test_a_dataset_that_is_written_is_said_to_be(copy: Build) -> None:
     assert "the dataset is written; the last part was written" in show(copy)
+
+
+def test_a_dataset_that_lacks_a_generator_is_not_said_to_be_written(copy: Build) -> None:
+    more = replace(copy, generators={**copy.generators, "new": copy.generators["picky"]})
+    assert (copy.output / "images.parquet").exists()
+    assert "the dataset is not written yet" in show(more)
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(5, "5 s ago"), (119, "119 s ago"), (600, "10 min ago")])

@@ -79,8 +79,9 @@ def from_folder(folder: Path) -> Iterator[Sourced]:
 def from_csv(path: Path) -> Iterator[Sourced]:
     """Yield the rows of a CSV file with the columns `file` and `role` (parent or child).
 
-    Also read, where they exist: `generator`, `group` (images of one group are one cluster), `captions` (a JSON
-    list), `split`, and `source` (else the file's folder). `file` is relative to the CSV file.
+    Also read, where they exist: `generator`, `group` (images of one group are one cluster), `captions` (of the
+    cluster, a JSON list), `caption_index` (from which of them, counted from 0, a child was made), `split`, and
+    `source` (else the file's folder). `file` is relative to the CSV file.
 
     Raises:
         DatasetError: a column or value is missing or wrong; the message gives the line.
@@ -108,7 +109,7 @@ def _from_record(path: Path, record: dict[str, str], where: str) -> Sourced:
         raise DatasetError(f"{where}: split is {split!r}, not one of {', '.join(SPLITS)}")
     try:
         captions = json.loads(record.get("captions") or "[]")
-    except ValueError:
+    except (ValueError, RecursionError):
         captions = None
     if not isinstance(captions, list) or not all(isinstance(text, str) for text in captions):
         raise DatasetError(f"{where}: captions are not a JSON list of strings")
@@ -121,9 +122,18 @@ def _from_record(path: Path, record: dict[str, str], where: str) -> Sourced:
         source=record.get("source") or file.parent.name,
         cluster=record.get("group") or None,
         split=split,
-        caption_index=0 if captions else None,
+        caption_index=_index(record.get("caption_index") or "", captions, where),
     )
     return row, captions
+
+
+def _index(given: str, captions: list[str], where: str) -> int | None:
+    """Which of the captions a child was made from: what is said, or the only one."""
+    if not given:
+        return 0 if len(captions) == 1 else None
+    if not given.isdecimal() or (captions and int(given) >= len(captions)):
+        raise DatasetError(f"{where}: caption_index is {given!r}, not the place of a caption, from 0")
+    return int(given)
 
 
 def _inspect(row: ImageRow, folder: Path) -> ImageRow:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from changeling.commands.shared import BackboneOption, DatasetArgument, RayOption, note
-from changeling.errors import StudyError
+from changeling.errors import BuildError, StudyError
 
 if TYPE_CHECKING:
     from changeling.clusters.manifest import Dataset
@@ -34,13 +34,20 @@ def build(
     from changeling.generate import run
     from changeling.progress import bars
 
+    part = run.parse_shard(shard)
+    if sum((status, bool(only), part != (0, 1), bool(ray))) > 1:
+        raise BuildError("--status, --only, --shard and --ray do not go together; name one of them")
     job = load_study(file).to_build(file.parent)
     if status:
         from rich.console import Console
 
-        run.show_status(job, Console())
+        from changeling.generate.status import show_status
+
+        show_status(job, Console())
     elif only:
-        typer.echo(f"{run.redraw(job, only)}: the same bytes")
+        from changeling.generate.redraw import redraw
+
+        typer.echo(f"{redraw(job, only)}: the same bytes")
     else:
         with bars() as progress:
             if ray:
@@ -48,7 +55,7 @@ def build(
 
                 made: Dataset | None = on_ray(job, ray, progress)
             else:
-                made = run.run(job, run.parse_shard(shard), progress, note)
+                made = run.run(job, part, progress, note)
         typer.echo(
             f"{job.output}: {f'{len(made):,} images' if made else 'this shard is done, others are not'}", err=True
         )

@@ -155,7 +155,7 @@ def load_study(path: Path) -> Study:
         given = first.get("input")
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "value_error":
-            raise StudyError(f"{path}: {message}") from None
+            raise StudyError(f"{path}: {f'[{where}]: ' if '.' in where else ''}{message}") from None
         message = message[0].lower() + message[1:].replace("valid tuple", "valid list")
         if first["type"] == "literal_error":
             near = difflib.get_close_matches(str(given), _WORDS, 1, 0.5)

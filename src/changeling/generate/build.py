@@ -32,7 +32,7 @@ from changeling.generate.parts import (
     slug,
     write_part,
 )
-from changeling.generate.settings import BuildSettings, GeneratorSettings
+from changeling.generate.settings import ITS_OWN, NO_CHECKER, OWN, BuildSettings, GeneratorSettings, is_commit
 from changeling.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -151,9 +151,7 @@ def check_made(build: Build, name: str, mine: Iterable[int]) -> None:
     """
     then = recorded(build.output, name)
     if then is not None:
-        asked = {key: value for key, value in build.generators[name].model_dump().items() if key in then}
-        resolved = ("revision", "precision", "scheduler", "safety_checker")  # known when the generator is loaded
-        _compare(build, name, then, then | asked | _decided(build) | {key: then.get(key) for key in resolved})
+        _compare(build, name, then, _asked(build.generators[name], then) | _decided(build))
         for index in mine:
             header = Header(made_of=part_of(then, build.children(name, index)), batch=1, device="")
             same(part_path(build.output, name, index), header)
@@ -171,6 +169,17 @@ def recorded(output: Path, name: str) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise BuildError(f"{path} cannot be read; move its folder away and build again")
     return content
+
+
+def kept(settings: GeneratorSettings, then: dict[str, Any]) -> GeneratorSettings:
+    """The settings with those commits of the Hub that they leave open, and that are on record."""
+    revision, checker = then.get("revision", ""), then.get("safety_checker", "")
+    update = {}
+    if then.get("model") == settings.model and not settings.revision and is_commit(revision):
+        update["revision"] = revision
+    if checker.partition("@")[0] == settings.safety_checker and is_commit(checker.partition("@")[2]):
+        update["safety_checker"] = checker
+    return settings.model_copy(update=update)
 
 
 def part_of(record: dict[str, Any], children: Sequence[Child]) -> str:
@@ -247,6 +256,24 @@ def _saved(output: Path, name: str, number: int, file: File) -> dict[str, Any]:
 
 def _record_path(output: Path, name: str) -> Path:
     return output / "build" / slug(name) / "generator.json"
+
+
+def _asked(settings: GeneratorSettings, then: dict[str, Any]) -> dict[str, Any]:
+    """The record as the settings would have it, in all that can be told without the model."""
+    asked = then | {key: value for key, value in settings.model_dump().items() if key in then}
+    checker, found = settings.safety_checker, then.get("safety_checker", "")
+    own = checker == OWN and found in (ITS_OWN, NO_CHECKER)
+    same_checker = own or checker in (found, found.partition("@")[0])
+    open_ones = {
+        "revision": not is_commit(settings.revision) or not is_commit(then.get("revision", "")),
+        "precision": settings.precision == "auto",
+        "safety_checker": same_checker,
+        "scheduler": not settings.scheduler,
+    }
+    asked |= {key: then[key] for key, is_open in open_ones.items() if is_open and key in then}
+    if settings.scheduler and "scheduler" in then:
+        asked["scheduler"] = then["scheduler"] | {"class": settings.scheduler}
+    return asked
 
 
 def _decided(build: Build) -> dict[str, Any]:

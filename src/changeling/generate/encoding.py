@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from changeling.errors import ImageError
+from changeling.files import whole
 from changeling.generate.settings import BuildSettings
 from changeling.images.decode import read_bytes, read_image
 from changeling.images.form import PLAIN, SUFFIXES, Form, jpeg_form, read_form, square, write
@@ -67,9 +68,9 @@ class Encoder:
 
 
 def save(path: Path, data: bytes) -> str:
-    """Write an image file, which counts only when its part is written; return its sha256."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    """Write an image file, whole: another process may have finished its part meanwhile. Return its sha256."""
+    with whole(path) as temporary:
+        temporary.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
 
 

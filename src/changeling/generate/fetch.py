@@ -27,7 +27,7 @@ class Source:
 
 
 def fetch(model: str, revision: str, root: Path, files: Sequence[str] = ()) -> Source:
-    """Find a model: the folder `model` below `root` if there is one, else the Hub's repository of that name.
+    """Find a model: the folder `model` below `root` if there is one, else the Hub's repository (owner/name[@commit]).
 
     Of a repository the pipeline's own files are fetched, or those that the patterns `files` name; never pickles, and
     nothing of it is run.
@@ -38,14 +38,15 @@ def fetch(model: str, revision: str, root: Path, files: Sequence[str] = ()) -> S
     folder = root / model
     if folder.is_dir():
         return Source(folder, f"files {_files_hash(folder)}")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+    name, _, commit = model.partition("@")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise BuildError(f"{folder}: no such folder, and {model!r} is no id of the Hugging Face Hub (owner/name)")
-    options: dict[str, Any] = {"revision": revision or None}
+    options: dict[str, Any] = {"revision": revision or commit or None}
     with loading(model):
         if files:
-            found = snapshot_download(model, allow_patterns=list(files), **options)
+            found = snapshot_download(name, allow_patterns=list(files), **options)
         else:
-            found = diffusers.DiffusionPipeline.download(model, use_safetensors=True, **options)
+            found = diffusers.DiffusionPipeline.download(name, use_safetensors=True, **options)
     return Source(Path(found), Path(found).name)
 
 

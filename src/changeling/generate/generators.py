@@ -17,11 +17,11 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from PIL import Image
 from transformers import CLIPImageProcessor
 
-from changeling.errors import BuildError, one_line
+from changeling.errors import BuildError, ImageError, one_line
 from changeling.generate.children import Child
 from changeling.generate.draw import OutOfMemoryError
 from changeling.generate.fetch import Source, fetch, loading, quiet
-from changeling.generate.settings import OFF, OWN, GeneratorSettings
+from changeling.generate.settings import ITS_OWN, NO_CHECKER, OFF, OWN, GeneratorSettings
 from changeling.images.decode import read_image
 
 Record = dict[str, Any]
@@ -135,7 +135,7 @@ class TextToImage:
         has = "safety_checker" in inspect.signature(_class(source).__init__).parameters
         if settings.safety_checker == OWN:
             told = _index(source).get("safety_checker") or [None]
-            return {}, "its own" if has and told[0] else "none: the model has none"
+            return {}, ITS_OWN if has and told[0] else NO_CHECKER
         if settings.safety_checker == OFF:
             return ({"safety_checker": None, "requires_safety_checker": False} if has else {}), "off"
         if not has:
@@ -149,7 +149,7 @@ class TextToImage:
                 ),
                 "feature_extractor": CLIPImageProcessor.from_pretrained(other.folder / "feature_extractor"),
             }
-        return parts, f"{settings.safety_checker} ({other.revision})"
+        return parts, f"{settings.safety_checker.partition('@')[0]}@{other.revision}"
 
 
 class Reconstruction:
@@ -173,7 +173,15 @@ class Reconstruction:
 
     def draw(self, children: Sequence[Child], seeds: Sequence[int]) -> list[Image.Image | None]:  # noqa: ARG002
         """Reconstruct each child's parent at its own size, one after the other; seeds play no part."""
-        return [self._through(read_image(child.parent).image) for child in children]
+        return [self._rebuilt(child.parent) for child in children]
+
+    def _rebuilt(self, parent: Path) -> Image.Image:
+        image = read_image(parent).image
+        try:
+            return self._through(image)
+        except OutOfMemoryError:  # others may be smaller
+            size = f"{image.width} x {image.height} pixels"
+            raise ImageError("oversized", f"{parent}: {size} are too many for the device's memory") from None
 
     @torch.inference_mode()
     def _through(self, image: Image.Image) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from changeling.files import whole
 from changeling.generate.build import Build
 from changeling.generate.parts import PARENTS, PART, part_path, read_part
 from changeling.generate.status import count
+from changeling.progress import Progress
 
 SHOWN = 60  # clusters
+_PAUSE = 20.0  # seconds between two writings of the page
 
 
 @dataclass(slots=True)
@@ -41,6 +44,23 @@ def write_page(build: Build) -> Path:
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
+
+
+class Filling:
+    """Progress that also writes the page anew now and then, so seldom that it takes no twentieth of the time."""
+
+    def __init__(self, build: Build, progress: Progress) -> None:
+        self._build, self._progress = build, progress
+        self._next = time.monotonic() + _PAUSE
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Pass it on, and write the page if it is time."""
+        self._progress(what, done, total)
+        began = time.monotonic()
+        if began > self._next:
+            write_page(self._build)
+            took = time.monotonic() - began
+            self._next = began + took + max(_PAUSE, 20 * took)
 
 
 def _clusters(build: Build) -> list[_Cluster]:

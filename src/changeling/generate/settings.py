@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 Encoding = Literal["matched", "fixed", "off"]
 OWN, OFF = "own", "off"  # safety checkers
+ITS_OWN, NO_CHECKER = "its own", "none: the model has none"  # as they are recorded
 
 
 class _Settings(BaseModel):
@@ -31,9 +33,16 @@ class GeneratorSettings(_Settings):
     negative_prompt: str = ""
     scheduler: str = ""  # a class of diffusers, such as DDIMScheduler; "": the model's own
     precision: Precision = "auto"  # half on a GPU, single on a CPU
-    safety_checker: str = OWN  # the model's own if it has one, "off", or a model whose checker is taken
+    safety_checker: str = OWN  # the model's own if it has one, "off", or a model (owner/name@commit) whose is taken
     redraws: int = Field(default=4, ge=0)  # of a flagged child, each with the next seed
     arguments: dict[str, bool | int | float | str] = {}  # further ones, passed on to the pipeline as they are
+
+    @model_validator(mode="after")
+    def _rebuilds(self) -> Self:
+        useless = sorted(self.model_fields_set - {"kind", "model", "revision", "precision"})
+        if self.kind == "reconstruction" and useless:
+            raise ValueError(f"a reconstruction has no {' and no '.join(useless)}")
+        return self
 
 
 class BuildSettings(_Settings):
@@ -45,6 +54,11 @@ class BuildSettings(_Settings):
     quality: int = Field(default=90, ge=1, le=100)  # of "fixed"
     size: int | None = Field(default=None, ge=8)  # both classes are scaled and cropped to size x size
     batch: int = Field(default=1, ge=1)  # children that the model draws at once
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision of the Hub is a commit, and not a name that may move."""
+    return re.fullmatch(r"[0-9a-f]{40}", revision) is not None
 
 
 def ready() -> dict[str, dict[str, Any]]:
@@ -65,8 +79,9 @@ def with_ready(given: object) -> object:
     for name, table in given.items():
         if not isinstance(table, Mapping):
             return given
-        if name == "parents":
-            raise ValueError("[generators.parents]: parents are kept under this name; choose another")
+        if name in ("parents", "index.html") or "/" in name:
+            reason = "ids are made of it and /" if "/" in name else f"something else is kept as {name}"
+            raise ValueError(f"[generators.{name!r}]: choose another name; {reason}")
         if name not in known and "model" not in table:
             near = difflib.get_close_matches(name, known, 1, 0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"ready are {', '.join(known)}"

@@ -11,6 +11,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyarrow.compute as pc
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from changeling.generate.build import Build
 from changeling.generate.children import seed_of
@@ -107,3 +110,32 @@ def idle(build: Build) -> float:
     """Seconds since the last part was written; infinite if none was."""
     paths = [path for path in build.paths if path.exists()]
     return time.time() - max((path.stat().st_mtime for path in paths), default=float("-inf"))
+
+
+def show_status(build: Build, console: Console) -> None:
+    """Print how far the build is."""
+    counts = count(build)
+    table = Table("", "done", "of", "redrawn", "flagged", "unread", "per hour", "left", box=None, padding=(0, 2, 0, 0))
+    for one in counts:
+        unreadable = one.done - one.status["ok"] - one.status["flagged"]
+        numbers = (one.done, one.total, one.redrawn, one.status["flagged"], unreadable, round(one.speed * 3600))
+        left = "done" if not one.left else until(one.left / one.speed) if one.speed else "not known yet"
+        table.add_row(escape(one.name), *(f"{number:,}" for number in numbers), left)
+    for column in table.columns[1:7]:
+        column.justify = "right"
+    console.print(table)
+    console.print(_disk(build, counts))
+    there = (build.output / "images.parquet").exists() and not any(one.left for one in counts)
+    state = "the dataset is written" if there else "the dataset is not written yet"
+    quiet = idle(build)
+    since = "" if quiet == float("inf") else f"; the last part was written {_ago(quiet)}"
+    console.print(f"{state}{since}", highlight=False)
+
+
+def _disk(build: Build, counts: list[Count]) -> str:
+    needed = sum(one.disk_left for one in counts)
+    return f"disk: about {needed / 1e9:.1f} GB more are needed, {free_bytes(build.output) / 1e9:.1f} GB are free"
+
+
+def _ago(seconds: float) -> str:
+    return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} min ago"

@@ -8,11 +8,13 @@ from typing import Literal
 
 from PIL import Image, ImageFile, JpegImagePlugin
 
+from changeling.errors import ImageError
 from changeling.images.decode import opened, read_bytes
-from changeling.images.transforms import centre_crop, resize_short
+from changeling.images.transforms import centre_crop
 
 Kind = Literal["JPEG", "PNG", "WEBP"]
 SUFFIXES: dict[Kind, str] = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
+LONGEST: dict[Kind, int] = {"JPEG": 65500, "WEBP": 16383}  # sides that libjpeg and libwebp write, in pixels
 WEBP_QUALITY = 80  # cwebp's default: a WebP file does not say which was used
 
 
@@ -54,7 +56,13 @@ def jpeg_form(quality: int, subsampling: int = 2) -> Form:
 
 
 def write(image: Image.Image, form: Form) -> bytes:
-    """RGB image -> the bytes of a file in this form, without metadata. The same image gives the same bytes."""
+    """RGB image -> the bytes of a file in this form, without metadata. The same image gives the same bytes.
+
+    Raises:
+        ImageError: the format has no room for so long a side.
+    """
+    if max(image.size) > LONGEST.get(form.kind, max(image.size)):
+        raise ImageError("oversized", f"{image.width} x {image.height} pixels are too many for {form.kind}")
     buffer = BytesIO()
     bare = Image.frombytes("RGB", image.size, image.tobytes())  # nothing but its pixels
     match form.kind:
@@ -78,8 +86,9 @@ def write(image: Image.Image, form: Form) -> bytes:
 
 
 def square(image: Image.Image, side: int) -> Image.Image:
-    """Scale the short side to `side` pixels and cut out the middle: `side` x `side`."""
-    return centre_crop(resize_short(image, side, Image.Resampling.LANCZOS), side)
+    """Cut out the middle square and scale it to `side` x `side`."""
+    short = min(image.size)
+    return centre_crop(image, short).resize((side, side), Image.Resampling.LANCZOS)
 
 
 def _form(image: Image.Image, data: bytes) -> Form:
