@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -22,7 +23,7 @@ from changeling.generate import preflight, run
 from changeling.generate.build import Build
 from changeling.generate.children import Parents
 from changeling.generate.settings import BuildSettings, GeneratorSettings
-from changeling.scale import LOCAL, build_on_ray, extract_on_ray
+from changeling.scale import LOCAL, build_on_ray, cluster, extract_on_ray
 from tests import helpers
 from tests.generate import tiny
 
@@ -131,13 +132,25 @@ def test_what_is_lost_is_done_again_and_the_bytes_are_those_of_one_process(
     assert told[-1] == ("tiny", 4 * PARENTS, 4 * PARENTS)
 
 
-def test_features_of_a_cluster_are_those_of_one_process(tiny_onnx: Path, tmp_path: Path) -> None:
-    alone, together = (helpers.tiny_dataset(tmp_path / name, clusters=90) for name in ("alone", "together"))
+def test_features_of_a_cluster_are_those_of_one_process(
+    tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paths are relative, and the cluster was started in another folder."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    shutil.copy(tiny_onnx, "tiny.onnx")
+    alone, together = (helpers.tiny_dataset(Path(name), clusters=90) for name in ("alone", "together"))
     for dataset in (alone, together):
         dataset.file(dataset.column("path")[3]).write_bytes(b"no image")
-    backbone = registry.load(f"onnx:{tiny_onnx}")
+    backbone = registry.load("onnx:tiny.onnx")
     expected = extract(alone, backbone)
-    assert extract_on_ray(together, backbone, LOCAL).failed == expected.failed == {"unsupported": 1}
+    monkeypatch.chdir(tmp_path)
+    with cluster(LOCAL):
+        monkeypatch.chdir(tmp_path / "here")
+        made = extract_on_ray(together, backbone, LOCAL)
+    assert made == expected
+    assert made.encoded == len(together) - 1
+    assert made.failed == {"unsupported": 1}
     assert contents(together.path / "features") == contents(alone.path / "features")
 
 
