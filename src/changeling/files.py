@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and cells of those that spreadsheets read."""
 
 import os
 import platform
@@ -26,6 +26,11 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def inert(text: str) -> str:
+    """A text as a cell of a CSV file: what a spreadsheet would take for a formula has a ' before it."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _alive(process: int) -> bool:

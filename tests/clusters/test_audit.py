@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -17,7 +18,7 @@ from changeling.clusters.sources import from_folder, import_dataset
 from changeling.errors import ImageError
 from changeling.images.decode import inspect_image
 from changeling.images.encode import web_form
-from changeling.images.form import jpeg_form, write
+from changeling.images.form import Form, jpeg_form, write
 from tests import helpers, hostile
 from tests.helpers import run_unprivileged
 
@@ -229,6 +230,25 @@ def test_of_many_that_are_the_same_each_but_the_first_is_told_once(tables: Table
         tables.place(f"c{number}-1", resaved(tables, "c2-2"))
     tables.place("c1-2", resaved(tables, "c2-2"))  # the first, and in the other split
     assert told(tables.audit()) == [("leak", f"c{number}-{2 if number == 2 else 1}") for number in range(2, CLUSTERS)]
+
+
+def test_the_same_bytes_are_found_behind_another_picture_with_the_same_print(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All prints are equal: what is one picture is told by a closer look, or by the hash."""
+    monkeypatch.setattr("changeling.clusters.audit.fingerprint", lambda _: np.zeros(2, np.uint64))
+    tables.place("c7-2", (tables.folder / "images" / "c1-0.jpg").read_bytes())
+    assert told(tables.audit()) == [("leak", "c7-2")]
+
+
+def test_pictures_of_one_luma_are_not_one_picture(tables: Tables) -> None:
+    """Their colours differ, their greys do not."""
+    for name, (red, green) in {"c0-0": ((255, 0, 0), (0, 130, 0)), "c3-0": ((0, 130, 0), (255, 0, 0))}.items():
+        image = Image.new("RGB", (320, 240), red)
+        image.paste(green, (100, 0, 220, 240))
+        tables.place(name, write(image, Form("PNG")))
+        assert np.ptp(np.asarray(image.convert("L"))) == 0
+    assert told(tables.audit()) == []
 
 
 def test_children_of_parents_rather_than_captions_and_single_images_lack_nothing(

@@ -172,28 +172,6 @@ def test_what_was_there_before_a_failure_stays(way: Way, tiny_dataset: Dataset, 
     assert contents(tmp_path / "out") == {"late.txt": b"mine"}
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "message"),
-    [
-        ("status", "fine", "images.parquet: status is 'fine', not one of ok, missing"),
-        ("source", None, "images.parquet: source has empty cells"),
-        ("path", None, "images.parquet: path has empty cells"),
-    ],
-)
-def test_what_could_not_come_back_is_not_sent(
-    column: str, value: str | None, message: str, way: Way, tmp_path: Path
-) -> None:
-    table = Odd([ImageRow("a", "a", "parent", "", "train", status="missing")], [], {}).write(tmp_path / "in").images
-    rows = [row | {column: value} for row in table.to_pylist()]
-    pq.write_table(table.from_pylist(rows, schema=table.schema), tmp_path / "in/images.parquet")
-    with pytest.raises(DatasetError, match=message):
-        way.there(Dataset(tmp_path / "in"), tmp_path / "out")
-    pq.write_table(table.slice(0, 0), tmp_path / "in/images.parquet")
-    with pytest.raises(DatasetError, match=r"images\.parquet has no images to export"):
-        way.there(Dataset(tmp_path / "in"), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 def test_what_is_no_image_is_not_sent_as_one(way: Way, tmp_path: Path) -> None:
     odd = Odd([ImageRow("a\nb", "a", "parent", "images/a", "train")], [], {"images/a": b"nonsense"})
     with pytest.raises(DatasetError, match=r"^image 'a\\nb', 'images/a': is no image of a format that is read"):

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from changeling.clusters.hub import from_huggingface
+from changeling.clusters.hub import from_huggingface, import_huggingface
 from changeling.clusters.manifest import Dataset
 from changeling.clusters.sources import import_dataset
 from changeling.errors import DatasetError
@@ -205,10 +205,44 @@ def test_bad_images_are_rows(tmp_path: Path) -> None:
     assert dataset.column("status").tolist() == ["empty", "empty", "empty", "unsupported", "ok"]
 
 
-def test_a_killed_import_is_run_again(tmp_path: Path) -> None:
+def test_an_import_that_fails_leaves_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, write = save(tmp_path / "saved", {"image": [cell(0), cell(1)], "label": [0, 1]}), Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if path.stem.endswith("1"):
+            raise KeyboardInterrupt
+        return write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(KeyboardInterrupt):
+            import_huggingface(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert facts(import_huggingface(folder, tmp_path / "out"), "status") == [("ok",), ("ok",)]
+
+
+def test_images_that_are_there_are_not_overwritten(tmp_path: Path) -> None:
     folder = save(tmp_path / "saved", {"image": [cell(0), cell(1)], "label": [0, 1]})
-    next(from_huggingface(folder, tmp_path / "out"))
-    assert facts(imported(folder, tmp_path), "status") == [("ok",), ("ok",)]
+    mine = tmp_path / "out" / "images" / "0000" / "0000000.png"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    with pytest.raises(DatasetError, match=r"out/images is there already; choose another --output or remove it"):
+        import_huggingface(folder, tmp_path / "out")
+    assert mine.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("names", [5, {"a": 1}, "real", ["real", 1], None], ids=repr)
+def test_names_of_classes_that_are_no_names_are_passed_over(names: Any, tmp_path: Path) -> None:
+    folder = save(tmp_path / "saved", {**IMAGES, "label": [0, 1]}, label=names)
+    assert facts(imported(folder, tmp_path), "role") == [("parent",), ("child",)]
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("s"), pa.duration("s"), pa.timestamp("us", "UTC")], ids=str)
+def test_values_that_python_cannot_hold_are_one_line(kind: pa.DataType, tmp_path: Path) -> None:
+    far = pa.array([2**62, 2**62]).cast(kind)
+    folder = save(tmp_path / "saved", {**IMAGES, "label": [0, 1], "group": far})
+    with pytest.raises(DatasetError, match="cannot be read"):
+        imported(folder, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])

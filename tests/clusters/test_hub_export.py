@@ -18,6 +18,8 @@ from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, write_da
 from changeling.errors import DatasetError
 from tests.clusters.odd import Odd, encoded
 
+OTHERS: list[list[Any]] = [[1, 2], ["a.png", "b.png"], [{"path": "a.png"}] * 2, [{"bytes": "a", "path": "a.png"}] * 2]
+
 
 def front(folder: Path) -> dict[str, Any]:
     """The card's front matter, as the Hub reads it."""
@@ -176,7 +178,9 @@ def test_generators_that_are_no_json_leave_nothing(tiny_dataset: Dataset, tmp_pa
         ),
         ("sha256", [None, "0" * 64], "out: image 1, 'b': its SHA-256 is not the one in its row; get the file again"),
         ("image_id", ["a", "a"], "two images are called a"),
-        ("seed", None, "out: train lacks 'seed'; export the dataset again"),
+        ("seed", None, "out: train lacks seed; export the dataset again"),
+        ("image", None, "out: train lacks image; export the dataset again"),
+        *(("image", some, "out: train lacks image; export the dataset again") for some in OTHERS),
     ],
 )
 def test_an_export_that_was_changed_says_where(
@@ -191,8 +195,18 @@ def test_an_export_that_was_changed_says_where(
         table = table.drop_columns(column)
     else:
         columns = table.to_pydict() | {column: change}
-        table = table.from_pydict(columns, schema=table.schema)
+        schema = None if change in OTHERS else table.schema
+        table = table.from_pydict(columns, schema=schema)
     pq.write_table(table, path)
     with pytest.raises(DatasetError, match=message):
         import_huggingface(tmp_path / "out", tmp_path / "back")
-    assert not (tmp_path / "back/images.parquet").exists()
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_shard_that_was_called_otherwise_says_so(tmp_path: Path) -> None:
+    row = ImageRow("a", "x", "parent", "images/a", "train")
+    to_huggingface(Odd([row], [], {"images/a": encoded("PNG")}).write(tmp_path / "in"), tmp_path / "out")
+    data = tmp_path / "out/data"
+    (data / "train-00000-of-00001.parquet").rename(data / "extra-00000-of-00001.parquet")
+    with pytest.raises(DatasetError, match="out: extra is not called after a split; export the dataset again"):
+        import_huggingface(tmp_path / "out", tmp_path / "back")

@@ -74,3 +74,31 @@ def test_a_column_of_the_wrong_type_says_so(tmp_path: Path) -> None:
     pq.write_table(bad, tmp_path / "images.parquet")
     with pytest.raises(DatasetError, match="a column of the wrong type"):
         Dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "message"),
+    [
+        *(("images", name, None, f"{name} has empty cells") for name in ("image_id", "cluster_id", "path", "source")),
+        ("images", "status", "fine", "status is 'fine', not one of ok, missing"),
+        ("images", "status", None, "status is None, not one of ok"),
+        *(("captions", name, None, f"{name} has empty cells") for name in ("cluster_id", "caption_index", "caption")),
+    ],
+)
+def test_a_cell_that_makes_no_sense_says_where(
+    table: str, column: str, value: str | None, message: str, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path, [PARENT, OTHER], [CaptionRow("c1", 0, "a cat"), CaptionRow("c1", 1, "a tom")])
+    path = tmp_path / f"{table}.parquet"
+    rows = pq.read_table(path)
+    changed = [row | ({column: value} if number else {}) for number, row in enumerate(rows.to_pylist())]
+    pq.write_table(pa.Table.from_pylist(changed, rows.schema), path)
+    with pytest.raises(DatasetError, match=rf"{table}\.parquet: {message}"):
+        assert len(Dataset(tmp_path).captions)
+
+
+def test_no_images_are_no_dataset(tmp_path: Path) -> None:
+    write_dataset(tmp_path, [PARENT])
+    pq.write_table(pq.read_table(tmp_path / "images.parquet").slice(0, 0), tmp_path / "images.parquet")
+    with pytest.raises(DatasetError, match=r"images\.parquet has no images"):
+        Dataset(tmp_path)

@@ -126,3 +126,16 @@ def test_noise_never_hangs_or_crashes(tmp_path: Path) -> None:
             said.append(str(error))
     assert 100 < len(said) < 500
     assert not any("\n" in message for message in said)
+
+
+def test_an_image_with_a_dot_too_many_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    content = member("a.jpg", b"1") + member("photo.v2.JPG", b"2") + member("photo.v2.json", b"{}") + END
+    with pytest.raises(DatasetError, match=r"a.tar: 'photo.v2.jpg' has a dot too many: what follows the first is its"):
+        read(tmp_path / "a.tar", content)
+
+
+def test_tar_files_that_were_joined_are_refused(tmp_path: Path) -> None:
+    one, other = (member(f"{name}.jpg", b"1") + END for name in "ab")
+    assert len(read(tmp_path / "a.tar", one + bytes(20 * 512))) == 1
+    with pytest.raises(DatasetError, match="something follows after its end; tar files that were joined are not read"):
+        read(tmp_path / "a.tar", one + bytes(5 * 512) + other)

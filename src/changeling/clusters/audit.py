@@ -27,7 +27,7 @@ _COLUMNS = ("image_id", "path", "width", "height", "format", "sha256", "status",
 
 
 def audit(dataset: Dataset, *, progress: Progress = silent) -> Audit:
-    """Look at every file once, and at the tables. Of an image 17 bytes are kept.
+    """Look at every file once, and at the tables. Of a picture 17 bytes are kept.
 
     A picture is known again if it was scaled or saved again, not if it was cropped, turned or mirrored. Images of one
     cluster may be alike.
@@ -115,6 +115,10 @@ def _pictures(dataset: Dataset, prints: Prints, seen: NDArray[np.bool_]) -> Iter
             row = first[row] = int(first[first[row]])
         return row
 
+    hashes = dataset.column("sha256")
+    known = rows[[hashes[row] is not None for row in rows]]
+    _, earliest, inverse = np.unique(hashes[known].astype(str), return_index=True, return_inverse=True)
+    first[known] = known[earliest[inverse]]  # the same bytes
     for one, other in near_prints(prints[rows]):
         left, right = root(int(rows[one])), root(int(rows[other]))
         told = left == right or clusters[rows[one]] == clusters[rows[other]]
@@ -129,9 +133,6 @@ def _pictures(dataset: Dataset, prints: Prints, seen: NDArray[np.bool_]) -> Iter
 
 def _same(dataset: Dataset, *rows: int) -> bool:
     """Whether two files show the same picture."""
-    hashes = [dataset.images["sha256"][row].as_py() for row in rows]
-    if hashes[0] is not None and hashes[0] == hashes[1]:
-        return True
     paths = [dataset.file(dataset.images["path"][row].as_py()) for row in rows]
     try:
         return alike(*(small(read_image(path, short_side=_ENOUGH).image) for path in paths))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from changeling.clusters.manifest import IMAGES_SCHEMA, Dataset
 from changeling.clusters.stored import suffix
-from changeling.errors import DatasetError, ImageError, Status
+from changeling.errors import DatasetError, ImageError
 from changeling.files import whole
 from changeling.images.decode import read_bytes
 from changeling.progress import Progress, tracked
@@ -98,9 +98,8 @@ def exporting(dataset: Dataset, output: Path) -> Iterator[Folder]:
     If the block fails, nothing of it stays.
 
     Raises:
-        DatasetError: `output` holds something already, or the dataset has a column that could not come back.
+        DatasetError: `output` holds something already.
     """
-    _check(dataset)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise DatasetError(f"{output} is there already; choose another --output or remove it")
     folder = Folder(output)
@@ -137,18 +136,6 @@ def shards(dataset: Dataset, groups: NDArray[Any], progress: Progress) -> Iterat
     for name, sizes in counts.items():
         for number, size in enumerate(sizes):
             yield Shard(name, number, len(sizes), itertools.islice(images, size))
-
-
-def _check(dataset: Dataset) -> None:
-    table = dataset.path / "images.parquet"
-    if not len(dataset):
-        raise DatasetError(f"{table} has no images to export")
-    for name in ("image_id", "cluster_id", "path", "source", "status"):
-        if dataset.images[name].null_count:
-            raise DatasetError(f"{table}: {name} has empty cells")
-    strange = set(dataset.column("status")) - set(get_args(Status))
-    if strange:
-        raise DatasetError(f"{table}: status is {strange.pop()!r}, not one of {', '.join(get_args(Status))}")
 
 
 def _counts(dataset: Dataset, mask: NDArray[np.bool_]) -> list[int]:

@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from changeling.files import whole
+from changeling.files import inert, whole
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -120,7 +120,7 @@ def write_findings(audit: Audit, path: Path) -> None:
     with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(field.name for field in fields(Finding))
-        writer.writerows(astuple(finding) for finding in audit.findings)
+        writer.writerows(map(inert, astuple(finding)) for finding in audit.findings)
 
 
 def _plain(text: str) -> str:

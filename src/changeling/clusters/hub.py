@@ -17,7 +17,7 @@ from changeling.clusters.manifest import Dataset, ImageRow, Role, Split
 from changeling.clusters.restore import is_export, restore
 from changeling.clusters.rows import Sourced, image_row
 from changeling.clusters.sources import import_dataset
-from changeling.clusters.stored import store_image
+from changeling.clusters.stored import store_image, storing
 from changeling.errors import DatasetError
 from changeling.progress import Progress, silent
 
@@ -43,21 +43,21 @@ def import_huggingface(folder: Path, output: Path, *, progress: Progress = silen
     """
     if is_export(folder):
         return restore(folder, _carried(folder), output, progress)
-    return import_dataset(from_huggingface(folder, output), output, progress=progress)
+    with storing(output):
+        return import_dataset(from_huggingface(folder, output), output, progress=progress)
 
 
 def _carried(folder: Path) -> Iterator[Carried]:
     """What `to_huggingface` wrote, but for the captions, which lie in a file of their own."""
     for part in open_parts(folder):
-        for _, record in part.records(list(part.columns)):
-            try:
-                image, row = record["image"], record["row"]
-                fields = {name: SPLIT_WORDS[part.name] if name == "split" else record[name] for name in FIELDS}
-            except KeyError as error:
-                raise DatasetError(
-                    f"{folder}: {part.name or 'a file'} lacks {error}; export the dataset again"
-                ) from None
-            yield Carried(row, fields, image["bytes"] if image else None)
+        split, wanted = SPLIT_WORDS.get(part.name), [name for name in (*FIELDS, "row") if name != "split"]
+        lacking = set(wanted) - set(part.columns) or {"image"} - set(part.images)
+        if not split or lacking:
+            what = f"lacks {', '.join(sorted(lacking))}" if split else "is not called after a split"
+            raise DatasetError(f"{folder}: {part.name or 'a file'} {what}; export the dataset again")
+        for _, record in part.records([*wanted, "image"]):
+            image, fields = record["image"], {name: record.get(name, split) for name in FIELDS}
+            yield Carried(record["row"], fields, image["bytes"] if image else None)
 
 
 def from_huggingface(folder: Path, output: Path) -> Iterator[Sourced]:

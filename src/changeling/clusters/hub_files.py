@@ -118,7 +118,7 @@ def _typed(
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         kinds = {column: features[column].get("_type") for column in schema.names}
-        classes = {column: features[column]["names"] for column, kind in kinds.items() if kind == "ClassLabel"}
+        classes = {column: _names(features[column]["names"]) for column, kind in kinds.items() if kind == "ClassLabel"}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         kinds, classes = {}, {}
     images = [
@@ -133,6 +133,12 @@ def _typed(
                     yield next(row), record
 
     return Part(name, folder, folder, schema.names, images, records, classes)
+
+
+def _names(given: object) -> list[str]:
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        raise TypeError
+    return given
 
 
 def _holds_files(kind: pa.DataType) -> bool:
@@ -256,7 +262,7 @@ def reading(path: Path) -> Iterator[None]:
     """Say of whatever goes wrong in the block that `path` cannot be read."""
     try:
         yield
-    except (OSError, pa.ArrowException, ValueError, LookupError, RecursionError, csv.Error) as error:
+    except (OSError, pa.ArrowException, ValueError, LookupError, ArithmeticError, RecursionError, csv.Error) as error:
         number = error.errno if isinstance(error, OSError) else None
         reason = os.strerror(number) if number else next(iter(str(error).splitlines()), type(error).__name__)
         raise DatasetError(f"{path} cannot be read: {reason}") from None

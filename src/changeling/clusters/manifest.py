@@ -84,9 +84,13 @@ class Dataset:
 
     @cached_property
     def captions(self) -> pa.Table:
-        """captions.parquet; no rows if there is none."""
+        """captions.parquet; no rows if there is none. Raises DatasetError if it is not what it should be."""
         path = self.path / "captions.parquet"
-        return _read(path, CAPTIONS_SCHEMA) if path.exists() else CAPTIONS_SCHEMA.empty_table()
+        if not path.exists():
+            return CAPTIONS_SCHEMA.empty_table()
+        table = _read(path, CAPTIONS_SCHEMA)
+        _check_full(path, table, table.column_names)
+        return table
 
     def column(self, name: str) -> NDArray[Any]:
         """A column of images.parquet as a numpy array: of objects, strings or None."""
@@ -120,7 +124,10 @@ class Dataset:
     def _check(self) -> None:
         """Raise DatasetError for what no experiment could make sense of."""
         table, images = self.path / "images.parquet", self.images
-        for name, allowed in (("role", get_args(Role)), ("split", SPLITS)):
+        if not len(self):
+            raise DatasetError(f"{table} has no images")
+        _check_full(table, images, ("image_id", "cluster_id", "path", "source"))
+        for name, allowed in (("role", get_args(Role)), ("split", SPLITS), ("status", get_args(Status))):
             strange = set(images[name].unique().to_pylist()) - set(allowed)
             if strange:
                 raise DatasetError(f"{table}: {name} is {strange.pop()!r}, not one of {', '.join(allowed)}")
@@ -170,6 +177,12 @@ def _check(rows: Sequence[ImageRow]) -> None:
                 f"cluster {row.cluster_id} is both in {splits[row.cluster_id]} and in {row.split}; "
                 "train and test must not share a cluster"
             )
+
+
+def _check_full(path: Path, table: pa.Table, names: Iterable[str]) -> None:
+    for name in names:
+        if table[name].null_count:
+            raise DatasetError(f"{path}: {name} has empty cells")
 
 
 def _write(path: Path, schema: pa.Schema, rows: Sequence[ImageRow] | Sequence[CaptionRow]) -> None:

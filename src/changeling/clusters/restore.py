@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from changeling.clusters.export import CAPTIONS, GENERATORS, MANIFEST, Carried, Manifest
 from changeling.clusters.hub_files import reading
 from changeling.clusters.manifest import CAPTIONS_SCHEMA, CaptionRow, Dataset, ImageRow, write_dataset
-from changeling.clusters.stored import store_image
+from changeling.clusters.stored import store_image, storing
 from changeling.errors import DatasetError
 from changeling.files import whole
 from changeling.progress import Progress, tracked
@@ -39,6 +39,17 @@ def restore(folder: Path, images: Iterable[Carried], output: Path, progress: Pro
         raise DatasetError(f"{output} is a dataset already; choose another --output or remove it")
     total = _manifest(folder / MANIFEST).images
     captions = _captions(folder / CAPTIONS)
+    with storing(output):
+        rows = _rows(folder, images, output, total, progress)
+        dataset = write_dataset(output, (rows[place] for place in sorted(rows)), captions)
+    if (folder / GENERATORS).exists():
+        with whole(output / GENERATORS) as temporary:
+            shutil.copyfile(folder / GENERATORS, temporary)
+    return dataset
+
+
+def _rows(folder: Path, images: Iterable[Carried], output: Path, total: int, progress: Progress) -> dict[int, ImageRow]:
+    """Store the images; return their rows, by place."""
     rows: dict[int, ImageRow] = {}
     check = TypeAdapter(ImageRow)
     for image in tracked(images, "importing", total, progress):
@@ -53,10 +64,7 @@ def restore(folder: Path, images: Iterable[Carried], output: Path, progress: Pro
             f"{folder} has {len(rows):,} of {total:,} images: files are missing, or are too many; get all of them, or "
             f"remove {MANIFEST} to import what is there"
         )
-    if (folder / GENERATORS).exists():
-        with whole(output / GENERATORS) as temporary:
-            shutil.copyfile(folder / GENERATORS, temporary)
-    return write_dataset(output, (rows[place] for place in sorted(rows)), captions)
+    return rows
 
 
 def _manifest(path: Path) -> Manifest:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from changeling.errors import DatasetError
 from changeling.images.decode import SUFFIXES
 
 _IN_A_FOLDER = 1000  # files
@@ -25,6 +29,25 @@ _BEGINNINGS = {
 def suffix(data: bytes) -> str:
     """The suffix of an image file with these bytes; empty if they begin as none of the formats that are read."""
     return next((ending for start, ending in _BEGINNINGS.items() if re.match(start, data, re.DOTALL)), "")
+
+
+@contextmanager
+def storing(dataset: Path) -> Iterator[None]:
+    """Store the images of a new dataset in the block; if it fails, none of them stays.
+
+    Raises:
+        DatasetError: the folder has images already.
+    """
+    images = dataset / "images"
+    if images.exists():
+        raise DatasetError(f"{images} is there already; choose another --output or remove it")
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(images, ignore_errors=True)
+        with suppress(OSError):  # something else is in it, or it was never made
+            dataset.rmdir()
+        raise
 
 
 def store_image(dataset: Path, number: int, data: bytes, name: str = "") -> str:

@@ -6,6 +6,7 @@ what is larger than an image may be, is a link or a device, or ends too early is
 
 from __future__ import annotations
 
+import itertools
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,24 +39,25 @@ class Sample:
 
 def samples(path: Path) -> Iterator[Sample]:
     """Yield the samples of a tar file. Raises DatasetError if it is none, is not whole, or holds what it should not."""
-    sample: Sample | None = None
-    for key, suffix, data in _files(path):
-        if sample is None or key != sample.key:
-            if sample is not None:
-                yield sample
-            sample = Sample(key)
-        if suffix in sample.texts or (suffix in SUFFIXES and sample.image is not None):
-            raise DatasetError(f"{path}: sample {key!r} has two files where one is wanted: another {suffix}")
-        if suffix in SUFFIXES:
-            sample.image = data
-        else:
-            sample.texts[suffix] = data
-    if sample is not None:
-        yield sample
+    for key, files in itertools.groupby(_files(path), key=lambda file: file[0]):
+        sample, passed = Sample(key), ""
+        for _, suffix, data in files:
+            if suffix in sample.texts or (suffix in SUFFIXES and sample.image is not None):
+                raise DatasetError(f"{path}: sample {key!r} has two files where one is wanted: another {suffix}")
+            if data is None:
+                passed = f"{key}{suffix}" if suffix.endswith(tuple(SUFFIXES)) else passed
+            elif suffix in SUFFIXES:
+                sample.image = data
+            else:
+                sample.texts[suffix] = data
+        if sample.image is not None or sample.texts:
+            yield sample
+        elif passed:
+            raise DatasetError(f"{path}: {passed!r} has a dot too many: what follows the first is its kind")
 
 
-def _files(path: Path) -> Iterator[tuple[str, str, bytes]]:
-    """Yield key, suffix and bytes of every file whose suffix is known."""
+def _files(path: Path) -> Iterator[tuple[str, str, bytes | None]]:
+    """Yield key and suffix of every file, and its bytes if the suffix is known."""
     with _opened(path) as (file, archive):
         before = -1
         while (member := archive.next()) is not None:
@@ -71,16 +73,18 @@ def _files(path: Path) -> Iterator[tuple[str, str, bytes]]:
             stem, dot, ending = name.partition(".")
             suffix = f"{dot}{ending.lower()}"
             if suffix not in SUFFIXES and suffix not in _TEXTS:
+                yield f"{folder}{slash}{stem}", suffix, None
                 continue
             if member.size > (MAX_BYTES if suffix in SUFFIXES else _MAX_TEXT):
                 raise ValueError(f"{member.name!r} is too large, with {member.size:,} bytes")
             content = archive.extractfile(member)
             yield f"{folder}{slash}{stem}", suffix, content.read() if content else b""
         file.seek(archive.offset)
-        if file.read(tarfile.BLOCKSIZE) != bytes(
-            tarfile.BLOCKSIZE
-        ):  # tarfile takes whatever it does not know for the end
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes what it does not know for the end
             raise ValueError("it ends too early, or is broken in the middle")
+        while rest := file.read(tarfile.BLOCKSIZE):
+            if rest.strip(b"\0"):
+                raise ValueError("something follows after its end; tar files that were joined are not read")
 
 
 class _Bounded(FileIO):
@@ -99,5 +103,5 @@ def _opened(path: Path) -> Iterator[tuple[_Bounded, tarfile.TarFile]]:
         try:
             with _Bounded(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
                 yield file, archive
-        except (tarfile.TarError, OverflowError) as error:
+        except tarfile.TarError as error:
             raise ValueError(str(error)) from None

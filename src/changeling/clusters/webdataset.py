@@ -18,7 +18,7 @@ from changeling.clusters.hub_files import Part, Record, reading
 from changeling.clusters.manifest import Dataset
 from changeling.clusters.restore import is_export, restore
 from changeling.clusters.sources import import_dataset
-from changeling.clusters.stored import suffix
+from changeling.clusters.stored import storing, suffix
 from changeling.clusters.tar_files import Sample, samples
 from changeling.errors import DatasetError
 from changeling.progress import Progress, silent
@@ -75,11 +75,12 @@ def import_webdataset(folder: Path, output: Path, *, progress: Progress = silent
         raise DatasetError(f"{folder}: no such folder; pass the one that holds the .tar files")
     paths = sorted(folder.absolute().glob("*.tar"))
     if not paths:
-        raise DatasetError(f"{folder} has no .tar files")
+        raise DatasetError(f"{folder} has no .tar files; those that are compressed (.tar.gz) are unpacked first")
     if is_export(folder):
         carried = (_carried(path, sample) for path in paths for sample in samples(path))
         return restore(folder, carried, output, progress)
-    return import_dataset(from_parts(_parts(paths), folder, output), output, progress=progress)
+    with storing(output):
+        return import_dataset(from_parts(_parts(paths), folder, output), output, progress=progress)
 
 
 def _carried(path: Path, sample: Sample) -> Carried:

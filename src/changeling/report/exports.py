@@ -8,11 +8,11 @@ from pathlib import Path
 
 from changeling.experiments.result import Estimate, Result
 from changeling.experiments.settings import NAMES
+from changeling.files import inert
 from changeling.report.latex import HEAD, latex_table
 from changeling.report.output import written
 
 CSV, LATEX = "tables.csv", "latex"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would compute
 
 
 def remove_old(folder: Path) -> None:
@@ -58,7 +58,7 @@ def write_tables_csv(results: Sequence[Result], path: Path) -> Path:
                                 "column": column.label,
                             }
                             cell = row.cells[column.key].model_dump()
-                            writer.writerow({name: _inert(text) for name, text in texts.items()} | cell)
+                            writer.writerow({name: inert(text) for name, text in texts.items()} | cell)
     return path
 
 
@@ -76,7 +76,3 @@ def write_latex(results: Sequence[Result], folder: Path) -> list[Path]:
                 temporary.write_text(text, encoding="utf-8")
             paths.append(path)
     return paths
-
-
-def _inert(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
