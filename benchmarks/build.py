@@ -24,9 +24,10 @@ from tests import helpers
 
 from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, Split, write_dataset
 from changeling.features.extract import extract
-from changeling.generate.build import Build, build_children, build_parents, join
+from changeling.generate.build import build_children, build_parents, join
 from changeling.generate.children import Child, Parents
 from changeling.generate.encoding import Encoder
+from changeling.generate.job import Build
 from changeling.generate.settings import BuildSettings, GeneratorSettings
 
 CAPTIONS, SIDE = 5, 64

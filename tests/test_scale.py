@@ -20,8 +20,8 @@ from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, write_da
 from changeling.errors import BuildError, ScaleError
 from changeling.features.extract import extract
 from changeling.generate import preflight, run
-from changeling.generate.build import Build
 from changeling.generate.children import Parents
+from changeling.generate.job import Build
 from changeling.generate.settings import BuildSettings, GeneratorSettings
 from changeling.scale import LOCAL, build_on_ray, cluster, extract_on_ray
 from tests import helpers

@@ -29,11 +29,13 @@ from changeling.features.extract import Summary, extract, loader, make_part
 from changeling.features.store import part_path as features_path
 from changeling.features.store import part_rows, read_header
 from changeling.generate import run
-from changeling.generate.build import Build, agree, part_of, save_part
+from changeling.generate.build import save_part
 from changeling.generate.draw import draw_part
 from changeling.generate.encoding import Encoder
-from changeling.generate.parts import PART, Header, part_path
+from changeling.generate.job import Build
+from changeling.generate.parts import Header, part_path
 from changeling.generate.preflight import check_children
+from changeling.generate.record import agree, part_of
 from changeling.images.transforms import Preprocessing
 from changeling.progress import Progress, silent
 
@@ -67,7 +69,7 @@ def _make(ray: Any, build: Build, name: str, mine: Sequence[int], progress: Prog
         mine = [index for index in mine if not part_path(build.output, name, index).exists()]
         if not mine:
             break
-        done = total - sum(min(PART, total - index * PART) for index in mine)
+        done = total - build.size(name, mine)
         for number, row in enumerate(_rows(_drawing(ray, build, name, mine))):
             done += row["images"]
             progress(name, done, total)

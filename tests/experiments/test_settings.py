@@ -82,6 +82,16 @@ MISTAKES = {
         '[generators.mine]\nmodel = "m"\nstep = 4\n',
         r"\[generators.mine\] has no setting 'step'; did you mean 'steps'\?",
     ),
+    "a name with a dot that is not quoted": (
+        "[generators.stable-diffusion-v1.4]\nsteps = 3\n",
+        "[generators.stable-diffusion-v1.4]\nsteps = 3\n",
+        r"a name with a dot is quoted: \[generators.\"stable-diffusion-v1.4\"\]",
+    ),
+    "a precision that is none": (
+        '[generators.mine]\nmodel = "m"\nprecision = "half"\n',
+        '[generators.mine]\nmodel = "m"\nprecision = "half"\n',
+        r"generators.mine.precision = 'half': input should be 'auto', 'float32', 'float16' or 'bfloat16'$",
+    ),
     "a word of [build]": ('encoding = "matched"', 'encoding = "match"', r"build.encoding = 'match'.*mean 'matched'\?"),
     "a table that is no table": ("[gallery] ", "[[gallery]] ", r"gallery = \[.*valid dictionary"),
     "a list that is text": (

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from changeling import scale  # noqa: F401 - with all that know how large a part is
 from changeling.clusters.manifest import Dataset
 from changeling.clusters.sources import from_csv, import_dataset
-from changeling.generate import build as builder
-from changeling.generate import page, parts, preflight, redraw, run, status
-from changeling.generate.build import Build
+from changeling.generate import page, redraw  # noqa: F401
 from changeling.generate.children import Parents
+from changeling.generate.job import Build
 from changeling.generate.settings import BuildSettings, GeneratorSettings
 from tests import helpers
 from tests.generate.tiny import SIDE
 from tests.hostile import saved
 
 PART = 4  # images in a part
-MODULES = (parts, builder, page, preflight, redraw, run, status)  # that know how many
+MODULES = [module for name, module in sys.modules.items() if name.startswith("changeling.") and hasattr(module, "PART")]
 CAPTIONS = 3
 SPLITS = ("train", "val", "test")
 

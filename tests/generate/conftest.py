@@ -13,7 +13,7 @@ import torch
 
 from changeling.clusters.manifest import Dataset
 from changeling.generate import run
-from changeling.generate.build import Build
+from changeling.generate.job import Build
 from tests.generate import builds, processes, tiny
 from tests.generate.processes import CommandLine
 

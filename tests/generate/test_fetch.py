@@ -13,9 +13,9 @@ import pytest
 from changeling.clusters.manifest import Dataset
 from changeling.errors import BuildError
 from changeling.generate import run
-from changeling.generate.build import agree, check_made
 from changeling.generate.fetch import fetch
 from changeling.generate.generators import load
+from changeling.generate.record import agree, check_made
 from changeling.generate.settings import GeneratorSettings
 from tests.backbones.hub import Harmful
 from tests.generate import hub

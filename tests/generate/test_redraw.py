@@ -10,7 +10,7 @@ import pytest
 
 from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, write_dataset
 from changeling.errors import BuildError
-from changeling.generate.build import Build
+from changeling.generate.job import Build
 from changeling.generate.parts import part_path, read_header, read_part, write_part
 from changeling.generate.redraw import redraw
 from changeling.generate.run import run
@@ -30,7 +30,16 @@ def test_a_file_that_is_gone_is_put_back_byte_for_byte(which: str, copy: Build) 
     row = row_of(copy, lambda row: row["generator"] == which and row["status"] == "ok")
     path = copy.output / row["path"]
     path.unlink()
-    assert redraw(copy, row["image_id"]) == path
+    assert list(redraw(copy, [row["image_id"]])) == [path]
+    assert contents(copy.output) == before
+
+
+def test_a_parent_is_put_back_too_and_several_at_once(copy: Build) -> None:
+    before = contents(copy.output)
+    rows = [row for row in Dataset(copy.output).images.to_pylist() if row["image_id"] in ("4.jpg", "tiny vae/2.png")]
+    for row in rows:
+        (copy.output / row["path"]).write_bytes(b"something else")
+    assert list(redraw(copy, [row["image_id"] for row in rows])) == [copy.output / row["path"] for row in rows]
     assert contents(copy.output) == before
 
 
@@ -38,7 +47,7 @@ def test_a_file_that_was_changed_is_put_back_too(copy: Build) -> None:
     before = contents(copy.output)
     row = row_of(copy, lambda row: row["generator"] == "picky" and row["status"] == "ok")
     (copy.output / row["path"]).write_bytes(b"something else")
-    redraw(copy, row["image_id"])
+    list(redraw(copy, [row["image_id"]]))
     assert contents(copy.output) == before
 
 
@@ -48,7 +57,7 @@ def test_every_child_comes_out_the_same_on_its_own(copy: Build) -> None:
     later = [row for row in rows if row["status"] == "ok" and row["seed"] not in firsts(copy)]
     for row in later[:2]:  # which the safety checker had flagged first
         (copy.output / row["path"]).unlink()
-        redraw(copy, row["image_id"])
+        list(redraw(copy, [row["image_id"]]))
     assert len(later) >= 2
     assert contents(copy.output) == before
 
@@ -65,32 +74,32 @@ def test_a_child_of_a_batch_is_drawn_with_the_batch(parents: Dataset, models: Pa
     drawn = [row for row in Dataset(build.output).images.to_pylist() if row["generator"] and row["status"] == "ok"]
     for row in (drawn[0], drawn[-1]):
         (build.output / row["path"]).unlink()
-        redraw(build, row["image_id"])
+        list(redraw(build, [row["image_id"]]))
     assert contents(build.output) == before
     alone = replace(build, settings=build.settings.model_copy(update={"batch": 1}))  # the part says how it was drawn
-    redraw(alone, drawn[0]["image_id"])
+    list(redraw(alone, [drawn[0]["image_id"]]))
     assert contents(build.output) == before
 
 
 @pytest.mark.parametrize(
-    "image_id", ["picky/nobody/0", "other/0.jpg/0", "picky/0.jpg/3", "picky/0.jpg", "0.jpg", "", "tiny vae/0.jpg/0"]
+    "image_id", ["picky/nobody/0", "other/0.jpg/0", "picky/0.jpg/3", "picky/0.jpg", "7.jpg", "", "tiny vae/0.jpg/0"]
 )
-def test_who_is_no_child_cannot_be_drawn_again(image_id: str, whole: Build) -> None:
+def test_what_is_not_there_cannot_be_drawn_again(image_id: str, whole: Build) -> None:
     with pytest.raises(BuildError) as caught:
-        redraw(whole, image_id)
-    assert str(caught.value).startswith(f"there is no child {image_id!r}; ids are in images.parquet, such as 'picky/")
+        list(redraw(whole, [image_id]))
+    assert str(caught.value).startswith(f"there is no image {image_id!r}; ids are in images.parquet, such as 'picky/")
 
 
 def test_what_is_not_made_yet_cannot_be_drawn_again(copy: Build) -> None:
     part_path(copy.output, "picky", 0).unlink()
     with pytest.raises(BuildError, match=r"picky/0.jpg/0 is not made yet; `changeling build` makes it"):
-        redraw(copy, "picky/0.jpg/0")
+        list(redraw(copy, ["picky/0.jpg/0"]))
 
 
 def test_what_is_flagged_is_flagged_again(copy: Build) -> None:
     before = contents(copy.output)
-    with pytest.raises(BuildError, match=r"strict/3.webp/1: the safety checker flagged it 1 times"):
-        redraw(copy, "strict/3.webp/1")
+    with pytest.raises(BuildError, match=r"strict/3.webp/1 has no file: the safety checker flagged it once"):
+        list(redraw(copy, ["strict/3.webp/1"]))
     assert contents(copy.output) == before
 
 
@@ -103,7 +112,7 @@ def test_a_child_that_comes_out_otherwise_is_not_put_back(copy: Build) -> None:
     with pytest.raises(
         BuildError, match=r"has other bytes now; nothing was written \(it was drawn on a machine of old"
     ):
-        redraw(copy, row["image_id"])
+        list(redraw(copy, [row["image_id"]]))
     assert contents(copy.output) == before
 
 
@@ -113,11 +122,11 @@ def test_a_child_of_another_caption_or_setting_is_not_put_back(copy: Build, tmp_
     captions[1] = replace(captions[1], caption="something else")
     rows = [ImageRow(**row) for row in copy.parents.images.to_pylist()]
     other = make_build(write_dataset(tmp_path / "coco", rows, captions), copy.output, copy.root, copy.generators)
-    with pytest.raises(BuildError, match="was made of other parents, captions or settings than there are now"):
-        redraw(other, "picky/0.jpg/0")
+    with pytest.raises(BuildError, match="was made of other parents or captions than there are now"):
+        list(redraw(other, ["picky/0.jpg/0"]))
     steps = {**copy.generators, "picky": drawing("picky", steps=2)}
     with pytest.raises(BuildError, match="made with steps 1, now it is 2"):
-        redraw(replace(copy, generators=steps), "picky/0.jpg/0")
+        list(redraw(replace(copy, generators=steps), ["picky/0.jpg/0"]))
     assert contents(copy.output) == before
 
 
@@ -128,4 +137,4 @@ def test_a_child_whose_parent_has_changed_is_not_put_back(copy: Build, tmp_path:
     captions = [CaptionRow(**row) for row in copy.parents.captions.to_pylist()]
     other = make_build(write_dataset(tmp_path / "coco", rows, captions), copy.output, copy.root, copy.generators)
     with pytest.raises(BuildError, match=r"picky/0.jpg/0: its parent: .*0.jpg has changed since it was imported"):
-        redraw(other, "picky/0.jpg/0")
+        list(redraw(other, ["picky/0.jpg/0"]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,11 @@ from hypothesis import strategies as st
 from changeling.clusters.manifest import Dataset
 from changeling.errors import BuildError
 from changeling.generate import run as runner
-from changeling.generate.build import Build
+from changeling.generate.children import Parents
+from changeling.generate.job import Build
 from changeling.generate.run import parse_shard, run
 from changeling.generate.settings import GeneratorSettings
-from tests.generate.builds import contents, make_build
+from tests.generate.builds import contents, drawing, make_build
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 
@@ -64,6 +66,79 @@ def test_a_dataset_that_was_not_built_is_not_overwritten(copy: Build, parents: D
     shutil.rmtree(copy.output)
     shutil.copytree(parents.path, copy.output)
     before = contents(copy.output)
-    with pytest.raises(BuildError, match=r"is a dataset that was not built here; let `dataset` name a new folder"):
+    with pytest.raises(BuildError, match=r"has images that were not built here; let `dataset` name a new folder"):
         run(copy)
     assert contents(copy.output) == before
+
+
+@pytest.mark.parametrize(("few", "many"), [(1, 2), (2, 7), (4, 5), (6, 7)])
+def test_a_build_grows_to_what_it_would_have_been(
+    few: int, many: int, parents: Dataset, models: Path, tmp_path: Path
+) -> None:
+    generators = {"sd": drawing("sd"), "vae": drawing("vae", kind="reconstruction")}
+    grown, new = (
+        make_build(parents, tmp_path / name / "fakes", models, generators, clusters=many) for name in ("grown", "new")
+    )
+    assert run(replace(grown, parents=Parents(parents, few)))
+    first = contents(grown.output)
+    assert run(grown)
+    assert run(new)
+    after = contents(grown.output)
+    assert after == contents(new.output)
+    assert {path: after[path] for path in first if path.startswith("images/")} == {
+        path: data for path, data in first.items() if path.startswith("images/")
+    }
+
+
+def test_while_files_are_replaced_the_folder_is_no_dataset(copy: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(copy.output / "build" / "strict")
+    monkeypatch.setattr(runner, "find", lambda *_: None)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(copy, make=stop)
+    assert not (copy.output / "images.parquet").exists()
+
+
+def test_a_generator_that_is_added_leaves_the_dataset_until_it_is_done(copy: Build) -> None:
+    more = replace(copy, generators={**copy.generators, "new": drawing("sd")})
+    before = (copy.output / "images.parquet").read_bytes()
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(more, make=stop)
+    assert (copy.output / "images.parquet").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (drawing("sd", scheduler="Foo"), "there is no scheduler 'Foo' in diffusers"),
+        (drawing("no/such/folder"), "no/such/folder: no such folder"),
+        (drawing("sd", arguments={"no_such": 1}), "takes no argument 'no_such'"),
+        (drawing("sd", safety_checker="sd2"), "sd2 has no safety checker"),
+        (drawing("vae"), "an autoencoder alone is of kind = 'reconstruction'"),
+        (GeneratorSettings(model="tokenizer", kind="reconstruction"), "tokenizer has no config.json: it is no autoenc"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_wrong_with_the_last_generator_is_said_before_anything_is_made(
+    settings: GeneratorSettings, message: str, parents: Dataset, models: Path, tmp_path: Path
+) -> None:
+    build = make_build(parents, tmp_path / "fakes", models, {"sd": drawing("sd"), "other": settings})
+    with pytest.raises(BuildError, match=message):
+        run(build)
+    assert not build.output.exists()
+
+
+def test_images_of_others_are_not_overwritten(parents: Dataset, models: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "fakes" / "images" / "parents" / "0000" / "0000000.jpg"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    with pytest.raises(BuildError, match="fakes has images that were not built here"):
+        run(make_build(parents, tmp_path / "fakes", models, {"sd": drawing("sd")}))
+    assert mine.read_bytes() == b"mine"

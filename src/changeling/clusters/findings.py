@@ -38,7 +38,7 @@ KINDS: Mapping[Kind, str] = {  # the gravest first
     "mismatch": "another size or format than the row says",
     "flat": "one colour, as a safety checker leaves it",
     "duplicate": "the same picture in two clusters of a split",
-    "flagged": "a row without an image: the safety checker's",
+    "flagged": "a child without an image, as the safety checker flagged it",
     "failed": "a row without an image, as it says itself",
     "no parent": "a cluster of children alone",
     "no caption": "a child that no caption belongs to",

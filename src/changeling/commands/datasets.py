@@ -108,7 +108,7 @@ def export_huggingface(
 
     with bars() as progress:
         to_huggingface(Dataset(dataset), output, licence=licence, progress=progress)
-    typer.echo(f"{output}: fill in the licences in README.md before you share it", err=True)
+    typer.echo(f"{output}: written; fill in the licences in README.md before you share it", err=True)
 
 
 @exports.command("webdataset")
@@ -157,17 +157,21 @@ def _import_rows(images: Iterator[Sourced], output: Path) -> None:
 
 def _import(run: Callable[[Progress], Dataset]) -> None:
     """Make a dataset, and say what it has."""
+    import numpy as np
+
     from changeling.detect.delivery import printable
     from changeling.progress import bars
 
     with bars() as progress:
         dataset = run(progress)
-    bad = dataset.column("image_id")[dataset.column("status") != "ok"]
+    bad = dataset.column("image_id")[~np.isin(dataset.column("status"), ("ok", "flagged"))]
+    flagged = int((dataset.column("status") == "flagged").sum())
     some = ", ".join(map(printable, bad[:3])) + (", ..." if len(bad) > 3 else "")
     files = "1 file" if len(bad) == 1 else f"{len(bad)} files"
     typer.echo(
         f"{dataset.path}: {len(dataset)} images ({int(dataset.labels.sum())} fake) in "
         f"{len(set(dataset.clusters))} clusters, {dataset.captions.num_rows} captions"
+        + (f"; {flagged} children were flagged and have no file" if flagged else "")
         + (f"; {files} cannot be read ({some}): see `status` in images.parquet" if len(bad) else ""),
         err=True,
     )

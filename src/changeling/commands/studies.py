@@ -19,8 +19,9 @@ def build(
     file: Annotated[Path, typer.Argument(metavar="STUDY", help="A study file (see `init`).")] = Path("study.toml"),
     status: Annotated[bool, typer.Option("--status", help="Say how far the build is, and end.")] = False,
     only: Annotated[
-        str, typer.Option(metavar="ID", help="Draw this child again: its file is put back, byte for byte.")
-    ] = "",
+        list[str] | None,
+        typer.Option(metavar="ID", help="Make this image again: its file is put back, byte for byte. May be repeated."),
+    ] = None,
     shard: Annotated[
         str, typer.Option(metavar="I/N", help="Make every N-th part from the I-th (from 0) on, beside other processes.")
     ] = "0/1",
@@ -47,7 +48,8 @@ def build(
     elif only:
         from changeling.generate.redraw import redraw
 
-        typer.echo(f"{redraw(job, only)}: the same bytes")
+        for path in redraw(job, only):
+            typer.echo(f"{path}: the same bytes")
     else:
         with bars() as progress:
             if ray:
@@ -56,9 +58,17 @@ def build(
                 made: Dataset | None = on_ray(job, ray, progress)
             else:
                 made = run.run(job, part, progress, note)
-        typer.echo(
-            f"{job.output}: {f'{len(made):,} images' if made else 'this shard is done, others are not'}", err=True
-        )
+        typer.echo(f"{job.output}: {_told(made) if made else 'this shard is done, others are not'}", err=True)
+
+
+def _told(made: Dataset) -> str:
+    """How many images a dataset has, and what has none."""
+    from collections import Counter
+
+    states = Counter(made.column("status").tolist())
+    good, flagged = states.pop("ok", 0), states.pop("flagged", 0)
+    without = [f"{flagged:,} children flagged"] * bool(flagged) + [f"{states.total():,} unreadable"] * bool(states)
+    return f"{good:,} images" + (f", and without a file {' and '.join(without)}" if without else "")
 
 
 def extract(dataset: DatasetArgument, backbone: BackboneOption, ray: RayOption = "") -> None:

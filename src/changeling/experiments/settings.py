@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,20 +13,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from changeling.clusters.manifest import Dataset
 from changeling.errors import StudyError
-from changeling.generate.build import Build
 from changeling.generate.children import Parents
-from changeling.generate.settings import BuildSettings, Encoding, GeneratorSettings, Precision, with_ready
+from changeling.generate.job import Build
+from changeling.generate.settings import BuildSettings, GeneratorSettings, with_ready
 from changeling.stats.metrics import Distance
 
 BUNDLED = "bundled"  # as a dataset: the true clusters that the package carries
 Name = Literal["distances", "probe", "retrieval", "disentangle", "embedding", "gallery", "confounds"]
 NAMES: tuple[Name, ...] = get_args(Name)  # the paper's order, then ours
-
-
-_WORDS = (
-    *(*NAMES, *get_args(Distance), "one", "all"),
-    *(*get_args(Encoding), *get_args(Precision), "text-to-image", "reconstruction"),
-)
 
 
 class _Settings(BaseModel):
@@ -158,7 +153,8 @@ def load_study(path: Path) -> Study:
             raise StudyError(f"{path}: {f'[{where}]: ' if '.' in where else ''}{message}") from None
         message = message[0].lower() + message[1:].replace("valid tuple", "valid list")
         if first["type"] == "literal_error":
-            near = difflib.get_close_matches(str(given), _WORDS, 1, 0.5)
+            choices = re.findall(r"'([^']+)'", first["ctx"]["expected"])
+            near = difflib.get_close_matches(str(given), choices, 1, 0.5)
             message += f"; did you mean {near[0]!r}?" if near else ""
         raise StudyError(f"{path}: {where} = {given!r}: {message}") from None
 
@@ -176,6 +172,9 @@ def _tables(content: dict[str, Any]) -> Iterator[tuple[str, type[BaseModel], Any
 
 def _hint(content: dict[str, Any], table: str, key: str, known: list[str]) -> str:
     """What was probably meant by a key that is wrong."""
+    outer, _, name = table.partition(".")
+    if outer == "generators" and isinstance(content[outer][name][key], dict) and key not in known:
+        return f'a name with a dot is quoted: [generators."{name}.{key}"]'
     near = difflib.get_close_matches(key, known, 1, 0.5)
     if near:
         return f"did you mean {near[0]!r}?"

@@ -115,9 +115,8 @@ def _captions(dataset: Dataset, clusters: pa.ChunkedArray) -> tuple[pa.Table, ND
     places = pc.index_in(table["cluster_id"], value_set=clusters.combine_chunks())
     kept = np.flatnonzero(pc.is_valid(places).to_numpy())
     where = places.take(kept).to_numpy()
-    index = table["caption_index"].take(kept).to_numpy(zero_copy_only=False).astype(np.float64)  # NaN where it is empty
+    index = table["caption_index"].take(kept).to_numpy()
     order = np.lexsort((index, where))
-    twice = (np.diff(where[order]) == 0) & (np.diff(index[order]) == 0)
-    if twice.any() or np.isnan(index).any() or table["caption"].null_count:
-        raise BuildError(f"{dataset.path / 'captions.parquet'} has an empty cell, or two captions with the same index")
+    if ((np.diff(where[order]) == 0) & (np.diff(index[order]) == 0)).any():
+        raise BuildError(f"{dataset.path / 'captions.parquet'} has two captions of a cluster with the same index")
     return table.take(kept[order]).combine_chunks(), where[order].astype(np.int64)

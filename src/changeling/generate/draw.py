@@ -79,7 +79,7 @@ def _drawn(
                     done[one.child.number] = one
             told(len(done))
         waiting = flagged
-    objection = f"the safety checker flagged it {redraws + 1} times"
+    objection = f"the safety checker flagged it {f'{redraws + 1} times' if redraws else 'once'}"
     done |= {child.number: Drawn(child, None, status="flagged", error=objection) for child in waiting}
     return [done[child.number] for child in children]
 

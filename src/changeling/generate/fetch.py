@@ -65,7 +65,18 @@ def loading(model: str) -> Iterator[None]:
                 f"{model} is behind a licence: accept it on the Hugging Face Hub, and log in (`hf auth login`)"
             ) from None
         reason = one_line(said) or type(said).__name__
+        if _unreachable(error):
+            raise BuildError(f"no folder {model} is there, and the Hub cannot be reached: {reason}") from None
         raise BuildError(f"{model} cannot be loaded, neither as a folder nor from the Hub: {reason}") from None
+
+
+def _unreachable(error: BaseException | None) -> bool:
+    """Whether it comes from a network that is not there, whatever the library makes of it."""
+    while error:
+        if isinstance(error, ConnectionError) or {"ConnectError", "ConnectTimeout"} & {type(error).__name__}:
+            return True
+        error = error.__cause__
+    return False
 
 
 def quiet() -> None:

@@ -32,6 +32,10 @@ _TAKEN = frozenset(
         *("num_images_per_prompt", "output_type", "return_dict"),
     )
 )
+_CHECKER = ("safety_checker/config.json", "safety_checker/model.safetensors", "feature_extractor/*.json")
+_AUTOENCODER = tuple(
+    f"{folder}{name}" for folder in ("", "vae/") for name in ("config.json", "diffusion_pytorch_model.safetensors")
+)
 _SEEN = frozenset(("image", "images", "control_image", "mask_image", "video", "strength"))
 _VERSIONS = ("diffusers", "transformers", "torch", "numpy", "pillow")
 
@@ -69,6 +73,22 @@ def load(settings: GeneratorSettings, root: Path, threads: int | None = None) ->
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     family = Reconstruction if settings.kind == "reconstruction" else TextToImage
     return family(settings, root)
+
+
+def find(settings: GeneratorSettings, root: Path) -> None:
+    """Fetch all files of a generator without loading it.
+
+    Raises:
+        BuildError: they cannot be had, or not be used as the settings say.
+    """
+    quiet()
+    if settings.kind == "reconstruction":
+        _autoencoder(settings, root)
+        return
+    source = fetch(settings.model, settings.revision, root)
+    _check(settings, _class(source))
+    if settings.safety_checker not in (OWN, OFF):
+        _checker_of(settings, root)
 
 
 def default_threads() -> int:
@@ -140,8 +160,7 @@ class TextToImage:
             return ({"safety_checker": None, "requires_safety_checker": False} if has else {}), "off"
         if not has:
             raise BuildError(f"{settings.model}: a {_class(source).__name__} takes no safety checker; write {OWN!r}")
-        files = ("safety_checker/config.json", "safety_checker/model.safetensors", "feature_extractor/*.json")
-        other = fetch(settings.safety_checker, "", root, files)
+        other = _checker_of(settings, root)
         with loading(settings.safety_checker):
             parts = {
                 "safety_checker": StableDiffusionSafetyChecker.from_pretrained(
@@ -158,14 +177,9 @@ class Reconstruction:
     def __init__(self, settings: GeneratorSettings, root: Path) -> None:
         """Raises BuildError if the autoencoder cannot be fetched or loaded."""
         self._settings = settings
-        names = ("config.json", "diffusion_pytorch_model.safetensors")  # of a pipeline's part, or of it alone
-        files = (*names, *(f"vae/{name}" for name in names))
-        source = fetch(settings.model, settings.revision, root, files)
-        below = source.folder / "vae"
+        source, folder = _autoencoder(settings, root)
         with loading(settings.model):
-            self._model = diffusers.AutoencoderKL.from_pretrained(
-                below if below.is_dir() else source.folder, dtype=_dtype(settings), use_safetensors=True
-            )
+            self._model = diffusers.AutoencoderKL.from_pretrained(folder, dtype=_dtype(settings), use_safetensors=True)
             self._model.to(_device()).eval()
         self._multiple = 2 ** (len(self._model.config.block_out_channels) - 1)
         self.device = _device_name()
@@ -196,6 +210,23 @@ class Reconstruction:
         return Image.fromarray(np.ascontiguousarray(made[: image.height, : image.width]))
 
 
+def _checker_of(settings: GeneratorSettings, root: Path) -> Source:
+    """Fetch the safety checker of another model."""
+    source = fetch(settings.safety_checker, "", root, _CHECKER)
+    if not (source.folder / "safety_checker" / "config.json").exists():
+        raise BuildError(f"{settings.safety_checker} has no safety checker: there is no safety_checker/config.json")
+    return source
+
+
+def _autoencoder(settings: GeneratorSettings, root: Path) -> tuple[Source, Path]:
+    """Fetch an autoencoder, alone or as a pipeline's part; return where it comes from, and its folder."""
+    source = fetch(settings.model, settings.revision, root, _AUTOENCODER)
+    folder = source.folder / "vae" if (source.folder / "vae").is_dir() else source.folder
+    if not (folder / "config.json").exists():
+        raise BuildError(f"{folder} has no config.json: it is no autoencoder, nor a pipeline with one")
+    return source, folder
+
+
 def _record(settings: GeneratorSettings, source: Source, dtype: torch.dtype) -> Record:
     device = _device()
     return {
@@ -223,7 +254,9 @@ def _index(source: Source) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise BuildError(f"{path} cannot be read, so this is no pipeline of diffusers: {one_line(error)}") from None
+        alone = (source.folder / "config.json").exists()
+        hint = "; an autoencoder alone is of kind = 'reconstruction'" if alone else f": {one_line(error)}"
+        raise BuildError(f"{path} cannot be read, so this is no pipeline of diffusers{hint}") from None
     return content if isinstance(content, dict) else {}
 
 
@@ -270,7 +303,9 @@ def _device() -> torch.device:
 
 def _device_name() -> str:
     """The GPU's name, or the set of instructions that PyTorch uses on the CPU."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else torch.backends.cpu.get_cpu_capability()
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"a CPU with {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _dtype(settings: GeneratorSettings) -> torch.dtype:
@@ -290,5 +325,5 @@ def _drawing(model: str) -> Iterator[None]:
         raise OutOfMemoryError from None
     except Exception as error:  # models raise whatever they like
         raise BuildError(
-            f"{model} fails: {one_line(error) or type(error).__name__}; what is done is kept, start again to go on"
+            f"{model} fails: {one_line(error) or type(error).__name__}; mend it and start again: what is done is kept"
         ) from None

@@ -11,9 +11,9 @@ from typing import Any
 import jinja2
 
 from changeling.files import whole
-from changeling.generate.build import Build
+from changeling.generate.job import Build
 from changeling.generate.parts import PARENTS, PART, part_path, read_part
-from changeling.generate.status import count
+from changeling.generate.status import count, until
 from changeling.progress import Progress
 
 SHOWN = 60  # clusters
@@ -40,6 +40,7 @@ def write_page(build: Build) -> Path:
         link=lambda image: Path(os.path.relpath(build.output / image, path.parent)).as_posix(),
         generators=list(build.generators),
         left_out=build.parents.left_out,
+        until=until,
     )
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -51,7 +52,7 @@ class Filling:
 
     def __init__(self, build: Build, progress: Progress) -> None:
         self._build, self._progress = build, progress
-        self._next = time.monotonic() + _PAUSE
+        self._next = time.monotonic()
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Pass it on, and write the page if it is time."""

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from changeling.errors import BuildError, ImageError
-from changeling.generate.build import Build
 from changeling.generate.draw import Drawn, draw_part
 from changeling.generate.encoding import Encoder
-from changeling.generate.parts import PARENTS, PART
-from changeling.generate.status import count_one, free_bytes
+from changeling.generate.job import Build
+from changeling.generate.parts import PARENTS
+from changeling.generate.status import count_one, free_bytes, in_bytes
 
 if TYPE_CHECKING:
     from changeling.generate.generators import Generator
@@ -41,8 +41,7 @@ def check_parents(build: Build) -> None:
     paths = [build.parents.dataset.file(path) for path in build.parents.images["path"].to_pylist()[:64]]
     sizes = [path.stat().st_size for path in paths if path.exists()]
     if left and sizes:
-        more = min(len(left) * PART, build.count(PARENTS))
-        _check_disk(build, "its parents", sum(sizes) / len(sizes) * more)
+        _check_disk(build, "its parents", sum(sizes) / len(sizes) * build.size(PARENTS, left))
 
 
 def check_children(build: Build, name: str) -> None:
@@ -80,5 +79,5 @@ def _check_disk(build: Build, what: str, size: float) -> None:
     free = free_bytes(build.output)
     if free < ENOUGH * size:
         raise BuildError(
-            f"{build.output}: {what} will take about {size / 1e9:.1f} GB, and the disk has {free / 1e9:.1f} GB free"
+            f"{build.output}: {what} will take about {in_bytes(size)}, and the disk has {in_bytes(free)} free"
         )

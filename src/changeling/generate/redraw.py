@@ -1,69 +1,95 @@
-"""One child drawn again: its file is put back, byte for byte."""
+"""Files that are gone or changed, made again: a child is drawn, a parent saved, and its file put back byte for byte."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from changeling.errors import BuildError
+import pyarrow.compute as pc
+
+from changeling.errors import BuildError, ImageError
 from changeling.files import whole
-from changeling.generate.build import Build, agree, part_of
-from changeling.generate.children import Child
 from changeling.generate.draw import draw_part
-from changeling.generate.encoding import Encoder
-from changeling.generate.parts import PART, count_parts, image_path, part_path, read_header, read_part
+from changeling.generate.encoding import Encoder, check_parent
+from changeling.generate.job import Build
+from changeling.generate.parts import PARENTS, PART, count_parts, part_path, read_header, read_part
+from changeling.generate.record import agree, part_of
 from changeling.generate.run import load
 
+if TYPE_CHECKING:
+    from changeling.generate.generators import Generator
 
-def redraw(build: Build, image_id: str) -> Path:
-    """Draw one child again and put its file back where it belongs; return its path.
+
+def redraw(build: Build, image_ids: Sequence[str]) -> Iterator[Path]:
+    """Make each of these images again and put its file back where it belongs; yield its path.
 
     Raises:
-        BuildError: there is no such child, it was flagged, or its bytes are no longer what they were.
+        BuildError: there is no such image, it has no file, or its bytes are no longer what they were.
     """
-    name, child = _find(build, image_id)
-    index = child.number // PART
-    path = part_path(build.output, name, index)
-    if not path.exists():
-        raise BuildError(f"{image_id} is not made yet; `changeling build` makes it")
-    row = read_part(path).to_pylist()[child.number % PART]
-    header = read_header(path)
-    generator = load(build, name)
-    children = build.children(name, index)
-    if header.made_of != part_of(agree(build, name, generator), children):
-        raise BuildError(f"{image_id} was made of other parents, captions or settings than there are now")
-    group = children if header.batch > 1 else [child]  # of a batch all are drawn, as they were
-    drawn, _ = draw_part(generator, group, build.generators[name].redraws, header.batch)
-    (one,) = (drawn for drawn in drawn if drawn.child.number == child.number)
-    if one.image is None:
-        raise BuildError(f"{image_id}: {one.error}")
-    file = Encoder(build.settings).child(one.image, child.parent)
-    target = build.output / image_path(name, child.number, file.suffix)
-    return _put(target, file.data, row["sha256"], image_id, (header.device, generator.device))
+    found = [(image_id, *_find(build, image_id)) for image_id in image_ids]
+    loaded = cache(lambda name: load(build, name))
+    for image_id, name, number in found:
+        path = part_path(build.output, name, number // PART)
+        if not path.exists():
+            raise BuildError(f"{image_id} is not made yet; `changeling build` makes it")
+        row = read_part(path).to_pylist()[number % PART]
+        if row["status"] != "ok":
+            raise BuildError(f"{image_id} has no file: {row['error']}")
+        try:
+            if name == PARENTS:
+                data, devices = _parent(build, number), ""
+            else:
+                data, devices = _child(build, name, number, loaded(name))
+        except ImageError as error:
+            raise BuildError(f"{image_id}: {error}") from None
+        yield _put(build.output / row["path"], data, row, devices)
 
 
-def _find(build: Build, image_id: str) -> tuple[str, Child]:
+def _find(build: Build, image_id: str) -> tuple[str, int]:
+    """Whose image it is, and its number there."""
+    place = pc.index(build.parents.images["image_id"], image_id).as_py()
+    if place >= 0:
+        return PARENTS, place
     for name in build.generators:
         if image_id.startswith(f"{name}/"):
             for index in range(count_parts(build.count(name))):
                 for child in build.children(name, index):
                     if child.image_id == image_id:
-                        return name, child
-    raise BuildError(f"there is no child {image_id!r}; ids are in images.parquet, such as {_example(build)!r}")
+                        return name, child.number
+    example = build.children(next(iter(build.generators)), 0)[0].image_id
+    raise BuildError(f"there is no image {image_id!r}; ids are in images.parquet, such as {example!r}")
 
 
-def _example(build: Build) -> str:
-    name = next(iter(build.generators))
-    return build.children(name, 0)[0].image_id
+def _parent(build: Build, number: int) -> bytes:
+    row = build.parents.images.slice(number, 1).to_pylist()[0]
+    path = build.parents.dataset.file(row["path"])
+    check_parent(path, row["sha256"] or "")
+    return Encoder(build.settings).parent(path).data
 
 
-def _put(path: Path, data: bytes, sha256: str | None, image_id: str, devices: tuple[str, str]) -> Path:
-    if hashlib.sha256(data).hexdigest() != sha256:
-        then, now = devices
-        raise BuildError(
-            f"{image_id} has other bytes now; nothing was written (it was drawn on {then}, this is {now}; or its file "
-            "was recorded before it was changed)"
-        )
+def _child(build: Build, name: str, number: int, generator: Generator) -> tuple[bytes, str]:
+    """The bytes of its file; and on what it was drawn then and now."""
+    index, place = divmod(number, PART)
+    header, children = read_header(part_path(build.output, name, index)), build.children(name, index)
+    child = children[place]
+    if header.made_of != part_of(agree(build, name, generator), children):
+        raise BuildError(f"{child.image_id} was made of other parents or captions than there are now")
+    group = children if header.batch > 1 else [child]  # of a batch all are drawn, as they were
+    drawn, _ = draw_part(generator, group, build.generators[name].redraws, header.batch)
+    one = drawn[place if header.batch > 1 else 0]
+    if one.image is None:
+        raise BuildError(f"{child.image_id}: {one.error}")
+    devices = f"it was drawn on {header.device}, this is {generator.device}; or "
+    return Encoder(build.settings).child(one.image, child.parent).data, devices
+
+
+def _put(path: Path, data: bytes, row: dict[str, Any], devices: str) -> Path:
+    if hashlib.sha256(data).hexdigest() != row["sha256"]:
+        reason = f"{devices}its file was recorded before it was changed"
+        raise BuildError(f"{row['image_id']} has other bytes now; nothing was written ({reason})")
     with whole(path) as temporary:
         temporary.write_bytes(data)
     return path

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from changeling.clusters.manifest import Dataset
 from changeling.errors import BuildError
-from changeling.generate.build import (
-    Build,
-    agree,
-    build_children,
-    build_parents,
-    check_made,
-    join,
-    kept,
-    recorded,
-)
+from changeling.generate.build import build_children, build_parents, join
+from changeling.generate.job import Build
 from changeling.generate.page import Filling, write_page
-from changeling.generate.parts import PART, count_parts
+from changeling.generate.parts import count_parts
 from changeling.generate.preflight import check_parents, try_batch
-from changeling.generate.status import free_bytes, until
+from changeling.generate.record import agree, check_made, kept, make_room, recorded
+from changeling.generate.status import free_bytes, in_bytes, until
 from changeling.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -38,12 +32,17 @@ def load(build: Build, name: str, threads: int | None = None) -> Generator:
     Raises:
         BuildError: it cannot be had.
     """
-    if not all(importlib.util.find_spec(library) for library in ("torch", "diffusers", "transformers")):
-        raise BuildError(f"{name} needs diffusers: pip install 'changeling[generate]'")
-    from changeling.generate import generators
-
     then = recorded(build.output, name) or {}
-    return generators.load(kept(build.generators[name], then), build.root, then.get("threads") or threads)
+    loaded: Generator = _generators(name).load(
+        kept(build.generators[name], then), build.root, then.get("threads") or threads
+    )
+    return loaded
+
+
+def find(build: Build, name: str) -> None:
+    """Fetch a generator's files, and see whether they can be used as the settings say. Raises BuildError."""
+    then = recorded(build.output, name) or {}
+    _generators(name).find(kept(build.generators[name], then), build.root)
 
 
 def run(
@@ -61,15 +60,23 @@ def run(
     Raises:
         BuildError: with what is done kept.
     """
-    if (build.output / "images.parquet").exists() and not (build.output / "build").exists():
-        raise BuildError(f"{build.output} is a dataset that was not built here; let `dataset` name a new folder")
-    check_parents(build)
-    if shard[0] == 0:
-        build_parents(build, progress)
-    shown = Filling(build, progress)
+    others = [name for name in ("images.parquet", "images") if (build.output / name).exists()]
+    if others and not (build.output / "build").exists():
+        raise BuildError(f"{build.output} has images that were not built here; let `dataset` name a new folder")
+    make_room(build)
     for name in build.generators:
         check_made(build, name, range(shard[0], count_parts(build.count(name)), shard[1]))
-        mine = [index for index in build.missing(name) if index % shard[1] == shard[0]]
+    asked = {
+        name: [index for index in build.missing(name) if index % shard[1] == shard[0]] for name in build.generators
+    }
+    for name in (name for name, mine in asked.items() if mine):
+        find(build, name)  # before hours are spent on the one before it
+    check_parents(build)
+    (build.output / "build").mkdir(parents=True, exist_ok=True)
+    shown = Filling(build, progress)
+    if shard[0] == 0:
+        build_parents(build, shown)
+    for name, mine in asked.items():
         if mine:
             (make or make_here)(build, name, mine, shown, note)
     made = join(build)
@@ -81,7 +88,7 @@ def make_here(build: Build, name: str, mine: Sequence[int], progress: Progress, 
     """Load a generator, try it if there is much to do, and make its parts."""
     generator = load(build, name)
     agree(build, name, generator)  # before the trial, which may take minutes
-    _preflight(build, name, generator, min(len(mine) * PART, build.count(name)), note)
+    _preflight(build, name, generator, build.size(name, mine), note)
     build_children(build, name, generator, mine, progress)
 
 
@@ -93,6 +100,14 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
+def _generators(name: str) -> ModuleType:
+    if not all(importlib.util.find_spec(library) for library in ("torch", "diffusers", "transformers")):
+        raise BuildError(f"{name} needs diffusers: pip install 'changeling[generate]'")
+    from changeling.generate import generators
+
+    return generators
+
+
 def _preflight(build: Build, name: str, generator: Generator, left: int, note: Note) -> None:
     if left < LONG:
         return
@@ -100,7 +115,7 @@ def _preflight(build: Build, name: str, generator: Generator, left: int, note: N
     if trial.batch < build.settings.batch:
         note(f"{name}: {build.settings.batch} children at once do not fit into memory; {trial.batch} do")
     note(
-        f"{name} on {generator.device}: one child took {trial.seconds:.2f} s and {trial.bytes / 1e3:.0f} kB; "
-        f"about {left:,} to go: {until(trial.seconds * left)}, {trial.bytes * left / 1e9:.1f} GB of "
-        f"{free_bytes(build.output) / 1e9:.0f} GB free"
+        f"{name} on {generator.device}: one child took {trial.seconds:.2f} s and {in_bytes(trial.bytes)}; "
+        f"{left:,} to go: {until(trial.seconds * left)}, {in_bytes(trial.bytes * left)} of "
+        f"{in_bytes(free_bytes(build.output))} free"
     )

@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from changeling.generate.build import Build
 from changeling.generate.children import seed_of
+from changeling.generate.job import Build
 from changeling.generate.parts import PARENTS, PART, count_parts, part_path, read_part
 
+_QUIET = 300.0  # seconds without a new part, after which nobody seems to be at work
 RECENT = 20  # parts, over which speed is measured
 
 
@@ -29,7 +30,7 @@ class Count:
     Attributes:
         status: images done by status; those that are not "ok" have no file.
         splits: images that are ok, by split.
-        redrawn: children that are ok after the safety checker had flagged an earlier try.
+        redrawn: children that were drawn more than once, as the safety checker had flagged an earlier try.
         speed: images a second, over the last parts; 0 if it cannot be told yet.
         bytes: of the files of a sample, and `sampled` how many they are.
     """
@@ -80,6 +81,8 @@ def count_one(build: Build, name: str) -> Count:
         if name != PARENTS:
             told = zip(*(good[key].to_pylist() for key in ("cluster_id", "caption_index", "seed")), strict=True)
             made.redrawn += sum(seed != seed_of(build.seed, cluster, at, name) for cluster, at, seed in told)
+            if build.generators[name].redraws:
+                made.redrawn += pc.sum(pc.equal(rows["status"], "flagged")).as_py()
         if good.num_rows and made.sampled < 64:
             with suppress(FileNotFoundError):  # it may be missing, until `--only` puts it back
                 made.bytes += (build.output / good["path"][0].as_py()).stat().st_size
@@ -95,6 +98,14 @@ def free_bytes(folder: Path) -> int:
     while not folder.exists():
         folder = folder.absolute().parent
     return shutil.disk_usage(folder).free
+
+
+def in_bytes(count: float) -> str:
+    """A number of bytes: "2.1 GB", "340 kB"."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if count >= 0.95 * size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"
 
 
 def until(seconds: float) -> str:
@@ -116,10 +127,15 @@ def show_status(build: Build, console: Console) -> None:
     """Print how far the build is."""
     counts = count(build)
     table = Table("", "done", "of", "redrawn", "flagged", "unread", "per hour", "left", box=None, padding=(0, 2, 0, 0))
+    slowest = min((one.speed for one in counts if one.left and one.speed), default=float("inf"))
+    quiet = idle(build)
+    stopped = quiet != float("inf") and quiet > max(_QUIET, 10 * PART / slowest)
     for one in counts:
         unreadable = one.done - one.status["ok"] - one.status["flagged"]
         numbers = (one.done, one.total, one.redrawn, one.status["flagged"], unreadable, round(one.speed * 3600))
-        left = "done" if not one.left else until(one.left / one.speed) if one.speed else "not known yet"
+        left = "done" if not one.left else "stopped" if stopped else "not known yet"
+        if one.left and one.speed and not stopped:
+            left = until(one.left / one.speed)
         table.add_row(escape(one.name), *(f"{number:,}" for number in numbers), left)
     for column in table.columns[1:7]:
         column.justify = "right"
@@ -127,14 +143,14 @@ def show_status(build: Build, console: Console) -> None:
     console.print(_disk(build, counts))
     there = (build.output / "images.parquet").exists() and not any(one.left for one in counts)
     state = "the dataset is written" if there else "the dataset is not written yet"
-    quiet = idle(build)
     since = "" if quiet == float("inf") else f"; the last part was written {_ago(quiet)}"
-    console.print(f"{state}{since}", highlight=False)
+    done, total = sum(one.done for one in counts), sum(one.total for one in counts)
+    console.print(f"{done:,} of {total:,} images are done; {state}{since}", highlight=False)
 
 
 def _disk(build: Build, counts: list[Count]) -> str:
     needed = sum(one.disk_left for one in counts)
-    return f"disk: about {needed / 1e9:.1f} GB more are needed, {free_bytes(build.output) / 1e9:.1f} GB are free"
+    return f"disk: about {in_bytes(needed)} more needed, {in_bytes(free_bytes(build.output))} free"
 
 
 def _ago(seconds: float) -> str:
