@@ -14,7 +14,7 @@ import pickle
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,7 @@ def _make(ray: Any, build: Build, name: str, mine: Sequence[int], progress: Prog
         mine = [index for index in mine if not part_path(build.output, name, index).exists()]
         if not mine:
             break
+        check_children(build, name)
         done = total - build.size(name, mine)
         for number, row in enumerate(_rows(_drawing(ray, build, name, mine))):
             done += row["images"]
@@ -156,7 +157,7 @@ def _drawing(ray: Any, build: Build, name: str, missing: Sequence[int]) -> Any:
     """The pipeline of a build: actors draw, tasks save."""
     from changeling.generate.generators import default_threads
 
-    shared = _put(ray, build)
+    shared = _packed(build)
     parts = ray.data.from_items([{"index": index} for index in missing], override_num_blocks=len(missing))
     drawn = parts.map_batches(
         _Draw, fn_constructor_args=(shared, name, default_threads()), batch_size=1, **_actors(ray)
@@ -166,7 +167,7 @@ def _drawing(ray: Any, build: Build, name: str, missing: Sequence[int]) -> Any:
 
 def _encoding(ray: Any, dataset: Dataset, backbone: Backbone, missing: dict[int, tuple[int, int]]) -> Any:
     """The pipeline of an extraction: tasks decode, actors encode and write."""
-    shared = _put(ray, dataset)
+    shared = _packed(dataset)
     items = [{"index": index, "start": start, "stop": stop} for index, (start, stop) in missing.items()]
     parts = ray.data.from_items(items, override_num_blocks=len(items))
     decoded = parts.map(_decode, fn_args=(shared, backbone.preprocessing), num_cpus=1)
@@ -187,32 +188,36 @@ def _actors(ray: Any) -> Row:
     machines = sum(node["Alive"] for node in ray.nodes())
     kind = {"num_gpus": 1} if gpus else {"num_cpus": 0.5}
     pool = ray.data.ActorPoolStrategy(size=gpus or machines)
-    return {"compute": pool, "scheduling_strategy": "SPREAD", **kind}
+    return {"compute": pool, **kind}
 
 
-def _put(ray: Any, what: Any) -> Any:
-    """Give all workers the same, and the folder that its relative paths start from."""
-    return ray.put((Path.cwd(), what))
+def _packed(what: Build | Dataset) -> bytes:
+    """What every worker is given, and the folder that its relative paths start from. Tables stay where they are."""
+    return pickle.dumps((Path.cwd(), pickle.dumps(what)))
 
 
-def _got(shared: Any) -> Any:
-    """What `_put` was given; the worker goes to its folder, which every machine has under the same path."""
-    import ray
-
-    folder, what = ray.get(shared)
+def _unpacked(shared: bytes) -> Any:
+    """What `_packed` was given; the worker goes to its folder, which every machine has under the same path."""
+    folder, what = pickle.loads(shared)  # noqa: S301 - made by the driver
     os.chdir(folder)
-    return what
+    return _opened(what)
+
+
+@lru_cache(maxsize=1)
+def _opened(what: bytes) -> Any:
+    """Its tables are read once by each worker."""
+    return pickle.loads(what)  # noqa: S301 - made by the driver
 
 
 class _Draw:
     """An actor that holds a generator. It loads it with its first part: what fails there is said as it is."""
 
-    def __init__(self, shared: Any, name: str, threads: int) -> None:
+    def __init__(self, shared: bytes, name: str, threads: int) -> None:
         self._shared, self._name, self._threads = shared, name, threads
 
     @cached_property
     def _build(self) -> Build:
-        build: Build = _got(self._shared)
+        build: Build = _unpacked(self._shared)
         return build
 
     @cached_property
@@ -231,18 +236,18 @@ class _Draw:
         return {"index": [index], "part": [pickle.dumps((header, drawn))], "failure": [b""]}
 
 
-def _save(row: Row, shared: Any, name: str) -> Row:
+def _save(row: Row, shared: bytes, name: str) -> Row:
     if row["failure"]:
         return {"index": row["index"], "images": 0, "failure": row["failure"]}
-    build: Build = _got(shared)
+    build: Build = _unpacked(shared)
     header, drawn = pickle.loads(row["part"])  # noqa: S301 - made by the stage before
     path = part_path(build.output, name, row["index"])
     save_part(build.output, name, path, header, drawn, Encoder(build.settings))
     return {"index": row["index"], "images": len(drawn), "failure": b""}
 
 
-def _decode(row: Row, shared: Any, preprocessing: Preprocessing) -> Row:
-    load = loader(_got(shared), preprocessing)
+def _decode(row: Row, shared: bytes, preprocessing: Preprocessing) -> Row:
+    load = loader(_unpacked(shared), preprocessing)
 
     def read(number: int) -> NDArray[np.float32] | tuple[Status, str]:
         try:
@@ -256,8 +261,8 @@ def _decode(row: Row, shared: Any, preprocessing: Preprocessing) -> Row:
 class _Encode:
     """An actor that holds a backbone."""
 
-    def __init__(self, shared: Any, backbone: str) -> None:
-        self._dataset: Dataset = _got(shared)
+    def __init__(self, shared: bytes, backbone: str) -> None:
+        self._dataset: Dataset = _unpacked(shared)
         self._backbone = registry.load(backbone)
 
     def __call__(self, rows: Row) -> Row:

@@ -402,7 +402,7 @@ def test_parents_that_have_changed_since_their_import_are_rows_with_an_error(
         *(("corrupt", "child"), ("missing", "child")),
     }
     assert all((row["path"], row["sha256"], row["seed"]) == ("", None, None) for row in bad)
-    assert all("has changed since it was imported" in row["error"] for row in bad if row["status"] == "corrupt")
+    assert all("is another file than when it was imported" in row["error"] for row in bad if row["status"] == "corrupt")
 
 
 # A full disk

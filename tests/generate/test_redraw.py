@@ -136,5 +136,5 @@ def test_a_child_whose_parent_has_changed_is_not_put_back(copy: Build, tmp_path:
     rows[0] = replace(rows[0], path=str(tmp_path / "0.jpg"))
     captions = [CaptionRow(**row) for row in copy.parents.captions.to_pylist()]
     other = make_build(write_dataset(tmp_path / "coco", rows, captions), copy.output, copy.root, copy.generators)
-    with pytest.raises(BuildError, match=r"picky/0.jpg/0: its parent: .*0.jpg has changed since it was imported"):
+    with pytest.raises(BuildError, match=r"picky/0.jpg/0: its parent: is another file than when it was"):
         list(redraw(other, ["picky/0.jpg/0"]))

@@ -193,3 +193,16 @@ def test_a_mutated_file_is_read_or_refused(
         assert picture.image.size == (picture.width, picture.height)
     with refusing():
         assert inspect_image(path).format
+
+
+def test_another_file_than_the_one_with_its_hash_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    for colour in ("red", "blue"):
+        Image.new("RGB", (8, 8), colour).save(path)
+        if colour == "red":
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            assert read_image(path, sha256=sha256).image.getpixel((0, 0)) == (255, 0, 0)
+    with pytest.raises(ImageError, match="is another file than when it was imported or made") as caught:
+        read_image(path, sha256=sha256)
+    assert caught.value.status == "corrupt"
+    assert read_image(path, sha256="").width == read_image(path).width == 8  # no hash was written down

@@ -82,6 +82,9 @@ class Dataset:
     def __len__(self) -> int:
         return int(self.images.num_rows)
 
+    def __reduce__(self) -> tuple[type[Dataset], tuple[Path]]:
+        return Dataset, (self.path,)  # pickled, it is its path: the tables lie there
+
     @cached_property
     def captions(self) -> pa.Table:
         """captions.parquet; no rows if there is none. Raises DatasetError if it is not what it should be."""

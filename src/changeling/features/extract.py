@@ -80,10 +80,11 @@ def loader(dataset: Dataset, preprocessing: Preprocessing, view: View | None = N
     """What reads the image of a row and prepares it: a row's number -> pixels (3, H, W). It may raise ImageError."""
 
     def load(row: int) -> NDArray[np.float32]:
-        path, status, image_id = (dataset.images[name][row].as_py() for name in ("path", "status", "image_id"))
+        columns = ("path", "status", "image_id", "sha256")
+        path, status, image_id, sha256 = (dataset.images[name][row].as_py() for name in columns)
         if status == "flagged":
             raise ImageError("flagged", "the safety checker flagged it")
-        image = preprocessing.read(str(dataset.file(path))).image
+        image = preprocessing.read(str(dataset.file(path)), sha256).image
         return preprocessing(view.draw(image, image_id) if view else image)
 
     return load

@@ -16,10 +16,11 @@ from changeling.clusters.manifest import Dataset, ImageRow
 from changeling.errors import BuildError, ImageError
 from changeling.files import whole
 from changeling.generate.draw import Drawn, draw_part
-from changeling.generate.encoding import Encoder, File, check_parent, save
+from changeling.generate.encoding import Encoder, File, save
 from changeling.generate.job import Build
 from changeling.generate.parts import PARENTS, PART, Header, count_parts, image_path, join_parts, part_path, write_part
 from changeling.generate.record import agree, parents_of, part_of, recorded, same
+from changeling.images.decode import read_bytes
 from changeling.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def save_parent(build: Build, encoder: Encoder, number: int, row: dict[str, Any]
     kept = {name: row[name] for name in ("image_id", "cluster_id", "role", "split", "source")}
     path = build.parents.dataset.file(row["path"])
     try:
-        check_parent(path, row["sha256"] or "")
+        read_bytes(path, row["sha256"])
         file = encoder.parent(path)
     except ImageError as error:
         return ImageRow(**kept, path="", status=error.status, error=str(error))

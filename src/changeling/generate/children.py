@@ -57,6 +57,7 @@ class Parents:
 
     def __init__(self, dataset: Dataset, clusters: int | None = None) -> None:
         """Pick the first `clusters`. Raises BuildError if the dataset has no captioned parents."""
+        self._clusters = clusters
         table = dataset.images
         ids = table["cluster_id"]
         good = pc.and_(pc.equal(table["role"], "parent"), pc.equal(table["status"], "ok"))
@@ -73,6 +74,9 @@ class Parents:
 
     def __len__(self) -> int:
         return int(self.images.num_rows)
+
+    def __reduce__(self) -> tuple[type[Parents], tuple[Dataset, int | None]]:
+        return Parents, (self.dataset, self._clusters)
 
     @property
     def captions(self) -> pa.Table:

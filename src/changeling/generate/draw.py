@@ -10,7 +10,7 @@ from PIL import Image
 
 from changeling.errors import BuildError, ImageError, Status
 from changeling.generate.children import Child
-from changeling.generate.encoding import check_parent
+from changeling.images.decode import read_bytes
 
 if TYPE_CHECKING:
     from changeling.generate.generators import Generator
@@ -64,7 +64,7 @@ def _drawn(
     waiting: list[Child] = []
     for child in children:
         try:
-            check_parent(child.parent, child.parent_hash)
+            read_bytes(child.parent, child.parent_hash)
             waiting.append(child)
         except ImageError as error:
             done[child.number] = _without(child, error)

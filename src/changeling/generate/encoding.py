@@ -8,7 +8,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from changeling.errors import ImageError
 from changeling.files import whole
 from changeling.generate.settings import BuildSettings
 from changeling.images.decode import read_bytes, read_image
@@ -72,10 +71,3 @@ def save(path: Path, data: bytes) -> str:
     with whole(path) as temporary:
         temporary.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
-
-
-def check_parent(path: Path, sha256: str) -> None:
-    """Raise ImageError if the parent is no longer the file that was imported."""
-    found = hashlib.sha256(read_bytes(path)).hexdigest()
-    if sha256 and found != sha256:
-        raise ImageError("corrupt", f"{path} has changed since it was imported")

@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 from changeling.errors import BuildError, ImageError
 from changeling.files import whole
 from changeling.generate.draw import draw_part
-from changeling.generate.encoding import Encoder, check_parent
+from changeling.generate.encoding import Encoder
 from changeling.generate.job import Build
 from changeling.generate.parts import PARENTS, PART, count_parts, part_path, read_header, read_part
 from changeling.generate.record import agree, part_of
 from changeling.generate.run import load
+from changeling.images.decode import read_bytes
 
 if TYPE_CHECKING:
     from changeling.generate.generators import Generator
@@ -66,7 +67,7 @@ def _find(build: Build, image_id: str) -> tuple[str, int]:
 def _parent(build: Build, number: int) -> bytes:
     row = build.parents.images.slice(number, 1).to_pylist()[0]
     path = build.parents.dataset.file(row["path"])
-    check_parent(path, row["sha256"] or "")
+    read_bytes(path, row["sha256"])
     return Encoder(build.settings).parent(path).data
 
 

@@ -52,16 +52,17 @@ class Picture:
     format: str
 
 
-def read_image(path: str | os.PathLike[str], *, short_side: int | None = None) -> Picture:
+def read_image(path: str | os.PathLike[str], *, short_side: int | None = None, sha256: str | None = None) -> Picture:
     """Decode the image at `path`.
 
     With `short_side`, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size (libjpeg's scaled DCT), as long as
     its short side stays at least `short_side`: ten times as fast on a phone's photograph.
 
     Raises:
-        ImageError: with a one-word status and a sentence, whatever is wrong with the file.
+        ImageError: with a one-word status and a sentence, whatever is wrong with the file; also if `sha256` is given
+            and is another file's.
     """
-    with opened(read_bytes(path)) as image:
+    with opened(read_bytes(path, sha256)) as image:
         return _decode(image, short_side)
 
 
@@ -101,8 +102,8 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         raise _broken(error) from None
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Read the file, or say which kind of file it is not."""
+def read_bytes(path: str | os.PathLike[str], sha256: str | None = None) -> bytes:
+    """Read the file, or say which kind of file it is not, or that it is another than the one with this hash."""
     if not os.fspath(path):  # pathlib would take it for the current folder
         raise ImageError("missing", "the path is empty")
     path = Path(path)
@@ -127,6 +128,8 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise ImageError("empty", "the file has no bytes")
     if len(data) > MAX_BYTES:
         raise ImageError("oversized", f"the file has more than {MAX_BYTES >> 20} MiB")
+    if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+        raise ImageError("corrupt", "is another file than when it was imported or made")
     return data
 
 

@@ -39,9 +39,9 @@ class Preprocessing(BaseModel):
         """Twelve hexadecimal digits: equal where images are treated equally."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
-    def read(self, path: str) -> Picture:
-        """Read an image file at a size that is enough for this recipe. Raises ImageError."""
-        return read_image(path, short_side=_DRAFT * self.resize)
+    def read(self, path: str, sha256: str | None = None) -> Picture:
+        """Read an image file, the one with this hash, at a size that is enough for this recipe. Raises ImageError."""
+        return read_image(path, short_side=_DRAFT * self.resize, sha256=sha256)
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """RGB image of any size -> float32 (3, crop, crop)."""
