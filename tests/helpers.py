@@ -190,3 +190,16 @@ def run_unprivileged(script: str, *arguments: str | bytes) -> str:
         preexec_fn=give_up,
     )
     return done.stdout
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path there."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def coarse_picture(seed: int) -> Image.Image:
+    """A picture with coarse and finer parts, unlike any other: RGB, 320 x 240."""
+    coarse, finer = (natural(seed, side).resize((320, 240), Image.Resampling.BICUBIC) for side in (6, 24))
+    return Image.blend(coarse, finer, 0.5)

@@ -65,7 +65,7 @@ def job(parents: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 def undisturbed(job: Callable[[Path], Build], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     build = job(tmp_path_factory.mktemp("undisturbed") / "fakes")
     assert run.run(build)
-    return contents(build.output)
+    return helpers.contents(build.output)
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +77,6 @@ def nodes() -> Iterator[Any]:
     made.workers = [made.add_node(num_cpus=2) for _ in range(2)]
     yield made
     made.shutdown()
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def when_begun(build: Build, strike: Callable[[], object]) -> threading.Thread:
@@ -129,7 +125,7 @@ def test_what_is_lost_is_done_again_and_the_bytes_are_those_of_one_process(
     thread = when_begun(build, strikes[lost])
     build_on_ray(build, nodes.address, lambda *what: told.append(what))
     thread.join()
-    assert contents(build.output) == undisturbed
+    assert helpers.contents(build.output) == undisturbed
     assert told[-1] == ("tiny", 4 * PARENTS, 4 * PARENTS)
 
 
@@ -152,7 +148,7 @@ def test_features_of_a_cluster_are_those_of_one_process(
     assert made == expected
     assert made.encoded == len(together) - 1
     assert made.failed == {"corrupt": 1}
-    assert contents(together.path / "features") == contents(alone.path / "features")
+    assert helpers.contents(together.path / "features") == helpers.contents(alone.path / "features")
 
 
 def test_what_fails_on_a_worker_is_said_as_it_is_without_a_cluster(

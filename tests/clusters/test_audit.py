@@ -65,14 +65,8 @@ def tables(tmp_path: Path) -> Tables:
             if place:
                 row = replace(row, role="child", caption_index=place - 1, generator="sd")
             made.images[name] = row
-            made.place(name, write(photograph(10 * cluster + place), jpeg_form(90)))
+            made.place(name, write(helpers.coarse_picture(10 * cluster + place), jpeg_form(90)))
     return made
-
-
-def photograph(seed: int) -> Image.Image:
-    """A picture with coarse and finer parts, unlike any other."""
-    coarse, finer = (helpers.natural(seed, side).resize((320, 240), Image.Resampling.BICUBIC) for side in (6, 24))
-    return Image.blend(coarse, finer, 0.5)
 
 
 def told(found: Audit) -> list[tuple[str, str]]:
@@ -105,7 +99,7 @@ def _no_image(tables: Tables) -> None:
 
 
 def _changed(tables: Tables) -> None:
-    (tables.folder / "images" / "c3-1.jpg").write_bytes(write(photograph(999), jpeg_form(90)))
+    (tables.folder / "images" / "c3-1.jpg").write_bytes(write(helpers.coarse_picture(999), jpeg_form(90)))
 
 
 def _size(tables: Tables) -> None:
@@ -260,7 +254,7 @@ def test_children_of_parents_rather_than_captions_and_single_images_lack_nothing
     for number, kind in enumerate(("real", "fake")):
         path = tmp_path / "single" / kind / "x.jpg"
         path.parent.mkdir(parents=True)
-        photograph(number).save(path)
+        helpers.coarse_picture(number).save(path)
     assert told(audit(import_dataset(from_folder(tmp_path / "single"), tmp_path / "out"))) == []
 
 
@@ -366,7 +360,7 @@ def test_the_command_says_what_it_found_by_its_exit_code_too(tables: Tables, tmp
 
 
 def test_a_dataset_of_one_image_is_audited(tmp_path: Path) -> None:
-    photograph(0).save(tmp_path / "x.png")
+    helpers.coarse_picture(0).save(tmp_path / "x.png")
     rows = [ImageRow("x", "x", "parent", "x.png", "train")]
     assert told(audit(write_dataset(tmp_path, rows))) == []
     assert len(Dataset(tmp_path)) == 1

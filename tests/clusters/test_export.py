@@ -21,6 +21,7 @@ from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, write_da
 from changeling.clusters.webdataset import import_webdataset, to_webdataset
 from changeling.errors import DatasetError
 from changeling.progress import Progress, silent
+from tests import helpers
 from tests.clusters.odd import FORMATS, Odd, encoded, odd_datasets
 from tests.test_cli import changeling
 
@@ -57,10 +58,6 @@ def assert_same(dataset: Dataset, original: Dataset) -> None:
             assert dataset.file(new).read_bytes() == original.file(old).read_bytes()
         else:
             assert new == ""
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -120,11 +117,11 @@ def test_the_same_dataset_gives_the_same_bytes(way: Way, tiny_dataset: Dataset, 
     (tiny_dataset.path / "generators.json").write_text('{"alpha": {"steps": 50}}')
     way.there(tiny_dataset, tmp_path / "first")
     way.there(tiny_dataset, tmp_path / "second")
-    assert contents(tmp_path / "first") == contents(tmp_path / "second")
+    assert helpers.contents(tmp_path / "first") == helpers.contents(tmp_path / "second")
     back = way.back(tmp_path / "first", tmp_path / "back")
     assert (back.path / "generators.json").read_text() == '{"alpha": {"steps": 50}}'
     way.there(back, tmp_path / "again")  # and what was restored gives them, too, but for the name in the card
-    first, again = contents(tmp_path / "first"), contents(tmp_path / "again")
+    first, again = helpers.contents(tmp_path / "first"), helpers.contents(tmp_path / "again")
     assert {name: data for name, data in first.items() if name != "README.md"} == {
         name: data for name, data in again.items() if name != "README.md"
     }
@@ -137,7 +134,7 @@ def test_a_folder_that_holds_something_is_refused(way: Way, tiny_dataset: Datase
         way.there(tiny_dataset, tmp_path / "out")
     with pytest.raises(DatasetError, match=r"thesis\.txt is there already"):
         way.there(tiny_dataset, tmp_path / "out/thesis.txt")
-    assert contents(tmp_path / "out") == {"thesis.txt": b"mine"}
+    assert helpers.contents(tmp_path / "out") == {"thesis.txt": b"mine"}
 
 
 @pytest.mark.parametrize(
@@ -169,7 +166,7 @@ def test_what_was_there_before_a_failure_stays(way: Way, tiny_dataset: Dataset, 
 
     with pytest.raises(DatasetError, match="SHA-256"):
         way.there(tiny_dataset, tmp_path / "out", progress=late)
-    assert contents(tmp_path / "out") == {"late.txt": b"mine"}
+    assert helpers.contents(tmp_path / "out") == {"late.txt": b"mine"}
 
 
 def test_what_is_no_image_is_not_sent_as_one(way: Way, tmp_path: Path) -> None:
@@ -180,10 +177,10 @@ def test_what_is_no_image_is_not_sent_as_one(way: Way, tmp_path: Path) -> None:
 
 def test_a_dataset_is_not_overwritten(way: Way, tiny_dataset: Dataset, tmp_path: Path) -> None:
     way.there(tiny_dataset, tmp_path / "out")
-    before = contents(tiny_dataset.path)
+    before = helpers.contents(tiny_dataset.path)
     with pytest.raises(DatasetError, match="is a dataset already; choose another --output or remove it"):
         way.back(tmp_path / "out", tiny_dataset.path)
-    assert contents(tiny_dataset.path) == before
+    assert helpers.contents(tiny_dataset.path) == before
 
 
 def test_a_shard_that_did_not_come_along_is_missed(way: Way, tiny_dataset: Dataset, tmp_path: Path) -> None:

@@ -66,10 +66,3 @@ def make_build(
     """A build of these generators, `more` being of its [build] table."""
     settings = BuildSettings.model_validate(more)
     return Build(Parents(parents, settings.clusters), output, generators, settings, seed, models)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
-    }

@@ -32,7 +32,8 @@ from changeling.generate.parts import PARENTS, part_path, read_header, slug
 from changeling.generate.record import agree
 from changeling.generate.run import run
 from changeling.images.form import read_form
-from tests.generate.builds import CAPTIONS, PART, SPLITS, contents, drawing, make_build
+from tests import helpers
+from tests.generate.builds import CAPTIONS, PART, SPLITS, drawing, make_build
 from tests.generate.processes import small_parts
 
 pytestmark = pytest.mark.usefixtures("server", "small_parts")
@@ -96,7 +97,7 @@ def finished(
 
 @pytest.fixture(scope="module")
 def expected(finished: Path) -> dict[str, bytes]:
-    return contents(finished)
+    return helpers.contents(finished)
 
 
 @pytest.fixture
@@ -189,7 +190,7 @@ def test_a_part_says_how_it_was_made(finished: Path, loaded: dict[str, Generator
 def test_a_second_build_is_the_same_bytes_and_a_finished_one_stays(build: Build, expected: dict[str, bytes]) -> None:
     told: list[tuple[str, int, int]] = []
     assert len(run(build, progress=lambda *now: told.append(now)) or ()) == 56
-    assert contents(build.output) == expected
+    assert helpers.contents(build.output) == expected
     for name, total in COUNTS.items():
         done = [(now, of) for what, now, of in told if what == name]
         assert done == sorted(done)
@@ -197,7 +198,7 @@ def test_a_second_build_is_the_same_bytes_and_a_finished_one_stays(build: Build,
     parts = {path: path.stat().st_mtime_ns for path in build.paths}
     told.clear()
     run(build, progress=lambda *now: told.append(now))
-    assert contents(build.output) == expected
+    assert helpers.contents(build.output) == expected
     assert {path: path.stat().st_mtime_ns for path in build.paths} == parts
     assert {what for what, _, _ in told} == {PARENTS}
 
@@ -212,7 +213,7 @@ def test_shards_make_the_same_dataset_in_any_order(
         assert run(build, shard) is None
         assert not (build.output / "images.parquet").exists()
     assert run(build, last) is not None
-    assert contents(build.output) == expected
+    assert helpers.contents(build.output) == expected
 
 
 @pytest.mark.usefixtures("fast")
@@ -223,7 +224,7 @@ def test_a_batch_is_the_same_twice_and_nearly_the_same_as_one(
     some = {"picky": GENERATORS["picky"]}
     for output in outputs:
         run(make_build(parents, output, models, some, batch=3, clusters=4))
-    assert contents(outputs[0]) == contents(outputs[1])
+    assert helpers.contents(outputs[0]) == helpers.contents(outputs[1])
     assert read_header(part_path(outputs[0], "picky", 0)).batch == 3
     columns = ["image_id", "seed", "status", "path", "width", "split"]
     together, alone = (pq.read_table(folder / "images.parquet", columns=columns) for folder in (outputs[0], finished))
@@ -238,7 +239,7 @@ def test_a_generator_added_later_keeps_what_there_is(
     first = {path: path.stat().st_mtime_ns for path in build.output.rglob("part-*")}
     assert len(Dataset(build.output)) == 7 + 21
     run(build)
-    assert contents(build.output) == expected
+    assert helpers.contents(build.output) == expected
     assert {path: path.stat().st_mtime_ns for path in first} == first
 
 
@@ -250,7 +251,7 @@ def test_parts_that_are_gone_are_made_again(build: Build, expected: dict[str, by
     for path in ("images/sd/0000/0000002.jpg", "images.parquet", "captions.parquet"):
         (build.output / path).unlink()
     run(build)
-    assert contents(build.output) == expected
+    assert helpers.contents(build.output) == expected
 
 
 def test_other_seeds_make_other_children(
@@ -258,7 +259,7 @@ def test_other_seeds_make_other_children(
 ) -> None:
     other = make_build(build.parents.dataset, build.output, build.root, GENERATORS, seed=1)
     build_children(other, "sd", loaded["sd"], [0])
-    made = contents(build.output / "images")
+    made = helpers.contents(build.output / "images")
     assert len(made) == PART
     assert not set(made.values()) & set(expected.values())
 
@@ -284,13 +285,13 @@ def test_settings_that_change_in_the_middle_are_refused_by_name(
     more: dict[str, Any], key: str, build: Build, parents: Dataset, models: Path, remembering: dict[str, Remembering]
 ) -> None:
     build_children(build, "sd", remembering["sd"], [0])
-    before = contents(build.output)
+    before = helpers.contents(build.output)
     other = make_build(parents, build.output, models, {"sd": drawing(**{"model": "sd"} | more)})
     with pytest.raises(BuildError) as caught:
         run(other)
     assert f"fakes: children of sd were made with {key}; go back, or move" in str(caught.value)
     assert "\n" not in str(caught.value)
-    after = contents(build.output)
+    after = helpers.contents(build.output)
     assert {name: after[name] for name in before} == before
     assert {name for name in after if "/sd/" in name} == {name for name in before if "/sd/" in name}
 
@@ -339,7 +340,7 @@ def test_settings_that_change_after_all_is_made_are_refused_without_loading_a_mo
     )
     with pytest.raises(BuildError, match=f"made with {key}; go back, or move"):
         run(make_build(build.parents.dataset, build.output, Path("nowhere"), generators, seed))
-    assert contents(build.output) == expected
+    assert helpers.contents(build.output) == expected
 
 
 @pytest.mark.parametrize("change", ["captions", "a parent", "clusters", "encoding"])
@@ -348,7 +349,7 @@ def test_parts_of_other_parents_captions_or_settings_are_refused(
     change: str, build: Build, models: Path, tmp_path: Path
 ) -> None:
     run(build)
-    before = contents(build.output)
+    before = helpers.contents(build.output)
     dataset = build.parents.dataset
     rows = [ImageRow(**row) for row in dataset.images.to_pylist()]
     captions = dataset.captions.to_pylist()
@@ -363,7 +364,7 @@ def test_parts_of_other_parents_captions_or_settings_are_refused(
     message = r"made with saved.encoding 'matched', now it is 'fixed'" if change == "encoding" else "other parents or"
     with pytest.raises(BuildError, match=message):
         run(make_build(other, build.output, models, GENERATORS, **more))
-    after = contents(build.output)
+    after = helpers.contents(build.output)
     assert {name: data for name, data in after.items() if name != "build/index.html"} == {
         name: data for name, data in before.items() if name != "build/index.html"
     }
@@ -429,10 +430,10 @@ def test_a_full_disk_is_one_line_and_goes_on_to_the_same_bytes(
             run(build)
     assert not (build.output / "images.parquet").exists()
     assert not list(build.output.rglob("*.tmp"))
-    kept = {name: data for name, data in contents(build.output).items() if "/part-" in name}
+    kept = {name: data for name, data in helpers.contents(build.output).items() if "/part-" in name}
     assert kept.items() <= expected.items()
     run(build)
-    assert contents(build.output) == expected
+    assert helpers.contents(build.output) == expected
 
 
 @pytest.mark.usefixtures("fast")
@@ -452,7 +453,7 @@ def test_a_disk_that_is_full_at_the_last_table_leaves_no_dataset(
     assert not (build.output / "images.parquet").exists()
     assert not list(build.output.rglob("*.tmp"))
     run(build)
-    assert contents(build.output) == expected
+    assert helpers.contents(build.output) == expected
 
 
 def _write_whole(write: Callable[..., None], table: Any, where: Path) -> None:
@@ -488,13 +489,13 @@ def test_what_is_killed_again_and_again_is_resumed_to_the_same_bytes(
         os.kill(process.pid, signal.SIGKILL)
         process.join(30)
         assert process.exitcode == -signal.SIGKILL
-        left = contents(build.output)
+        left = helpers.contents(build.output)
         for name in left:  # whatever has its name is whole
             if "/part-" in name or name in ("images.parquet", "build/sd/generator.json"):
                 assert left[name] == expected[name]
         assert set(left) - {name for name in left if name.endswith(".tmp")} <= set(expected)
     run(build)
-    assert contents(build.output) == expected
+    assert helpers.contents(build.output) == expected
 
 
 def die_at(build: Build, method: str, name: str, half: bool) -> None:
@@ -552,4 +553,4 @@ def test_a_file_that_was_being_written_is_written_again(
     assert not (build.output / "images.parquet").exists()
     assert any(path.name.startswith(name) for path in build.output.rglob("*"))
     run(build)
-    assert contents(build.output) == expected
+    assert helpers.contents(build.output) == expected

@@ -16,7 +16,7 @@ from changeling.clusters.manifest import Dataset
 from changeling.generate import parts
 from changeling.generate.parts import part_path
 from tests import helpers
-from tests.generate.builds import CAPTIONS, contents
+from tests.generate.builds import CAPTIONS
 from tests.generate.processes import CommandLine, wait_for
 
 SETTINGS = "steps = 1\nsize = 64\n"
@@ -76,12 +76,12 @@ def test_from_photographs_to_a_report(folder: Path, changeling: CommandLine, tin
     assert status.code == 0
     assert "strict" in status.out
     assert "42 of 42 images are done; the dataset is written" in status.out
-    before = contents(folder / "fakes")
+    before = helpers.contents(folder / "fakes")
     child = next(row for row in dataset.images.to_pylist() if row["generator"] == "sd")
     (folder / "fakes" / child["path"]).unlink()
     only = changeling("build", study, "--only", child["image_id"])
     assert (only.code, only.out) == (0, f"{folder}/fakes/{child['path']}: the same bytes\n")
-    assert contents(folder / "fakes") == before
+    assert helpers.contents(folder / "fakes") == before
     extracted = changeling("extract", folder / "fakes", "--backbone", f"onnx:{tiny_onnx}")
     assert extracted.code == 0, extracted.err
     studied = changeling("study", study)

@@ -14,7 +14,8 @@ from changeling.generate.job import Build
 from changeling.generate.parts import part_path, read_header, read_part, write_part
 from changeling.generate.redraw import redraw
 from changeling.generate.run import run
-from tests.generate.builds import contents, drawing, make_build
+from tests import helpers
+from tests.generate.builds import drawing, make_build
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 
@@ -26,40 +27,40 @@ def row_of(build: Build, wanted: Callable[[dict[str, object]], bool]) -> dict[st
 
 @pytest.mark.parametrize("which", ["picky", "tiny vae"])
 def test_a_file_that_is_gone_is_put_back_byte_for_byte(which: str, copy: Build) -> None:
-    before = contents(copy.output)
+    before = helpers.contents(copy.output)
     row = row_of(copy, lambda row: row["generator"] == which and row["status"] == "ok")
     path = copy.output / row["path"]
     path.unlink()
     assert list(redraw(copy, [row["image_id"]])) == [path]
-    assert contents(copy.output) == before
+    assert helpers.contents(copy.output) == before
 
 
 def test_a_parent_is_put_back_too_and_several_at_once(copy: Build) -> None:
-    before = contents(copy.output)
+    before = helpers.contents(copy.output)
     rows = [row for row in Dataset(copy.output).images.to_pylist() if row["image_id"] in ("4.jpg", "tiny vae/2.png")]
     for row in rows:
         (copy.output / row["path"]).write_bytes(b"something else")
     assert list(redraw(copy, [row["image_id"] for row in rows])) == [copy.output / row["path"] for row in rows]
-    assert contents(copy.output) == before
+    assert helpers.contents(copy.output) == before
 
 
 def test_a_file_that_was_changed_is_put_back_too(copy: Build) -> None:
-    before = contents(copy.output)
+    before = helpers.contents(copy.output)
     row = row_of(copy, lambda row: row["generator"] == "picky" and row["status"] == "ok")
     (copy.output / row["path"]).write_bytes(b"something else")
     list(redraw(copy, [row["image_id"]]))
-    assert contents(copy.output) == before
+    assert helpers.contents(copy.output) == before
 
 
 def test_every_child_comes_out_the_same_on_its_own(copy: Build) -> None:
-    before = contents(copy.output)
+    before = helpers.contents(copy.output)
     rows = [row for row in Dataset(copy.output).images.to_pylist() if row["generator"] == "picky"]
     later = [row for row in rows if row["status"] == "ok" and row["seed"] not in firsts(copy)]
     for row in later[:2]:  # which the safety checker had flagged first
         (copy.output / row["path"]).unlink()
         list(redraw(copy, [row["image_id"]]))
     assert len(later) >= 2
-    assert contents(copy.output) == before
+    assert helpers.contents(copy.output) == before
 
 
 def firsts(build: Build) -> set[int]:
@@ -70,15 +71,15 @@ def firsts(build: Build) -> set[int]:
 def test_a_child_of_a_batch_is_drawn_with_the_batch(parents: Dataset, models: Path, tmp_path: Path) -> None:
     build = make_build(parents, tmp_path / "fakes", models, {"sd": drawing("picky")}, batch=4, clusters=2)
     assert run(build)
-    before = contents(build.output)
+    before = helpers.contents(build.output)
     drawn = [row for row in Dataset(build.output).images.to_pylist() if row["generator"] and row["status"] == "ok"]
     for row in (drawn[0], drawn[-1]):
         (build.output / row["path"]).unlink()
         list(redraw(build, [row["image_id"]]))
-    assert contents(build.output) == before
+    assert helpers.contents(build.output) == before
     alone = replace(build, settings=build.settings.model_copy(update={"batch": 1}))  # the part says how it was drawn
     list(redraw(alone, [drawn[0]["image_id"]]))
-    assert contents(build.output) == before
+    assert helpers.contents(build.output) == before
 
 
 @pytest.mark.parametrize(
@@ -97,10 +98,10 @@ def test_what_is_not_made_yet_cannot_be_drawn_again(copy: Build) -> None:
 
 
 def test_what_is_flagged_is_flagged_again(copy: Build) -> None:
-    before = contents(copy.output)
+    before = helpers.contents(copy.output)
     with pytest.raises(BuildError, match=r"strict/3.webp/1 has no file: the safety checker flagged it once"):
         list(redraw(copy, ["strict/3.webp/1"]))
-    assert contents(copy.output) == before
+    assert helpers.contents(copy.output) == before
 
 
 def test_a_child_that_comes_out_otherwise_is_not_put_back(copy: Build) -> None:
@@ -108,16 +109,16 @@ def test_a_child_that_comes_out_otherwise_is_not_put_back(copy: Build) -> None:
     path = part_path(copy.output, "picky", 0)
     rows = [ImageRow(**one | {"sha256": "0" * 64}) for one in read_part(path).to_pylist()]
     write_part(path, read_header(path).model_copy(update={"device": "a machine of old"}), rows)
-    before = contents(copy.output)
+    before = helpers.contents(copy.output)
     with pytest.raises(
         BuildError, match=r"has other bytes now; nothing was written \(it was drawn on a machine of old"
     ):
         list(redraw(copy, [row["image_id"]]))
-    assert contents(copy.output) == before
+    assert helpers.contents(copy.output) == before
 
 
 def test_a_child_of_another_caption_or_setting_is_not_put_back(copy: Build, tmp_path: Path) -> None:
-    before = contents(copy.output)
+    before = helpers.contents(copy.output)
     captions = [CaptionRow(**row) for row in copy.parents.captions.to_pylist()]
     captions[1] = replace(captions[1], caption="something else")
     rows = [ImageRow(**row) for row in copy.parents.images.to_pylist()]
@@ -127,7 +128,7 @@ def test_a_child_of_another_caption_or_setting_is_not_put_back(copy: Build, tmp_
     steps = {**copy.generators, "picky": drawing("picky", steps=2)}
     with pytest.raises(BuildError, match="made with steps 1, now it is 2"):
         list(redraw(replace(copy, generators=steps), ["picky/0.jpg/0"]))
-    assert contents(copy.output) == before
+    assert helpers.contents(copy.output) == before
 
 
 def test_a_child_whose_parent_has_changed_is_not_put_back(copy: Build, tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from changeling.generate.children import Parents
 from changeling.generate.job import Build
 from changeling.generate.run import parse_shard, run
 from changeling.generate.settings import GeneratorSettings
-from tests.generate.builds import contents, drawing, make_build
+from tests import helpers
+from tests.generate.builds import drawing, make_build
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 
@@ -65,10 +66,10 @@ def test_a_build_goes_on_with_as_many_threads_as_it_began(copy: Build) -> None:
 def test_a_dataset_that_was_not_built_is_not_overwritten(copy: Build, parents: Dataset) -> None:
     shutil.rmtree(copy.output)
     shutil.copytree(parents.path, copy.output)
-    before = contents(copy.output)
+    before = helpers.contents(copy.output)
     with pytest.raises(BuildError, match=r"has images that were not built here; let `dataset` name a new folder"):
         run(copy)
-    assert contents(copy.output) == before
+    assert helpers.contents(copy.output) == before
 
 
 @pytest.mark.parametrize(("few", "many"), [(1, 2), (2, 7), (4, 5), (6, 7)])
@@ -80,11 +81,11 @@ def test_a_build_grows_to_what_it_would_have_been(
         make_build(parents, tmp_path / name / "fakes", models, generators, clusters=many) for name in ("grown", "new")
     )
     assert run(replace(grown, parents=Parents(parents, few)))
-    first = contents(grown.output)
+    first = helpers.contents(grown.output)
     assert run(grown)
     assert run(new)
-    after = contents(grown.output)
-    assert after == contents(new.output)
+    after = helpers.contents(grown.output)
+    assert after == helpers.contents(new.output)
     assert {path: after[path] for path in first if path.startswith("images/")} == {
         path: data for path, data in first.items() if path.startswith("images/")
     }

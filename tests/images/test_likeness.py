@@ -15,11 +15,6 @@ from changeling.images.likeness import NEAR, alike, fingerprint, near_prints, sm
 from tests import helpers
 
 
-def picture(seed: int) -> Image.Image:
-    coarse, finer = (helpers.natural(seed, side).resize((300, 200), Image.Resampling.BICUBIC) for side in (6, 24))
-    return Image.blend(coarse, finer, 0.5)
-
-
 def apart(one: Image.Image, other: Image.Image) -> int:
     return int(np.bitwise_count(fingerprint(small(one)) ^ fingerprint(small(other))).sum())
 
@@ -51,9 +46,9 @@ def test_all_that_is_near_is_found_once_and_nothing_else(seed: int, count: int, 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_picture_that_is_scaled_and_saved_again_is_the_same_and_others_are_not(seed: int) -> None:
-    image, buffer = picture(seed), BytesIO()
-    image.resize((150, 100)).save(buffer, "JPEG", quality=70)
-    again, other = Image.open(buffer).convert("RGB"), picture(seed + 100)
+    image, buffer = helpers.coarse_picture(seed), BytesIO()
+    image.resize((160, 120)).save(buffer, "JPEG", quality=70)
+    again, other = Image.open(buffer).convert("RGB"), helpers.coarse_picture(seed + 100)
     assert apart(image, again) <= NEAR < 30 < apart(image, other)
     assert alike(small(image), small(again))
     assert not alike(small(image), small(other))
@@ -62,7 +57,7 @@ def test_a_picture_that_is_scaled_and_saved_again_is_the_same_and_others_are_not
 def test_of_one_grey_nothing_is_said() -> None:
     flat = small(Image.new("RGB", (9, 9), (3, 3, 3)))
     assert not alike(flat, flat + 5)
-    assert not alike(flat, small(picture(0)))
+    assert not alike(flat, small(helpers.coarse_picture(0)))
     assert fingerprint(flat).shape == (2,)
 
 

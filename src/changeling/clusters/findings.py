@@ -90,8 +90,8 @@ class Audit:
     def summary(self) -> str:
         """One line."""
         mend, others = self.must_be_mended, len(self.findings) - self.must_be_mended
-        found = f"{mend} to mend, {others} to know of" if self.findings else "nothing found"
-        return f"{self.images} images in {self.clusters} clusters: {found}"
+        found = f"{mend:,} to mend, {others:,} to know of" if self.findings else "nothing found"
+        return f"{self.images:,} images in {self.clusters:,} clusters: {found}"
 
 
 def as_table(audit: Audit) -> Table:

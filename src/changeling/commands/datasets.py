@@ -167,11 +167,11 @@ def _import(run: Callable[[Progress], Dataset]) -> None:
     bad = dataset.column("image_id")[~np.isin(dataset.column("status"), ("ok", "flagged"))]
     flagged = int((dataset.column("status") == "flagged").sum())
     some = ", ".join(map(printable, bad[:3])) + (", ..." if len(bad) > 3 else "")
-    files = "1 file" if len(bad) == 1 else f"{len(bad)} files"
+    files = "1 file" if len(bad) == 1 else f"{len(bad):,} files"
     typer.echo(
-        f"{dataset.path}: {len(dataset)} images ({int(dataset.labels.sum())} fake) in "
-        f"{len(set(dataset.clusters))} clusters, {dataset.captions.num_rows} captions"
-        + (f"; {flagged} children were flagged and have no file" if flagged else "")
+        f"{dataset.path}: {len(dataset):,} images ({int(dataset.labels.sum()):,} fake) in "
+        f"{len(set(dataset.clusters)):,} clusters, {dataset.captions.num_rows:,} captions"
+        + (f"; {flagged:,} children were flagged and have no file" if flagged else "")
         + (f"; {files} cannot be read ({some}): see `status` in images.parquet" if len(bad) else ""),
         err=True,
     )

@@ -140,12 +140,13 @@ def show_status(build: Build, console: Console) -> None:
     for column in table.columns[1:7]:
         column.justify = "right"
     console.print(table)
-    console.print(_disk(build, counts))
+    if any(one.left for one in counts):
+        console.print(_disk(build, counts), highlight=False)
     there = (build.output / "images.parquet").exists() and not any(one.left for one in counts)
     state = "the dataset is written" if there else "the dataset is not written yet"
     since = "" if quiet == float("inf") else f"; the last part was written {_ago(quiet)}"
     done, total = sum(one.done for one in counts), sum(one.total for one in counts)
-    console.print(f"{done:,} of {total:,} images are done; {state}{since}", highlight=False)
+    console.print(f"{done:,} of {total:,} images are done; {state}{since}", highlight=False, soft_wrap=True)
 
 
 def _disk(build: Build, counts: list[Count]) -> str:
