@@ -34,10 +34,13 @@ PARENTS = 32  # of four captions each: four parts
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
+def one_thread_and_no_others_before() -> Iterator[None]:
+    """Ray's workers stand back behind all other processes, unless they are told not to."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        yield
     torch.set_num_threads(before)
 
 

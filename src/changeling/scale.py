@@ -12,8 +12,9 @@ import logging
 import os
 import pickle
 import socket
+from collections import abc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,11 +72,12 @@ def _make(ray: Any, build: Build, name: str, mine: Sequence[int], progress: Prog
             break
         check_children(build, name)
         done = total - build.size(name, mine)
-        for number, row in enumerate(_rows(_drawing(ray, build, name, mine))):
-            done += row["images"]
-            progress(name, done, total)
-            if number == 0:
-                check_children(build, name)  # the first part shows whether all will fit
+        with closing(_rows(_drawing(ray, build, name, mine))) as rows:
+            for number, row in enumerate(rows):
+                done += row["images"]
+                progress(name, done, total)
+                if number == 0:
+                    check_children(build, name)  # the first part shows whether all will fit
 
 
 def extract_on_ray(dataset: Dataset, backbone: Backbone, address: str, progress: Progress = silent) -> Summary:
@@ -88,10 +90,13 @@ def extract_on_ray(dataset: Dataset, backbone: Backbone, address: str, progress:
     begun = missing = _missing(dataset, backbone)
     with cluster(address) as ray:
         for _ in range(TRIES):
+            if not missing:
+                break
             done = len(dataset) - sum(stop - start for start, stop in missing.values())
-            for row in _rows(_encoding(ray, dataset, backbone, missing)) if missing else ():
-                done += row["images"]
-                progress(backbone.name, done, len(dataset))
+            with closing(_rows(_encoding(ray, dataset, backbone, missing))) as rows:
+                for row in rows:
+                    done += row["images"]
+                    progress(backbone.name, done, len(dataset))
             missing = _missing(dataset, backbone)
     if missing:
         raise ScaleError(f"{dataset.path}: parts were lost {TRIES} times; what is done is kept, start again to go on")
@@ -174,12 +179,16 @@ def _encoding(ray: Any, dataset: Dataset, backbone: Backbone, missing: dict[int,
     return decoded.map_batches(_Encode, fn_constructor_args=(shared, backbone.name), batch_size=1, **_actors(ray))
 
 
-def _rows(pipeline: Any) -> Iterator[Row]:
-    """What becomes of each part, as it does; a worker's error of ours is raised here."""
-    for row in pipeline.iter_rows():
-        if row["failure"]:
-            raise pickle.loads(row["failure"])  # noqa: S301 - made by a stage of ours
-        yield row
+def _rows(pipeline: Any) -> abc.Generator[Row, None, None]:
+    """What becomes of each part, as it does; a worker's error of ours is raised here.
+
+    Closed, the pipeline ends at once: later it would join whatever cluster it finds.
+    """
+    with closing(iter(pipeline.iter_rows())) as rows:
+        for row in rows:
+            if row["failure"]:
+                raise pickle.loads(row["failure"])  # noqa: S301 - made by a stage of ours
+            yield row
 
 
 def _actors(ray: Any) -> Row:
