@@ -102,7 +102,7 @@ def _extract(dataset: Dataset, backbone: str, ray: str = "") -> str:
     failed = ", ".join(f"{count} {status}" for status, count in sorted(summary.failed.items()))
     typer.echo(
         f"{loaded.name}: {summary.encoded} images encoded, {summary.found} were done already"
-        + (f"; unreadable: {failed}" if failed else ""),
+        + (f"; without a feature: {failed}" if failed else ""),
         err=True,
     )
     return loaded.name

@@ -111,16 +111,17 @@ def estimate(interval: Interval) -> Estimate:
 
 
 def about(dataset: Dataset) -> dict[str, str | int]:
-    """Which dataset a Result rests on, with its counts."""
-    labels = dataset.labels
-    return {
-        "name": dataset.path.absolute().name,
-        "hash": dataset.hash,
-        "images": len(dataset),
-        "clusters": len(set(dataset.clusters)),
+    """Which dataset a Result rests on, with its counts: of images that are there, and of rows without one, if any."""
+    good = dataset.column("status") == "ok"
+    labels, lost = dataset.labels[good], int((~good).sum())
+    counts = {
+        "images": len(labels),
+        "clusters": len(set(dataset.clusters[good])),
         "parents": int((labels == 0).sum()),
         "children": int(labels.sum()),
     }
+    told: dict[str, str | int] = {"name": dataset.path.absolute().name, "hash": dataset.hash}
+    return told | counts | ({"rows without an image": lost} if lost else {})
 
 
 def source(features: Features) -> Source:
@@ -147,7 +148,7 @@ def ends(cell: Estimate) -> str:
 
 def count(number: int, things: str) -> str:
     """Print a number of things: "1 cluster", "5,000 clusters", "1 child"."""
-    one = "child" if things == "children" else things.removesuffix("s")
+    one = "child" if things == "children" else things.replace("rows", "row").removesuffix("s")
     return f"{number:,} {one if number == 1 else things}"
 
 
