@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from changeling.clusters.export import FIELDS, Carried
-from changeling.clusters.hub_files import SPLIT_WORDS, Part, open_parts
+from changeling.clusters.hub_files import SPLIT_WORDS, Table, open_tables
 from changeling.clusters.manifest import Dataset, ImageRow, Role, Split
 from changeling.clusters.restore import is_export, restore
 from changeling.clusters.rows import Sourced, image_row
@@ -49,13 +49,13 @@ def import_huggingface(folder: Path, output: Path, *, progress: Progress = silen
 
 def _carried(folder: Path) -> Iterator[Carried]:
     """What `to_huggingface` wrote, but for the captions, which lie in a file of their own."""
-    for part in open_parts(folder):
-        split, wanted = SPLIT_WORDS.get(part.name), [name for name in (*FIELDS, "row") if name != "split"]
-        lacking = set(wanted) - set(part.columns) or {"image"} - set(part.images)
+    for table in open_tables(folder):
+        split, wanted = SPLIT_WORDS.get(table.name), [name for name in (*FIELDS, "row") if name != "split"]
+        lacking = set(wanted) - set(table.columns) or {"image"} - set(table.images)
         if not split or lacking:
             what = f"lacks {', '.join(sorted(lacking))}" if split else "is not called after a split"
-            raise DatasetError(f"{folder}: {part.name or 'a file'} {what}; export the dataset again")
-        for _, record in part.records([*wanted, "image"]):
+            raise DatasetError(f"{folder}: {table.name or 'a file'} {what}; export the dataset again")
+        for _, record in table.records([*wanted, "image"]):
             image, fields = record["image"], {name: record.get(name, split) for name in FIELDS}
             yield Carried(record["row"], fields, image["bytes"] if image else None)
 
@@ -76,23 +76,23 @@ def from_huggingface(folder: Path, output: Path) -> Iterator[Sourced]:
     Raises:
         DatasetError: no such dataset, no such column, or a value that makes no sense; the message gives the row.
     """
-    yield from from_parts(open_parts(folder), folder, output)
+    yield from from_tables(open_tables(folder), folder, output)
 
 
-def from_parts(parts: Sequence[Part], folder: Path, output: Path) -> Iterator[Sourced]:
-    """Yield the images of a dataset in `folder` that has these parts: see `from_huggingface`."""
-    images = [_image_column(part) for part in parts]
-    splits = [_split(part, len(parts) > 1) for part in parts]
+def from_tables(tables: Sequence[Table], folder: Path, output: Path) -> Iterator[Sourced]:
+    """Yield the images of a dataset in `folder` that has these tables: see `from_huggingface`."""
+    images = [_image_column(table) for table in tables]
+    splits = [_split(table, len(tables) > 1) for table in tables]
     rows: list[tuple[ImageRow, str]] = []  # with the image's own caption
     spoken: dict[str, list[str]] = {}
     written = itertools.count()
-    for part, image, split in zip(parts, images, splits, strict=True):
-        wanted = [column for column in part.columns if column in COLUMNS or column == image]
-        for place, (number, record) in enumerate(part.records(wanted)):
-            values = {column: _value(record.get(column), part.classes.get(column)) for column in wanted}
+    for table, image, split in zip(tables, images, splits, strict=True):
+        wanted = [column for column in table.columns if column in COLUMNS or column == image]
+        for place, (number, record) in enumerate(table.records(wanted)):
+            values = {column: _value(record.get(column), table.classes.get(column)) for column in wanted}
             try:
                 role = _word(_ROLES, values, "role" if "role" in values else "label")
-                path, image_id = _file(values[image], place, part, output, written)
+                path, image_id = _file(values[image], place, table, output, written)
                 row = image_row(
                     path,
                     _text(values, "image_id") or image_id,
@@ -106,32 +106,32 @@ def from_parts(parts: Sequence[Part], folder: Path, output: Path) -> Iterator[So
                 row = replace(row, seed=_number(values, "seed") if role == "child" else None)
                 texts, own = _captions(values)
             except ValueError as error:
-                raise DatasetError(f"{part.where}, {part.unit} {number}: {error}") from None
+                raise DatasetError(f"{table.where}, {table.unit} {number}: {error}") from None
             rows.append((row, own))
             if texts:
                 spoken.setdefault(row.cluster_id, texts)
     yield from _with_captions(folder, rows, spoken)
 
 
-def _image_column(part: Part) -> str:
-    """Which column is read as the image, of a part that has the other columns it needs."""
-    has = f"it has {', '.join(part.columns)}"
-    if not {"role", "label"} & set(part.columns):
+def _image_column(table: Table) -> str:
+    """Which column is read as the image, of a table that has the other columns it needs."""
+    has = f"it has {', '.join(table.columns)}"
+    if not {"role", "label"} & set(table.columns):
         ask = "rename the column that tells real from fake to `role` (parent or child)"
-        raise DatasetError(f"{part.where} has no column role or label; {ask}; {has}")
-    if not part.images:
-        raise DatasetError(f"{part.where} has no column of images; {has}")
-    if "image" not in part.images and len(part.images) > 1:
-        raise DatasetError(f"{part.where} has several columns of images; rename the one to read to `image`; {has}")
-    return "image" if "image" in part.images else part.images[0]
+        raise DatasetError(f"{table.where} has no column role or label; {ask}; {has}")
+    if not table.images:
+        raise DatasetError(f"{table.where} has no column of images; {has}")
+    if "image" not in table.images and len(table.images) > 1:
+        raise DatasetError(f"{table.where} has several columns of images; rename the one to read to `image`; {has}")
+    return "image" if "image" in table.images else table.images[0]
 
 
-def _split(part: Part, several: bool) -> Split | None:
-    """What the part's name means, where there are several."""
-    split = SPLIT_WORDS.get(part.name.casefold()) if several else None
-    if several and not split and "split" not in part.columns:
-        name, known = part.name or "without a name", ", ".join(SPLIT_WORDS)
-        raise DatasetError(f"{part.where}: the split {name} is not one of {known}; rename it, or add a column `split`")
+def _split(table: Table, several: bool) -> Split | None:
+    """What the table's name means, where there are several."""
+    split = SPLIT_WORDS.get(table.name.casefold()) if several else None
+    if several and not split and "split" not in table.columns:
+        name, known = table.name or "without a name", ", ".join(SPLIT_WORDS)
+        raise DatasetError(f"{table.where}: the split {name} is not one of {known}; rename it, or add a column `split`")
     return split
 
 
@@ -190,14 +190,14 @@ def _texts(value: Any) -> list[str]:
     return [" ".join(text.split()) for text in texts]
 
 
-def _file(value: Any, place: int, part: Part, output: Path, written: Iterator[int]) -> tuple[str, str]:
+def _file(value: Any, place: int, table: Table, output: Path, written: Iterator[int]) -> tuple[str, str]:
     """Where the image is, written first if it is in the table alone; and what it is called if it has no id."""
-    before = f"{part.name}/" if part.name else ""
+    before = f"{table.name}/" if table.name else ""
     if isinstance(value, str):
-        return str(part.folder / value), f"{before}{value}"
+        return str(table.folder / value), f"{before}{value}"
     data, name = (value["bytes"], value["path"]) if value else (None, None)
     if data is None and name:
-        return str(part.folder / name), f"{before}{place}"
+        return str(table.folder / name), f"{before}{place}"
     # of an image that is nowhere a file without bytes is made, which gets its status as others do
     return store_image(output, next(written), data or b"", name or ""), f"{before}{place}"
 

@@ -34,8 +34,8 @@ _AT_ONCE = 64  # rows, with the bytes of their images
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One split of a dataset on disk.
+class Table:
+    """One split of a dataset on disk, as the table that it is.
 
     Attributes:
         name: of the split; empty if it has none.
@@ -56,8 +56,8 @@ class Part:
     unit: str = "row"
 
 
-def open_parts(folder: Path) -> list[Part]:
-    """Find out what kind of dataset the folder is, and its parts.
+def open_tables(folder: Path) -> list[Table]:
+    """Find out what kind of dataset the folder is, and its tables.
 
     Raises:
         DatasetError: none that is known, or one that cannot be read.
@@ -74,16 +74,16 @@ def open_parts(folder: Path) -> list[Part]:
         return [_saved(folder / Path(name).name, name) for name in names]
     if (folder / "state.json").exists():
         return [_saved(folder, "")]
-    parts = _described(folder) or _parquet(folder)
-    if not parts:
+    tables = _described(folder) or _parquet(folder)
+    if not tables:
         raise DatasetError(
             f"{folder} is no Hugging Face dataset: no state.json or dataset_dict.json (as save_to_disk writes), no "
             f"{', '.join(_LISTS)}, and no parquet files in it or in data/"
         )
-    return parts
+    return tables
 
 
-def _saved(folder: Path, name: str) -> Part:
+def _saved(folder: Path, name: str) -> Table:
     """What `save_to_disk` wrote: Arrow streams, listed in state.json."""
     listed = _json(folder / "state.json").get("_data_files")
     try:
@@ -97,14 +97,14 @@ def _saved(folder: Path, name: str) -> Part:
     return _typed(folder, name, files, schema, _stream)
 
 
-def _parquet(folder: Path) -> list[Part]:
+def _parquet(folder: Path) -> list[Table]:
     """What a download holds: parquet files in the folder or in data/, called train-00000-of-00002 or train alone."""
-    parts: dict[str, list[Path]] = {}
+    tables: dict[str, list[Path]] = {}
     for path in sorted((*folder.glob("*.parquet"), *folder.glob("data/*.parquet"))):
         name, sharded = re.subn(r"-[0-9]+-of-[0-9]+(-[0-9a-f]{16})?$", "", path.stem)  # a hash, of older ones
-        parts.setdefault(name if sharded or name.casefold() in SPLIT_WORDS else "", []).append(path)
+        tables.setdefault(name if sharded or name.casefold() in SPLIT_WORDS else "", []).append(path)
     found = []
-    for name, files in parts.items():
+    for name, files in tables.items():
         with reading(files[0]):
             schema = pq.read_schema(files[0])
         found.append(_typed(folder, name, files, schema, _row_groups))
@@ -113,8 +113,8 @@ def _parquet(folder: Path) -> list[Part]:
 
 def _typed(
     folder: Path, name: str, files: list[Path], schema: pa.Schema, batches: Callable[[Path, list[str]], Iterator[Any]]
-) -> Part:
-    """A part whose schema says what its columns are, in the words of `datasets` if it has them."""
+) -> Table:
+    """A table whose schema says what its columns are, in the words of `datasets` if it has them."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         kinds = {column: features[column].get("_type") for column in schema.names}
@@ -132,7 +132,7 @@ def _typed(
                 for _, record in _numbered(batches(path, columns)):
                     yield next(row), record
 
-    return Part(name, folder, folder, schema.names, images, records, classes)
+    return Table(name, folder, folder, schema.names, images, records, classes)
 
 
 def _names(given: object) -> list[str]:
@@ -166,7 +166,7 @@ def _row_groups(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
             yield from file.iter_batches(_AT_ONCE, row_groups=[group], columns=columns)
 
 
-def _described(folder: Path) -> list[Part]:
+def _described(folder: Path) -> list[Table]:
     """A folder of images with a metadata file, or one such folder for each split."""
     here = [_listed(folder / file, "") for file in _LISTS if (folder / file).exists()]
     if here:
@@ -176,8 +176,8 @@ def _described(folder: Path) -> list[Part]:
     return [_listed(path, name) for name in names for file in _LISTS if (path := folder / name / file).exists()]
 
 
-def _listed(path: Path, name: str) -> Part:
-    """The part that a metadata file describes; its column `file_name` is the image."""
+def _listed(path: Path, name: str) -> Table:
+    """The table that a metadata file describes; its column `file_name` is the image."""
     columns, records = _LISTS[path.name]
     with reading(path):
         found = columns(path)
@@ -192,7 +192,7 @@ def _listed(path: Path, name: str) -> Part:
                 yield number, record
 
     unit = "row" if path.suffix == ".parquet" else "line"
-    return Part(name, path, path.parent, found, ["file_name"], read, unit=unit)
+    return Table(name, path, path.parent, found, ["file_name"], read, unit=unit)
 
 
 def _csv_columns(path: Path) -> list[str]:

@@ -13,8 +13,8 @@ from typing import BinaryIO
 import numpy as np
 
 from changeling.clusters.export import FIELDS, Carried, exporting, shards
-from changeling.clusters.hub import COLUMNS, from_parts
-from changeling.clusters.hub_files import Part, Record, reading
+from changeling.clusters.hub import COLUMNS, from_tables
+from changeling.clusters.hub_files import Record, Table, reading
 from changeling.clusters.manifest import Dataset
 from changeling.clusters.restore import is_export, restore
 from changeling.clusters.sources import import_dataset
@@ -80,7 +80,7 @@ def import_webdataset(folder: Path, output: Path, *, progress: Progress = silent
         carried = (_carried(path, sample) for path in paths for sample in samples(path))
         return restore(folder, carried, output, progress)
     with storing(output):
-        return import_dataset(from_parts(_parts(paths), folder, output), output, progress=progress)
+        return import_dataset(from_tables(_tables(paths), folder, output), output, progress=progress)
 
 
 def _carried(path: Path, sample: Sample) -> Carried:
@@ -92,14 +92,14 @@ def _carried(path: Path, sample: Sample) -> Carried:
         raise DatasetError(f"{path}, sample {sample.key!r} is not as it was written: {error}") from None
 
 
-def _parts(paths: list[Path]) -> list[Part]:
+def _tables(paths: list[Path]) -> list[Table]:
     """The splits that others' tar files are of."""
     splits: dict[str, list[Path]] = {}
     for path in paths:
         splits.setdefault(re.sub(r"[-_.]?[0-9]*$", "", path.stem), []).append(path)
     columns = [*COLUMNS, "image"]
     return [
-        Part(name, some[0].parent, some[0].parent, columns, ["image"], partial(_records, some), unit="sample")
+        Table(name, some[0].parent, some[0].parent, columns, ["image"], partial(_records, some), unit="sample")
         for name, some in splits.items()
     ]
 
