@@ -349,12 +349,14 @@ def test_the_command_says_what_it_found_by_its_exit_code_too(tables: Tables, tmp
     _missing(tables)
     broken = run("--output", str(tmp_path / "audit.csv"))
     assert broken.returncode == 1
-    assert "1 to mend, 1 to know of" in broken.stderr
+    assert broken.stderr == f"{tables.folder}: 24 images in 8 clusters: 1 to mend, 1 to know of\n"
     assert "no such file" in " ".join(broken.stdout.split())
     assert (tmp_path / "audit.csv").read_text().splitlines()[:2] == [
         "kind,name,detail",
         "missing,c3-1,images/c3-1.jpg: no such file",
     ]
+    (tables.folder / "build").mkdir()
+    assert "`changeling build STUDY --only ID`" in run().stderr
     (tables.folder / "images.parquet").unlink()
     assert run().returncode == 2
 

@@ -145,6 +145,8 @@ def audit(
     if output:
         write_findings(found, output)
     typer.echo(f"{dataset}: {found.summary}", err=True)
+    if (dataset / "build").exists() and {"missing", "unreadable", "changed"} & set(found.counts):
+        typer.echo("a file that was built is put back by `changeling build STUDY --only ID`", err=True)
     if found.must_be_mended:
         raise typer.Exit(1)
 
