@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from changeling.errors import BuildError, ImageError
+from changeling.generate import generators
 from changeling.generate.children import Child
 from changeling.generate.draw import OutOfMemoryError, draw_part
 from changeling.generate.generators import Generator, load
@@ -606,3 +607,11 @@ def test_a_parent_too_large_for_the_device_costs_its_own_child_alone(
     drawn, _ = draw_part(generator, [child(number, tmp_path / f"{number}.png") for number in range(3)], 0, 2)
     assert [one.status for one in drawn] == ["ok", "oversized", "ok"]
     assert "1.png: 64 x 64 pixels are too many for the device's memory" in str(drawn[1].error)
+
+
+def test_half_precision_is_for_pipelines_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert generators._dtype(drawing("sd")) == torch.float32
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert generators._dtype(drawing("sd")) == torch.float16
+    assert generators._dtype(REBUILT) == torch.float32
+    assert generators._dtype(REBUILT.model_copy(update={"precision": "float16"})) == torch.float16

@@ -310,8 +310,9 @@ def _device_name() -> str:
 
 def _dtype(settings: GeneratorSettings) -> torch.dtype:
     name = settings.precision
-    if name == "auto":
-        name = "float16" if torch.cuda.is_available() else "float32"
+    if name == "auto":  # half an autoencoder may overflow, as that of SDXL does; pipelines know when to take all of it
+        half = torch.cuda.is_available() and settings.kind == "text-to-image"
+        name = "float16" if half else "float32"
     dtype: torch.dtype = getattr(torch, name)
     return dtype
 

@@ -32,7 +32,7 @@ class GeneratorSettings(_Settings):
     size: int = Field(default=512, ge=8, multiple_of=8)  # of the square that is drawn, in pixels
     negative_prompt: str = ""
     scheduler: str = ""  # a class of diffusers, such as DDIMScheduler; "": the model's own
-    precision: Precision = "auto"  # half on a GPU, single on a CPU
+    precision: Precision = "auto"  # half on a GPU, single on a CPU and for a reconstruction
     safety_checker: str = OWN  # the model's own if it has one, "off", or a model (owner/name@commit) whose is taken
     redraws: int = Field(default=4, ge=0)  # of a flagged child, each with the next seed
     arguments: dict[str, bool | int | float | str] = {}  # further ones, passed on to the pipeline as they are
