@@ -272,7 +272,12 @@ def test_an_interrupt_ends_in_one_line(model: Path, pictures: Path, tmp_path: Pa
     command = [sys.executable, "-m", "changeling", "detect", "-", "--model", str(model), "--format", "jsonl"]
     output = tmp_path / "verdicts.jsonl"
     with listed.open("rb") as stdin:
-        running = subprocess.Popen([*command, "--output", str(output)], stdin=stdin, stderr=subprocess.PIPE)
+        running = subprocess.Popen(
+            [*command, "--output", str(output)],
+            stdin=stdin,
+            stderr=subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        )
         while not list(tmp_path.glob(".verdicts*")) and running.poll() is None:
             time.sleep(0.05)
         running.send_signal(signal.SIGINT)
