@@ -123,7 +123,9 @@ def cluster(address: str) -> Iterator[Any]:
         raise ScaleError("a cluster needs Ray: pip install 'changeling[ray]'")
     if address != LOCAL:
         _answers(address)
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of its own doings it would tell at length
     import ray
+    import ray.data  # sets its loggers, which are then set otherwise
 
     joined = not ray.is_initialized()
     try:

@@ -366,3 +366,9 @@ def test_a_dataset_of_one_image_is_audited(tmp_path: Path) -> None:
     rows = [ImageRow("x", "x", "parent", "x.png", "train")]
     assert told(audit(write_dataset(tmp_path, rows))) == []
     assert len(Dataset(tmp_path)) == 1
+
+
+def test_a_file_that_has_changed_is_no_leak_by_the_hash_that_it_had(tables: Tables) -> None:
+    tables.place("c3-1", (tables.folder / "images" / "c0-0.jpg").read_bytes())
+    (tables.folder / "images" / "c3-1.jpg").write_bytes(write(helpers.coarse_picture(999), jpeg_form(90)))
+    assert told(tables.audit()) == [("changed", "c3-1")]

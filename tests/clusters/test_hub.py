@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from changeling.clusters import hub
 from changeling.clusters.hub import from_huggingface, import_huggingface
 from changeling.clusters.manifest import Dataset
 from changeling.clusters.sources import import_dataset
+from changeling.clusters.stored import store_image
 from changeling.errors import DatasetError
 from tests.clusters.files import picture, rows
 
@@ -206,15 +208,15 @@ def test_bad_images_are_rows(tmp_path: Path) -> None:
 
 
 def test_an_import_that_fails_leaves_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, write = save(tmp_path / "saved", {"image": [cell(0), cell(1)], "label": [0, 1]}), Path.write_bytes
+    folder = save(tmp_path / "saved", {"image": [cell(0), cell(1)], "label": [0, 1]})
 
-    def full(path: Path, data: bytes) -> int:
-        if path.stem.endswith("1"):
+    def full(dataset: Path, number: int, *more: Any) -> str:
+        if number == 1:
             raise KeyboardInterrupt
-        return write(path, data)
+        return store_image(dataset, number, *more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        patch.setattr(hub, "store_image", full)
         with pytest.raises(KeyboardInterrupt):
             import_huggingface(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -223,12 +225,18 @@ def test_an_import_that_fails_leaves_no_images(tmp_path: Path, monkeypatch: pyte
 
 def test_images_that_are_there_are_not_overwritten(tmp_path: Path) -> None:
     folder = save(tmp_path / "saved", {"image": [cell(0), cell(1)], "label": [0, 1]})
-    mine = tmp_path / "out" / "images" / "0000" / "0000000.png"
+    mine = tmp_path / "out" / "images" / "0000" / "0000000.jpg"
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"mine")
-    with pytest.raises(DatasetError, match=r"out/images is there already; choose another --output or remove it"):
+    with pytest.raises(DatasetError, match=r"0000000.jpg is there already; choose another --output"):
         import_huggingface(folder, tmp_path / "out")
     assert mine.read_bytes() == b"mine"
+
+
+def test_a_folder_of_images_becomes_a_dataset_in_place(tmp_path: Path) -> None:
+    picture(tmp_path / "pets/images/a.png")
+    (tmp_path / "pets/metadata.csv").write_text("file_name,label\nimages/a.png,real\n")
+    assert facts(import_huggingface(tmp_path / "pets", tmp_path / "pets"), "status") == [("ok",)]
 
 
 @pytest.mark.parametrize("names", [5, {"a": 1}, "real", ["real", 1], None], ids=repr)

@@ -32,7 +32,7 @@ def test_a_folder_of_real_and_fake(tmp_path: Path) -> None:
 def test_which_caption_a_child_is_from_is_what_its_row_says_or_the_only_one(tmp_path: Path) -> None:
     lines = ["file,role,group,captions,caption_index", 'p.jpg,parent,g,"[""a"", ""b"", ""c""]",']
     lines += ['0.jpg,child,g,"[""a"", ""b"", ""c""]",2', '1.jpg,child,g,"[""a"", ""b"", ""c""]",', "2.jpg,child,g,,1"]
-    lines += ['q.jpg,parent,h,"[""d""]",', '3.jpg,child,h,"[""d""]",']
+    lines += ['q.jpg,parent,h,"[""d""]",', "3.jpg,child,h,,"]
     for name in ("p", "0", "1", "2", "q", "3"):
         picture(tmp_path / f"{name}.jpg")
     got = rows(import_dataset(from_csv(listing(tmp_path / "list.csv", *lines)), tmp_path / "out"))
@@ -67,7 +67,11 @@ def test_a_csv_list_with_groups_captions_and_splits(tmp_path: Path) -> None:
         (["file,role,captions", "a.jpg,parent,[1]"], "2: captions are not a JSON list of strings"),
         (["file,role,captions", "a.jpg,parent," + 9999 * "["], "2: captions are not a JSON list of strings"),
         (["file,role,caption_index", "a.jpg,child,-1"], "2: caption_index is '-1', not the place of a caption, from 0"),
-        (["file,role,captions,caption_index", 'a.jpg,child,"[""a""]",1'], "2: caption_index is '1', not the place"),
+        (["file,role,caption_index", f"a.jpg,child,{10**30}"], "2: caption_index is '1000000000"),
+        (
+            ["file,role,captions,caption_index", 'a.jpg,child,"[""a""]",1'],
+            "a.jpg is of caption 1, but a.jpg has 1 cap",
+        ),
         (["file,role,captions", "a.jpg,parent,a cat"], "2: captions are not a JSON list of strings"),
         (["file,role", "a.jpg,parent", "a.jpg,parent"], "two images are called a.jpg"),
         (["file,role"], "no images to import"),

@@ -139,3 +139,8 @@ def test_tar_files_that_were_joined_are_refused(tmp_path: Path) -> None:
     assert len(read(tmp_path / "a.tar", one + bytes(20 * 512))) == 1
     with pytest.raises(DatasetError, match="something follows after its end; tar files that were joined are not read"):
         read(tmp_path / "a.tar", one + bytes(5 * 512) + other)
+
+
+def test_what_macos_leaves_beside_files_is_passed_over(tmp_path: Path) -> None:
+    content = member("./._a.jpg", b"?") + member("./a.jpg", b"1") + member("x/.thumb.png", b"?") + END
+    assert read(tmp_path / "a.tar", content) == [Sample("./a", b"1")]

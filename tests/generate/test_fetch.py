@@ -152,3 +152,30 @@ def test_a_checkers_commit_can_be_named(fetched: list[str], tmp_path: Path) -> N
     generator = load(drawing("somebody/sd2", safety_checker=f"other/sd@{COMMIT}"), tmp_path)
     assert generator.record["safety_checker"] == f"other/sd@{COMMIT}"
     refused(drawing("somebody/sd2", safety_checker=f"other/sd@{40 * 'e'}"), tmp_path, "other/sd@e+ cannot be loaded")
+
+
+@pytest.mark.parametrize("checker", ["other/sd", "other/sd@main"])
+@pytest.mark.parametrize("revision", ["", "main"])
+def test_names_that_may_move_are_resolved_once(
+    checker: str, revision: str, fetched: list[str], parents: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = drawing("somebody/sd2", safety_checker=checker, revision=revision)
+    build = make_build(parents, tmp_path / "fakes", tmp_path, {"sd": settings}, clusters=2)
+    begun = agree(build, "sd", run.load(build, "sd"))
+    monkeypatch.setattr(hub, "NEWEST", "f" * 40)
+    check_made(build, "sd", [])
+    fetched.clear()
+    run.find(build, "sd")
+    assert fetched == []
+    assert agree(build, "sd", run.load(build, "sd")) == begun
+
+
+def test_a_checkers_folder_may_have_any_name(models: Path, parents: Dataset, tmp_path: Path) -> None:
+    shutil.copytree(models / "sd", tmp_path / "sd@2")
+    shutil.copytree(models / "sd2", tmp_path / "bare")
+    settings = drawing("bare", safety_checker="sd@2")
+    build = make_build(parents, tmp_path / "fakes", tmp_path, {"sd": settings}, clusters=2)
+    begun = agree(build, "sd", run.load(build, "sd"))
+    assert begun["safety_checker"].startswith("sd@2@files ")
+    check_made(build, "sd", [])
+    assert agree(build, "sd", run.load(build, "sd")) == begun

@@ -594,19 +594,19 @@ def test_a_parent_too_large_for_the_device_costs_its_own_child_alone(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = load(REBUILT, models)
-    for number, side in enumerate((40, 64, 32)):
+    for number, side in enumerate((40, 96, 32)):
         helpers.natural(number, side).save(tmp_path / f"{number}.png")
     encode = generator._model.encode  # type: ignore[attr-defined]
 
     def fits(given: torch.Tensor) -> Any:
-        if given.shape[-1] > 40:
+        if given.shape[-1] > 64:
             raise torch.OutOfMemoryError
         return encode(given)
 
     monkeypatch.setattr(generator._model, "encode", fits)  # type: ignore[attr-defined]
     drawn, _ = draw_part(generator, [child(number, tmp_path / f"{number}.png") for number in range(3)], 0, 2)
     assert [one.status for one in drawn] == ["ok", "oversized", "ok"]
-    assert "1.png: 64 x 64 pixels are too many for the device's memory" in str(drawn[1].error)
+    assert "1.png: 96 x 96 pixels are too many for the device's memory" in str(drawn[1].error)
 
 
 def test_half_precision_is_for_pipelines_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -615,3 +615,17 @@ def test_half_precision_is_for_pipelines_on_a_gpu(monkeypatch: pytest.MonkeyPatc
     assert generators._dtype(drawing("sd")) == torch.float16
     assert generators._dtype(REBUILT) == torch.float32
     assert generators._dtype(REBUILT.model_copy(update={"precision": "float16"})) == torch.float16
+
+
+def test_a_device_that_is_full_ends_the_build_rather_than_leaving_children_out(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = load(REBUILT, models)
+    helpers.natural(0).save(tmp_path / "parent.png")
+
+    def full(_: torch.Tensor) -> Any:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(generator._model, "encode", full)  # type: ignore[attr-defined]
+    with pytest.raises(BuildError, match="the device has too little memory for one child"):
+        draw_part(generator, [child(0, tmp_path / "parent.png")], 0, 1)

@@ -10,6 +10,7 @@ import pytest
 
 from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, write_dataset
 from changeling.errors import BuildError
+from changeling.generate.children import Parents
 from changeling.generate.job import Build
 from changeling.generate.parts import part_path, read_header, read_part, write_part
 from changeling.generate.redraw import redraw
@@ -139,3 +140,26 @@ def test_a_child_whose_parent_has_changed_is_not_put_back(copy: Build, tmp_path:
     other = make_build(write_dataset(tmp_path / "coco", rows, captions), copy.output, copy.root, copy.generators)
     with pytest.raises(BuildError, match=r"picky/0.jpg/0: its parent: is another file than when it was"):
         list(redraw(other, ["picky/0.jpg/0"]))
+
+
+def test_after_clusters_are_added_what_was_made_can_still_be_drawn_again(
+    parents: Dataset, models: Path, tmp_path: Path
+) -> None:
+    build = make_build(parents, tmp_path / "fakes", models, {"picky": drawing("picky")}, clusters=3)
+    assert run(build)
+    before = helpers.contents(build.output)
+    larger = replace(build, parents=Parents(parents, 6))
+    rows = [row for row in Dataset(build.output).images.to_pylist() if row["status"] == "ok"]
+    for row in (rows[2], rows[-1]):  # of the last parts, which hold fewer than they would
+        (build.output / row["path"]).unlink()
+        list(redraw(larger, [row["image_id"]]))
+    assert helpers.contents(build.output) == before
+    for image_id in ("4.jpg", "picky/4.jpg/0", "picky/3.webp/0"):
+        with pytest.raises(BuildError, match="is not made yet"):
+            list(redraw(larger, [image_id]))
+
+
+def test_a_parent_that_was_saved_in_another_way_is_not_put_back(copy: Build) -> None:
+    other = replace(copy, settings=copy.settings.model_copy(update={"encoding": "fixed"}))
+    with pytest.raises(BuildError, match=r"0.jpg is of other parents, or was saved in another way, than there are"):
+        list(redraw(other, ["0.jpg"]))

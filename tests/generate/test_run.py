@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changeling.clusters.manifest import Dataset
+from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, write_dataset
 from changeling.errors import BuildError
+from changeling.generate import preflight
 from changeling.generate import run as runner
 from changeling.generate.children import Parents
 from changeling.generate.job import Build
@@ -67,7 +68,7 @@ def test_a_dataset_that_was_not_built_is_not_overwritten(copy: Build, parents: D
     shutil.rmtree(copy.output)
     shutil.copytree(parents.path, copy.output)
     before = helpers.contents(copy.output)
-    with pytest.raises(BuildError, match=r"has images that were not built here; let `dataset` name a new folder"):
+    with pytest.raises(BuildError, match=r"has images that were not built here, or build/ is gone; let"):
         run(copy)
     assert helpers.contents(copy.output) == before
 
@@ -89,6 +90,61 @@ def test_a_build_grows_to_what_it_would_have_been(
     assert {path: after[path] for path in first if path.startswith("images/")} == {
         path: data for path, data in first.items() if path.startswith("images/")
     }
+
+
+@pytest.mark.parametrize("change", ["steps", "encoding", "no model", "no disk"])
+def test_a_growth_that_is_refused_leaves_everything(
+    change: str, parents: Dataset, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(models / "vae", tmp_path / "vae")
+    generators = {"sd": drawing(str(models / "sd")), "vae": drawing("vae", kind="reconstruction")}
+    build = make_build(parents, tmp_path / "fakes", tmp_path, generators, clusters=3)
+    assert run(build)
+    before = helpers.contents(build.output)
+    settings, more = build.settings, dict(generators)
+    if change == "steps":
+        more["sd"] = drawing(str(models / "sd"), steps=2)
+    elif change == "encoding":
+        settings = settings.model_copy(update={"encoding": "fixed"})
+    elif change == "no model":
+        shutil.rmtree(tmp_path / "vae")
+    else:
+        monkeypatch.setattr(preflight, "free_bytes", lambda _: 0)
+    larger = replace(build, parents=Parents(parents, 6), settings=settings, generators=more)
+    with pytest.raises(BuildError):
+        run(larger)
+    assert helpers.contents(build.output) == before
+    assert run(build)
+
+
+def test_shards_let_a_build_grow_together(parents: Dataset, models: Path, tmp_path: Path) -> None:
+    generators = {"sd": drawing("sd"), "vae": drawing("vae", kind="reconstruction")}
+    grown, new = (
+        make_build(parents, tmp_path / name / "fakes", models, generators, clusters=7) for name in ("grown", "new")
+    )
+    assert run(replace(grown, parents=Parents(parents, 3)))
+    assert run(grown, (1, 2)) is None
+    assert not (grown.output / "images.parquet").exists()
+    assert run(grown, (0, 2))
+    assert run(new)
+    assert helpers.contents(grown.output) == helpers.contents(new.output)
+
+
+def test_fewer_clusters_are_refused_by_their_name(copy: Build, parents: Dataset) -> None:
+    with pytest.raises(BuildError, match="was made of more clusters"):
+        run(replace(copy, parents=Parents(parents, 6)))
+
+
+def test_parents_that_are_not_there_at_all_end_the_build(parents: Dataset, models: Path, tmp_path: Path) -> None:
+    rows = [
+        ImageRow(**row | {"path": str(tmp_path / "not mounted" / row["image_id"])})
+        for row in parents.images.to_pylist()
+    ]
+    captions = [CaptionRow(**row) for row in parents.captions.to_pylist()]
+    away = write_dataset(tmp_path / "coco", rows, captions)
+    with pytest.raises(BuildError, match="coco: none of the first 7 parents' files is there"):
+        run(make_build(away, tmp_path / "fakes", models, {"sd": drawing("sd")}))
+    assert not (tmp_path / "fakes").exists()
 
 
 def test_while_files_are_replaced_the_folder_is_no_dataset(copy: Build, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,6 +178,7 @@ def test_a_generator_that_is_added_leaves_the_dataset_until_it_is_done(copy: Bui
         (drawing("no/such/folder"), "no/such/folder: no such folder"),
         (drawing("sd", arguments={"no_such": 1}), "takes no argument 'no_such'"),
         (drawing("sd", safety_checker="sd2"), "sd2 has no safety checker"),
+        (drawing("sdxl", safety_checker="sd"), "a StableDiffusionXLPipeline takes no safety checker"),
         (drawing("vae"), "an autoencoder alone is of kind = 'reconstruction'"),
         (GeneratorSettings(model="tokenizer", kind="reconstruction"), "tokenizer has no config.json: it is no autoenc"),
     ],

@@ -33,7 +33,8 @@ def audit(dataset: Dataset, *, progress: Progress = silent) -> Audit:
     cluster may be alike.
     """
     findings, prints, seen = _files(dataset, progress)
-    findings += _pictures(dataset, prints, seen)
+    changed = {finding.name for finding in findings if finding.kind == "changed"}
+    findings += _pictures(dataset, prints, seen, changed)
     findings += [*_clusters(dataset), *_children(dataset), *_captions(dataset), *_strays(dataset)]
     order = {kind: place for place, kind in enumerate(KINDS)}
     findings.sort(key=lambda finding: order[finding.kind])
@@ -104,7 +105,7 @@ def _mismatch(record: dict[str, Any], facts: Facts) -> str:
     return "; ".join(wrong)
 
 
-def _pictures(dataset: Dataset, prints: Prints, seen: NDArray[np.bool_]) -> Iterator[Finding]:
+def _pictures(dataset: Dataset, prints: Prints, seen: NDArray[np.bool_], changed: set[str]) -> Iterator[Finding]:
     """Pictures that two clusters share: each but the first, with the first."""
     rows = np.flatnonzero(seen)
     ids, clusters, splits = dataset.column("image_id"), dataset.clusters, dataset.column("split")
@@ -116,7 +117,7 @@ def _pictures(dataset: Dataset, prints: Prints, seen: NDArray[np.bool_]) -> Iter
         return row
 
     hashes = dataset.column("sha256")
-    known = rows[[hashes[row] is not None for row in rows]]
+    known = rows[[hashes[row] is not None and ids[row] not in changed for row in rows]]
     _, earliest, inverse = np.unique(hashes[known].astype(str), return_index=True, return_inverse=True)
     first[known] = known[earliest[inverse]]  # the same bytes
     for one, other in near_prints(prints[rows]):

@@ -41,11 +41,10 @@ def restore(folder: Path, images: Iterable[Carried], output: Path, progress: Pro
     captions = _captions(folder / CAPTIONS)
     with storing(output):
         rows = _rows(folder, images, output, total, progress)
-        dataset = write_dataset(output, (rows[place] for place in sorted(rows)), captions)
-    if (folder / GENERATORS).exists():
-        with whole(output / GENERATORS) as temporary:
-            shutil.copyfile(folder / GENERATORS, temporary)
-    return dataset
+        if (folder / GENERATORS).exists():
+            with whole(output / GENERATORS) as temporary:
+                shutil.copyfile(folder / GENERATORS, temporary)
+        return write_dataset(output, (rows[place] for place in sorted(rows)), captions)
 
 
 def _rows(folder: Path, images: Iterable[Carried], output: Path, total: int, progress: Progress) -> dict[int, ImageRow]:

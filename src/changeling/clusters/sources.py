@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -42,8 +43,9 @@ def import_dataset(
     rows: list[ImageRow] = []
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(sourced), _AT_ONCE):
-            some = (row for row, _ in sourced[start : start + _AT_ONCE])
-            for row in pool.map(_inspect, some, itertools.repeat(output)):
+            some = sourced[start : start + _AT_ONCE]
+            told = [_spoken(row, own, captions.get(row.cluster_id, [])) for row, own in some]
+            for row in pool.map(_inspect, told, itertools.repeat(output)):
                 rows.append(row)
                 progress("importing", len(rows), len(sourced))
     spoken = [
@@ -122,18 +124,27 @@ def _from_record(path: Path, record: dict[str, str], where: str) -> Sourced:
         source=record.get("source") or file.parent.name,
         cluster=record.get("group") or None,
         split=split,
-        caption_index=_index(record.get("caption_index") or "", captions, where),
+        caption_index=_index(record.get("caption_index") or "", where),
     )
     return row, captions
 
 
-def _index(given: str, captions: list[str], where: str) -> int | None:
-    """Which of the captions a child was made from: what is said, or the only one."""
-    if not given:
-        return 0 if len(captions) == 1 else None
-    if not given.isdecimal() or (captions and int(given) >= len(captions)):
+def _index(given: str, where: str) -> int | None:
+    if given and not re.fullmatch("[0-9]{1,9}", given):
         raise DatasetError(f"{where}: caption_index is {given!r}, not the place of a caption, from 0")
-    return int(given)
+    return int(given) if given else None
+
+
+def _spoken(row: ImageRow, own: list[str], captions: list[str]) -> ImageRow:
+    """A child with one caption of its own, or in a cluster with one, is of that one."""
+    if row.caption_index is not None and captions and row.caption_index >= len(captions):
+        raise DatasetError(
+            f"image {row.image_id} is of caption {row.caption_index}, but {row.cluster_id} has {len(captions)} captions"
+        )
+    told = next((some for some in (own, captions) if len(some) == 1), [])
+    if row.role == "child" and row.caption_index is None and told and told[0] in captions:
+        return replace(row, caption_index=captions.index(told[0]))
+    return row
 
 
 def _inspect(row: ImageRow, folder: Path) -> ImageRow:

@@ -33,20 +33,16 @@ def suffix(data: bytes) -> str:
 
 @contextmanager
 def storing(dataset: Path) -> Iterator[None]:
-    """Store the images of a new dataset in the block; if it fails, none of them stays.
-
-    Raises:
-        DatasetError: the folder has images already.
-    """
+    """Store the images of a new dataset in the block; if it fails, none of them stays."""
     images = dataset / "images"
-    if images.exists():
-        raise DatasetError(f"{images} is there already; choose another --output or remove it")
+    there = images.exists()
     try:
         yield
     except BaseException:
-        shutil.rmtree(images, ignore_errors=True)
-        with suppress(OSError):  # something else is in it, or it was never made
-            dataset.rmdir()
+        if not there:
+            shutil.rmtree(images, ignore_errors=True)
+            with suppress(OSError):  # something else is in it, or it was never made
+                dataset.rmdir()
         raise
 
 
@@ -54,11 +50,18 @@ def store_image(dataset: Path, number: int, data: bytes, name: str = "") -> str:
     """Write the dataset's image with this number, and return its path in the folder.
 
     Its suffix is that of `name`, what the file was called, if that is an image's, else what its bytes say.
+
+    Raises:
+        DatasetError: there is such a file already.
     """
     ending = Path(name).suffix.lower()
     if ending not in SUFFIXES:
         ending = suffix(data)
     path = f"images/{number // _IN_A_FOLDER:04d}/{number:07d}{ending}"
     (dataset / path).parent.mkdir(parents=True, exist_ok=True)
-    (dataset / path).write_bytes(data)
+    try:
+        with (dataset / path).open("xb") as file:
+            file.write(data)
+    except FileExistsError:
+        raise DatasetError(f"{dataset / path} is there already; choose another --output") from None
     return path

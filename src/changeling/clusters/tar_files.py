@@ -71,6 +71,8 @@ def _files(path: Path) -> Iterator[tuple[str, str, bytes | None]]:
                 raise ValueError(f"{member.name!r} is no file, but a link, a device or full of holes")
             folder, slash, name = member.name.rpartition("/")
             stem, dot, ending = name.partition(".")
+            if not stem:  # as macOS leaves beside files
+                continue
             suffix = f"{dot}{ending.lower()}"
             if suffix not in SUFFIXES and suffix not in _TEXTS:
                 yield f"{folder}{slash}{stem}", suffix, None

@@ -158,8 +158,6 @@ class TextToImage:
             return {}, ITS_OWN if has and told[0] else NO_CHECKER
         if settings.safety_checker == OFF:
             return ({"safety_checker": None, "requires_safety_checker": False} if has else {}), "off"
-        if not has:
-            raise BuildError(f"{settings.model}: a {_class(source).__name__} takes no safety checker; write {OWN!r}")
         other = _checker_of(settings, root)
         with loading(settings.safety_checker):
             parts = {
@@ -168,7 +166,9 @@ class TextToImage:
                 ),
                 "feature_extractor": CLIPImageProcessor.from_pretrained(other.folder / "feature_extractor"),
             }
-        return parts, f"{settings.safety_checker.partition('@')[0]}@{other.revision}"
+        local = other.revision.startswith("files ")
+        name = settings.safety_checker if local else settings.safety_checker.partition("@")[0]
+        return parts, f"{name}@{other.revision}"
 
 
 class Reconstruction:
@@ -193,7 +193,8 @@ class Reconstruction:
         image = read_image(parent).image
         try:
             return self._through(image)
-        except OutOfMemoryError:  # others may be smaller
+        except OutOfMemoryError:  # others may be smaller, unless nothing fits any more
+            self._through(Image.new("RGB", (64, 64)))
             size = f"{image.width} x {image.height} pixels"
             raise ImageError("oversized", f"{parent}: {size} are too many for the device's memory") from None
 
@@ -266,6 +267,11 @@ def _check(settings: GeneratorSettings, pipeline: type[Any]) -> None:
     needed = {name for name, told in takes.items() if told.default is told.empty and "arg" not in name} - {"self"}
     if "prompt" not in takes or needed - {"prompt"} or (_SEEN & takes.keys() and not _looks_optionally(pipeline)):
         raise BuildError(f"{settings.model}: a {pipeline.__name__} draws nothing from text alone")
+    if (
+        settings.safety_checker not in (OWN, OFF)
+        and "safety_checker" not in inspect.signature(pipeline.__init__).parameters
+    ):
+        raise BuildError(f"{settings.model}: a {pipeline.__name__} takes no safety checker; write {OWN!r}")
     for name in settings.arguments:
         if name in _TAKEN:
             raise BuildError(f"{settings.model}: arguments cannot say {name!r}, which is decided elsewhere")

@@ -40,7 +40,9 @@ def check_parents(build: Build) -> None:
     left = build.missing(PARENTS)
     paths = [build.parents.dataset.file(path) for path in build.parents.images["path"].to_pylist()[:64]]
     sizes = [path.stat().st_size for path in paths if path.exists()]
-    if left and sizes:
+    if left and not sizes:
+        raise BuildError(f"{build.parents.dataset.path}: none of the first {len(paths)} parents' files is there")
+    if left:
         _check_disk(build, "its parents", sum(sizes) / len(sizes) * build.size(PARENTS, left))
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from changeling.clusters.manifest import Dataset
 from changeling.errors import BuildError
 from changeling.files import whole
 from changeling.generate.children import Child
@@ -56,9 +56,9 @@ def kept(settings: GeneratorSettings, then: dict[str, Any]) -> GeneratorSettings
     """The settings with those commits of the Hub that they leave open, and that are on record."""
     revision, checker = then.get("revision", ""), then.get("safety_checker", "")
     update = {}
-    if then.get("model") == settings.model and not settings.revision and is_commit(revision):
+    if then.get("model") == settings.model and not is_commit(settings.revision) and is_commit(revision):
         update["revision"] = revision
-    if checker.partition("@")[0] == settings.safety_checker and is_commit(checker.partition("@")[2]):
+    if is_commit(checker.rpartition("@")[2]) and _same_checker(settings.safety_checker, checker):
         update["safety_checker"] = checker
     return settings.model_copy(update=update)
 
@@ -94,37 +94,47 @@ def same(path: Path, wanted: Header) -> bool:
     if not path.exists():
         return False
     if read_header(path).made_of != wanted.made_of:
-        what = "other parents, or saved in another way" if path.parent.name == PARENTS else "other parents or captions"
+        what = "more clusters, other parents or captions"
+        if path.parent.name == PARENTS:
+            what = "more clusters or other parents, or saved in another way"
         raise BuildError(f"{path} was made of {what}; move its folder away to make all of them again")
     return True
 
 
-def make_room(build: Build) -> None:
-    """Prepare a build to be made larger, or in part again.
+def grown(build: Build, name: str, indices: Iterable[int]) -> list[int]:
+    """Those parts of a generator, or of `PARENTS`, that hold the first of the images that they would hold now."""
+    found = []
+    for index in indices:
+        path = part_path(build.output, name, index)
+        if path.exists():
+            made, had = read_header(path).made_of, pq.read_metadata(path).num_rows
+            if had < build.size(name, [index]) and made == _first_of(build, name, index, had):
+                found.append(index)
+    return found
 
-    A last part that was not full, and is now to hold more, is removed: its images are made again, the same. So is
-    images.parquet if it names what is to be made again: until then the folder is no dataset.
+
+def make_room(build: Build, again: Mapping[str, Sequence[int]]) -> None:
+    """Remove parts that are to be made again, and images.parquet if it names any of their images.
+
+    Until all are made the folder is no dataset.
     """
-    for name in (PARENTS, *build.generators):
-        there = [path for path in build.paths_of(name) if path.exists()]
-        if there and _has_grown(build, name, there[-1]):
-            there[-1].unlink()
+    for name, indices in again.items():
+        for index in indices:
+            part_path(build.output, name, index).unlink(missing_ok=True)
     table = build.output / "images.parquet"
-    if table.exists():
-        listed = set(Dataset(build.output).column("generator"))
-        if any(build.missing(name) for name in listed & build.generators.keys()) or build.missing(PARENTS):
-            table.unlink()
+    lacking = [name for name in (PARENTS, *build.generators) if build.missing(name)]
+    if lacking and table.exists():
+        with suppress(FileNotFoundError):  # another process was faster
+            listed = set(pq.read_table(table, columns=["generator"])["generator"].unique().to_pylist())
+            if PARENTS in lacking or listed & set(lacking):
+                table.unlink()
 
 
-def _has_grown(build: Build, name: str, path: Path) -> bool:
-    """Whether a part has the first of the images that it would have now, and not all."""
-    start = build.paths_of(name).index(path) * PART
-    found, had = read_header(path).made_of, pq.read_metadata(path).num_rows
-    if had >= min(PART, build.count(name) - start):
-        return False
+def _first_of(build: Build, name: str, index: int, count: int) -> str:
+    """The hash of what the first images of a part are made of."""
     if name == PARENTS:
-        return found == parents_of(build, build.parents.images.slice(start, had).to_pylist())
-    return found == part_of(recorded(build.output, name) or {}, build.children(name, start // PART)[:had])
+        return parents_of(build, build.parents.images.slice(index * PART, count).to_pylist())
+    return part_of(recorded(build.output, name) or {}, build.children(name, index)[:count])
 
 
 def _record_path(output: Path, name: str) -> Path:
@@ -134,19 +144,25 @@ def _record_path(output: Path, name: str) -> Path:
 def _asked(settings: GeneratorSettings, then: dict[str, Any]) -> dict[str, Any]:
     """The record as the settings would have it, in all that can be told without the model."""
     asked = then | {key: value for key, value in settings.model_dump().items() if key in then}
-    checker, found = settings.safety_checker, then.get("safety_checker", "")
-    own = checker == OWN and found in (ITS_OWN, NO_CHECKER)
-    same_checker = own or checker in (found, found.partition("@")[0])
     open_ones = {
         "revision": not is_commit(settings.revision) or not is_commit(then.get("revision", "")),
         "precision": settings.precision == "auto",
-        "safety_checker": same_checker,
+        "safety_checker": _same_checker(settings.safety_checker, then.get("safety_checker", "")),
         "scheduler": not settings.scheduler,
     }
     asked |= {key: then[key] for key, is_open in open_ones.items() if is_open and key in then}
     if settings.scheduler and "scheduler" in then:
         asked["scheduler"] = then["scheduler"] | {"class": settings.scheduler}
     return asked
+
+
+def _same_checker(asked: str, found: str) -> bool:
+    """Whether a safety checker on record is the one that is asked for, as far as that says which."""
+    if asked == OWN:
+        return found in (ITS_OWN, NO_CHECKER)
+    name, _, commit = asked.rpartition("@")
+    named = found.rpartition("@")[0]
+    return asked in (found, named) or (name != "" and name == named and not is_commit(commit))
 
 
 def _decided(build: Build) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from changeling.generate.draw import draw_part
 from changeling.generate.encoding import Encoder
 from changeling.generate.job import Build
 from changeling.generate.parts import PARENTS, PART, count_parts, part_path, read_header, read_part
-from changeling.generate.record import agree, part_of
+from changeling.generate.record import agree, parents_of, part_of
 from changeling.generate.run import load
 from changeling.images.decode import read_bytes
 
@@ -36,14 +36,17 @@ def redraw(build: Build, image_ids: Sequence[str]) -> Iterator[Path]:
         path = part_path(build.output, name, number // PART)
         if not path.exists():
             raise BuildError(f"{image_id} is not made yet; `changeling build` makes it")
-        row = read_part(path).to_pylist()[number % PART]
+        rows = read_part(path).to_pylist()
+        if number % PART >= len(rows):
+            raise BuildError(f"{image_id} is not made yet; `changeling build` makes it")
+        row = rows[number % PART]
         if row["status"] != "ok":
             raise BuildError(f"{image_id} has no file: {row['error']}")
         try:
             if name == PARENTS:
-                data, devices = _parent(build, number), ""
+                data, devices = _parent(build, number, len(rows)), ""
             else:
-                data, devices = _child(build, name, number, loaded(name))
+                data, devices = _child(build, name, number, len(rows), loaded(name))
         except ImageError as error:
             raise BuildError(f"{image_id}: {error}") from None
         yield _put(build.output / row["path"], data, row, devices)
@@ -64,17 +67,22 @@ def _find(build: Build, image_id: str) -> tuple[str, int]:
     raise BuildError(f"there is no image {image_id!r}; ids are in images.parquet, such as {example!r}")
 
 
-def _parent(build: Build, number: int) -> bytes:
-    row = build.parents.images.slice(number, 1).to_pylist()[0]
+def _parent(build: Build, number: int, count: int) -> bytes:
+    """The bytes of its file; its part has so many images."""
+    index, place = divmod(number, PART)
+    rows = build.parents.images.slice(index * PART, count).to_pylist()
+    row = rows[place]
+    if read_header(part_path(build.output, PARENTS, index)).made_of != parents_of(build, rows):
+        raise BuildError(f"{row['image_id']} is of other parents, or was saved in another way, than there are now")
     path = build.parents.dataset.file(row["path"])
     read_bytes(path, row["sha256"])
     return Encoder(build.settings).parent(path).data
 
 
-def _child(build: Build, name: str, number: int, generator: Generator) -> tuple[bytes, str]:
-    """The bytes of its file; and on what it was drawn then and now."""
+def _child(build: Build, name: str, number: int, count: int, generator: Generator) -> tuple[bytes, str]:
+    """The bytes of its file, whose part has so many images; and on what it was drawn then and now."""
     index, place = divmod(number, PART)
-    header, children = read_header(part_path(build.output, name, index)), build.children(name, index)
+    header, children = read_header(part_path(build.output, name, index)), build.children(name, index)[:count]
     child = children[place]
     if header.made_of != part_of(agree(build, name, generator), children):
         raise BuildError(f"{child.image_id} was made of other parents or captions than there are now")
@@ -89,7 +97,7 @@ def _child(build: Build, name: str, number: int, generator: Generator) -> tuple[
 
 def _put(path: Path, data: bytes, row: dict[str, Any], devices: str) -> Path:
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
-        reason = f"{devices}its file was recorded before it was changed"
+        reason = f"{devices}Pillow or its libraries are of another version"
         raise BuildError(f"{row['image_id']} has other bytes now; nothing was written ({reason})")
     with whole(path) as temporary:
         temporary.write_bytes(data)

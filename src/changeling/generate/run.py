@@ -12,9 +12,9 @@ from changeling.errors import BuildError
 from changeling.generate.build import build_children, build_parents, join
 from changeling.generate.job import Build
 from changeling.generate.page import Filling, write_page
-from changeling.generate.parts import count_parts
+from changeling.generate.parts import PARENTS, count_parts
 from changeling.generate.preflight import check_parents, try_batch
-from changeling.generate.record import agree, check_made, kept, make_room, recorded
+from changeling.generate.record import agree, check_made, grown, kept, make_room, recorded
 from changeling.generate.status import free_bytes, in_bytes, until
 from changeling.progress import Progress, silent
 
@@ -62,16 +62,19 @@ def run(
     """
     others = [name for name in ("images.parquet", "images") if (build.output / name).exists()]
     if others and not (build.output / "build").exists():
-        raise BuildError(f"{build.output} has images that were not built here; let `dataset` name a new folder")
-    make_room(build)
+        raise BuildError(
+            f"{build.output} has images that were not built here, or build/ is gone; let `dataset` name a new folder"
+        )
+    every = {name: range(shard[0], count_parts(build.count(name)), shard[1]) for name in build.generators}
+    every[PARENTS] = range(0 if shard[0] else count_parts(build.count(PARENTS)))  # the first shard's alone
+    again = {name: grown(build, name, mine) for name, mine in every.items()}
+    asked = {name: sorted({*build.missing(name), *again[name]} & {*every[name]}) for name in build.generators}
     for name in build.generators:
-        check_made(build, name, range(shard[0], count_parts(build.count(name)), shard[1]))
-    asked = {
-        name: [index for index in build.missing(name) if index % shard[1] == shard[0]] for name in build.generators
-    }
+        check_made(build, name, sorted({*every[name]} - {*again[name]}))
     for name in (name for name, mine in asked.items() if mine):
         find(build, name)  # before hours are spent on the one before it
     check_parents(build)
+    make_room(build, again)
     (build.output / "build").mkdir(parents=True, exist_ok=True)
     shown = Filling(build, progress)
     if shard[0] == 0:

@@ -52,7 +52,7 @@ class Count:
     @property
     def left(self) -> int:
         """How many images are to be made."""
-        return self.total - self.done
+        return max(0, self.total - self.done)
 
     @property
     def disk_left(self) -> float:
