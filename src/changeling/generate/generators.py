@@ -21,22 +21,15 @@ from changeling.errors import BuildError, ImageError, one_line
 from changeling.generate.children import Child
 from changeling.generate.draw import OutOfMemoryError
 from changeling.generate.fetch import Source, fetch, loading, quiet
+from changeling.generate.pipelines import check_pipeline, pipeline_class, read_index, scheduler_class
 from changeling.generate.settings import ITS_OWN, NO_CHECKER, OFF, OWN, GeneratorSettings
 from changeling.images.decode import read_image
 
 Record = dict[str, Any]
-# of a pipeline's arguments, those that the settings and the children decide
-_TAKEN = frozenset(
-    (
-        *("prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "height", "width", "generator"),
-        *("num_images_per_prompt", "output_type", "return_dict"),
-    )
-)
 _CHECKER = ("safety_checker/config.json", "safety_checker/model.safetensors", "feature_extractor/*.json")
 _AUTOENCODER = tuple(
     f"{folder}{name}" for folder in ("", "vae/") for name in ("config.json", "diffusion_pytorch_model.safetensors")
 )
-_SEEN = frozenset(("image", "images", "control_image", "mask_image", "video", "strength"))
 _VERSIONS = ("diffusers", "transformers", "torch", "numpy", "pillow")
 
 
@@ -86,7 +79,7 @@ def find(settings: GeneratorSettings, root: Path) -> None:
         _autoencoder(settings, root)
         return
     source = fetch(settings.model, settings.revision, root)
-    _check(settings, _class(source))
+    check_pipeline(settings, pipeline_class(source))
     if settings.safety_checker not in (OWN, OFF):
         _checker_of(settings, root)
 
@@ -103,10 +96,10 @@ class TextToImage:
         """Raises BuildError if the pipeline cannot be fetched, loaded, or used so."""
         self._settings = settings
         source = fetch(settings.model, settings.revision, root)
-        _check(settings, _class(source))
+        check_pipeline(settings, pipeline_class(source))
         dtype = _dtype(settings)
         parts, checker = self._checker(source, root, dtype)
-        if "add_watermarker" in inspect.signature(_class(source).__init__).parameters:
+        if "add_watermarker" in inspect.signature(pipeline_class(source).__init__).parameters:
             parts["add_watermarker"] = False
         with loading(settings.model):
             self._pipeline = diffusers.DiffusionPipeline.from_pretrained(
@@ -114,7 +107,7 @@ class TextToImage:
             )
             self._pipeline.to(_device())
         if settings.scheduler:
-            self._pipeline.scheduler = _scheduler(settings.scheduler).from_config(self._pipeline.scheduler.config)
+            self._pipeline.scheduler = scheduler_class(settings.scheduler).from_config(self._pipeline.scheduler.config)
         self._pipeline.set_progress_bar_config(disable=True)
         self.device = _device_name()
         self.record = _record(settings, source, dtype) | {
@@ -152,9 +145,9 @@ class TextToImage:
     def _checker(self, source: Source, root: Path, dtype: torch.dtype) -> tuple[dict[str, Any], str]:
         """What `from_pretrained` is to be given for the safety checker that is asked for, and what to call it."""
         settings = self._settings
-        has = "safety_checker" in inspect.signature(_class(source).__init__).parameters
+        has = "safety_checker" in inspect.signature(pipeline_class(source).__init__).parameters
         if settings.safety_checker == OWN:
-            told = _index(source).get("safety_checker") or [None]
+            told = read_index(source).get("safety_checker") or [None]
             return {}, ITS_OWN if has and told[0] else NO_CHECKER
         if settings.safety_checker == OFF:
             return ({"safety_checker": None, "requires_safety_checker": False} if has else {}), "off"
@@ -239,61 +232,6 @@ def _record(settings: GeneratorSettings, source: Source, dtype: torch.dtype) -> 
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},
     }
-
-
-def _class(source: Source) -> type[Any]:
-    """The pipeline's class. Raises BuildError if it is none of diffusers' own."""
-    name = _index(source).get("_class_name")
-    found = getattr(diffusers, name, None) if isinstance(name, str) else None
-    if not (inspect.isclass(found) and issubclass(found, diffusers.DiffusionPipeline)):
-        raise BuildError(f"{source.folder}: {name!r} is no pipeline of diffusers; changeling runs no code of others")
-    return found
-
-
-def _index(source: Source) -> dict[str, Any]:
-    path = source.folder / "model_index.json"
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        alone = (source.folder / "config.json").exists()
-        hint = "; an autoencoder alone is of kind = 'reconstruction'" if alone else f": {one_line(error)}"
-        raise BuildError(f"{path} cannot be read, so this is no pipeline of diffusers{hint}") from None
-    return content if isinstance(content, dict) else {}
-
-
-def _check(settings: GeneratorSettings, pipeline: type[Any]) -> None:
-    """Raise BuildError if a class of pipelines cannot be used as the settings say: before its weights are read."""
-    takes = inspect.signature(pipeline.__call__).parameters
-    needed = {name for name, told in takes.items() if told.default is told.empty and "arg" not in name} - {"self"}
-    if "prompt" not in takes or needed - {"prompt"} or (_SEEN & takes.keys() and not _looks_optionally(pipeline)):
-        raise BuildError(f"{settings.model}: a {pipeline.__name__} draws nothing from text alone")
-    if (
-        settings.safety_checker not in (OWN, OFF)
-        and "safety_checker" not in inspect.signature(pipeline.__init__).parameters
-    ):
-        raise BuildError(f"{settings.model}: a {pipeline.__name__} takes no safety checker; write {OWN!r}")
-    for name in settings.arguments:
-        if name in _TAKEN:
-            raise BuildError(f"{settings.model}: arguments cannot say {name!r}, which is decided elsewhere")
-        if name not in takes:
-            raise BuildError(f"{settings.model}: a {pipeline.__name__} takes no argument {name!r}")
-    if settings.scheduler:
-        _scheduler(settings.scheduler)
-
-
-def _looks_optionally(pipeline: type[Any]) -> bool:
-    """Whether a pipeline that takes images also draws without: by diffusers' own list, as signatures look alike."""
-    from diffusers.pipelines.auto_pipeline import AUTO_TEXT2IMAGE_PIPELINES_MAPPING as MAPPING
-
-    return pipeline in MAPPING.values() and "Control" not in pipeline.__name__
-
-
-def _scheduler(name: str) -> Any:
-    found = getattr(diffusers, name, None)
-    is_one = inspect.isclass(found) and issubclass(found, diffusers.SchedulerMixin) and hasattr(found, "from_config")
-    if not is_one:
-        raise BuildError(f"there is no scheduler {name!r} in diffusers; one is DDIMScheduler")
-    return found
 
 
 def _plain(scheduler: Any) -> Record:
