@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from playwright.sync_api import Browser, sync_playwright
 
 from changeling.backbones.onnx import OnnxBackbone
 from changeling.clusters.manifest import Dataset
@@ -64,3 +66,14 @@ def _index_answers() -> bool:
             )
         except subprocess.TimeoutExpired:
             return False
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, that asks nobody for anything by itself."""
+    chromium = helpers.program("chromium", "chromium")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=options)
+        yield opened
+        opened.close()

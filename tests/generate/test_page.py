@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, write_dataset
 from changeling.generate import page
@@ -24,7 +23,6 @@ from tests.generate.builds import CAPTIONS, drawing, make_build
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 HOSTILE = '"><script>alert(1)</script> & <img src=x onerror=alert(2)> {{ 7 * 7 }}'
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 class Read(HTMLParser):
@@ -157,15 +155,6 @@ def test_names_and_captions_are_text(hostile: Build) -> None:
     assert any(HOSTILE in alternative for alternative in shown.alternatives)
     assert "1 parents were left out" in shown.text
     assert all((hostile.output / "build" / unquote(link)).is_file() for link in shown.links)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = helpers.program("chromium", "chromium")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
-        yield opened
-        opened.close()
 
 
 @pytest.mark.browser

@@ -10,21 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
-
-from tests import helpers
+from playwright.sync_api import Browser, Locator, Page
 
 pytestmark = pytest.mark.browser
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = helpers.program("chromium", "chromium")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(params=[("report", 1280), ("report", 390), ("full_report", 1280), ("full_report", 390)], ids=str)

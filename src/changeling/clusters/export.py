@@ -101,7 +101,7 @@ def exporting(dataset: Dataset, output: Path) -> Iterator[Folder]:
         DatasetError: `output` holds something already.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise DatasetError(f"{output} is there already; choose another --output or remove it")
+        raise DatasetError(f"{output} is there already; choose another --output")
     folder = Folder(output)
     try:
         yield folder

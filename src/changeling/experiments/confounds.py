@@ -49,7 +49,7 @@ def run(context: Context) -> Result:
             raise DatasetError(f"{dataset.path}: the {name} split needs real and fake images whose files can be read")
     scores: dict[str, NDArray[np.float64]] = {}
     for name, places in _groups().items():
-        with threadpool_limits(1):  # threads would wait for each other fifty times as long on a busy machine
+        with threadpool_limits(1):  # on a busy machine many would wait for each other
             trees = _trees(context.seed).fit(facts[train][:, places], labels[train])
         scores[name] = np.full(len(dataset), np.nan)
         scores[name][rows[test]] = trees.decision_function(facts[test][:, places])

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,19 +65,20 @@ def loading(model: str) -> Iterator[None]:
             raise BuildError(
                 f"{model} is behind a licence: accept it on the Hugging Face Hub, and log in (`hf auth login`)"
             ) from None
+        if network := _unreachable(error):
+            raise BuildError(f"there is no folder {model}, and no way to the Hub: {one_line(network)}") from None
         reason = one_line(said) or type(said).__name__
-        if _unreachable(error):
-            raise BuildError(f"no folder {model} is there, and the Hub cannot be reached: {reason}") from None
         raise BuildError(f"{model} cannot be loaded, neither as a folder nor from the Hub: {reason}") from None
 
 
-def _unreachable(error: BaseException | None) -> bool:
-    """Whether it comes from a network that is not there, whatever the library makes of it."""
+def _unreachable(error: BaseException | None) -> Exception | None:
+    """What a network that is not there has raised, whatever the library makes of it."""
     while error:
-        if isinstance(error, ConnectionError) or {"ConnectError", "ConnectTimeout"} & {type(error).__name__}:
-            return True
+        network = isinstance(error, ConnectionError) or type(error).__name__ in ("ConnectError", "ConnectTimeout")
+        if network and isinstance(error, Exception):
+            return error
         error = error.__cause__
-    return False
+    return None
 
 
 def quiet() -> None:
@@ -88,8 +90,15 @@ def quiet() -> None:
 
 def _files_hash(folder: Path) -> str:
     """Twelve hexadecimal digits over the names and contents of a folder's files."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return _hash(folder, tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths))
+
+
+@lru_cache
+def _hash(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Of gigabytes, read once while they do not change: a model is looked at before it is loaded."""
     whole = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path, _, _ in files:
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         whole.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())

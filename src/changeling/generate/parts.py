@@ -74,6 +74,14 @@ def read_header(path: Path) -> Header:
         raise BuildError(f"{path} is not a part of a build ({one_line(error)}); remove it and build again") from None
 
 
+def count_rows(path: Path) -> int:
+    """How many images a part has. Raises BuildError if it cannot be read."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, OSError) as error:
+        raise BuildError(f"{path} cannot be read ({one_line(error)}); remove it and build again") from None
+
+
 def read_part(path: Path) -> pa.Table:
     """The rows of a part. Raises BuildError if it cannot be read."""
     try:

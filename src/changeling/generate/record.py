@@ -15,7 +15,7 @@ from changeling.files import whole
 from changeling.generate.children import Child
 from changeling.generate.encoding import Encoder
 from changeling.generate.job import Build
-from changeling.generate.parts import PARENTS, PART, Header, made_of, part_path, read_header, slug
+from changeling.generate.parts import PARENTS, PART, Header, count_rows, made_of, part_path, read_header, slug
 from changeling.generate.settings import ITS_OWN, NO_CHECKER, OWN, GeneratorSettings, is_commit
 
 if TYPE_CHECKING:
@@ -106,10 +106,9 @@ def grown(build: Build, name: str, indices: Iterable[int]) -> list[int]:
     found = []
     for index in indices:
         path = part_path(build.output, name, index)
-        if path.exists():
-            made, had = read_header(path).made_of, pq.read_metadata(path).num_rows
-            if had < build.size(name, [index]) and made == _first_of(build, name, index, had):
-                found.append(index)
+        had = count_rows(path) if path.exists() else build.size(name, [index])
+        if had < build.size(name, [index]) and read_header(path).made_of == _first_of(build, name, index, had):
+            found.append(index)
     return found
 
 

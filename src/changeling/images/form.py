@@ -14,7 +14,7 @@ from changeling.images.transforms import centre_crop
 
 Kind = Literal["JPEG", "PNG", "WEBP"]
 SUFFIXES: dict[Kind, str] = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
-LONGEST: dict[Kind, int] = {"JPEG": 65500, "WEBP": 16383}  # sides that libjpeg and libwebp write, in pixels
+LONGEST_JPEG = 65500  # pixels of a side, for libjpeg
 WEBP_QUALITY = 80  # cwebp's default: a WebP file does not say which was used
 
 
@@ -59,9 +59,9 @@ def write(image: Image.Image, form: Form) -> bytes:
     """RGB image -> the bytes of a file in this form, without metadata. The same image gives the same bytes.
 
     Raises:
-        ImageError: the format has no room for so long a side.
+        ImageError: a JPEG has no room for so long a side.
     """
-    if max(image.size) > LONGEST.get(form.kind, max(image.size)):
+    if form.kind == "JPEG" and max(image.size) > LONGEST_JPEG:
         raise ImageError("oversized", f"{image.width} x {image.height} pixels are too many for {form.kind}")
     buffer = BytesIO()
     bare = Image.frombytes("RGB", image.size, image.tobytes())  # nothing but its pixels
