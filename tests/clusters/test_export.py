@@ -130,7 +130,7 @@ def test_the_same_dataset_gives_the_same_bytes(way: Way, tiny_dataset: Dataset, 
 def test_a_folder_that_holds_something_is_refused(way: Way, tiny_dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.txt").write_text("mine")
-    with pytest.raises(DatasetError, match="out is there already; choose another --output$"):
+    with pytest.raises(DatasetError, match=r"out is there already; choose another --output$"):
         way.there(tiny_dataset, tmp_path / "out")
     with pytest.raises(DatasetError, match=r"thesis\.txt is there already"):
         way.there(tiny_dataset, tmp_path / "out/thesis.txt")
