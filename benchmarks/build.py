@@ -22,13 +22,14 @@ import numpy as np
 from PIL import Image
 from tests import helpers
 
-from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, Split, write_dataset
+from changeling.build.children import Parents
+from changeling.build.encoding import Encoder
+from changeling.build.job import Build
+from changeling.build.write import build_children, build_parents, join
+from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, Split, write_dataset
 from changeling.features.extract import extract
-from changeling.generate.build import build_children, build_parents, join
-from changeling.generate.children import Child, Parents
-from changeling.generate.encoding import Encoder
-from changeling.generate.job import Build
-from changeling.generate.settings import BuildSettings, GeneratorSettings
+from changeling.generators.base import Child
+from changeling.generators.settings import BuildSettings, GeneratorSettings
 
 CAPTIONS, SIDE = 5, 64
 

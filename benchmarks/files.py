@@ -21,16 +21,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tests.generate.builds import drawing
-from tests.generate.tiny import save_pipelines
+from tests.build.builds import drawing
+from tests.generators.tiny import save_pipelines
 
-from changeling.clusters.audit import audit
-from changeling.clusters.manifest import ImageRow, write_dataset
-from changeling.generate.children import Child
-from changeling.generate.generators import load
+from changeling.datasets.audit.audit import audit
+from changeling.datasets.dataset import ImageRow, write_dataset
+from changeling.generators.base import Child
+from changeling.generators.text_to_image import load
 from changeling.images.decode import read_image
-from changeling.images.form import PLAIN, jpeg_form, read_form, square, write
-from changeling.images.likeness import NEAR, alike, fingerprint, small
+from changeling.images.encoding import PLAIN, jpeg_form, read_form, square, write
+from changeling.images.perceptual_hash import NEAR, alike, fingerprint, small
 
 Levels = NDArray[np.int64]
 SCALES, QUALITIES = (0.5, 0.75, 1.0), (60, 75, 90)

@@ -18,9 +18,9 @@ import numpy as np
 from scripts.train_detector import EARLY, OLD
 
 from changeling.backbones import registry
-from changeling.clusters.manifest import Dataset
+from changeling.datasets.dataset import Dataset
 from changeling.detect import train
-from changeling.detect.heldout import Rows, splits
+from changeling.detect.held_out import Rows, splits
 from changeling.detect.model import load_model
 from changeling.progress import bars
 from changeling.stats import metrics

@@ -23,14 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from changeling.backbones.registry import TextBackbone
-from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, Split, write_dataset
-from changeling.experiments.heads import training_clusters
-from changeling.experiments.settings import NAMES, Name, Study
-from changeling.experiments.study import run_study
+from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, Split, write_dataset
+from changeling.experiments.projections import training_clusters
+from changeling.experiments.settings import NAMES, Name
 from changeling.features.captions import extract_captions
 from changeling.features.store import Header, images_hash, load_features, part_path, part_rows, write_part
-from changeling.stats.contrast import AdamW, contrast, unit
+from changeling.stats.contrastive import AdamW, contrast, unit
 from changeling.stats.retrieval import BLOCK, retrieval_ranks
+from changeling.studies.runner import run_study
+from changeling.studies.settings import Study
 
 DIM, CHILDREN, ROUNDS = 512, 5, 5
 BACKBONE = "planted"

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from changeling.clusters.manifest import Dataset
-from changeling.clusters.rows import Sourced
-from changeling.clusters.sources import from_csv, import_dataset
+from changeling.datasets.dataset import Dataset
+from changeling.datasets.importers.base import Sourced
+from changeling.datasets.importers.folder import from_csv, import_dataset
 from changeling.detect.model import BUNDLED
 from changeling.detect.train import train
 from changeling.progress import bars

@@ -15,7 +15,7 @@ from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 
 from changeling.backbones.onnx import OnnxBackbone
-from changeling.clusters.manifest import Dataset
+from changeling.datasets.dataset import Dataset
 from tests import helpers
 
 settings.register_profile("ci", derandomize=True, deadline=None)

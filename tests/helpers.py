@@ -19,7 +19,7 @@ from sklearn.datasets import load_sample_images
 
 import changeling
 from changeling.backbones.onnx import OnnxBackbone, describe
-from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, Split, write_dataset
+from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, Split, write_dataset
 from changeling.detect.model import Head, Model, Trained
 from changeling.images.transforms import Preprocessing
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from changeling.backbones.onnx import OnnxBackbone
 from changeling.demo import STUDY
-from changeling.detect.delivery import FIELDS
+from changeling.detect.output import FIELDS
 from tests import helpers
 
 

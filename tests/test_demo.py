@@ -14,7 +14,7 @@ from changeling.backbones import registry
 from changeling.demo import GENERATED, PHOTOGRAPHS
 from changeling.detect.detector import Detector
 from changeling.detect.model import load_model
-from changeling.experiments.result import Result
+from changeling.results.result import Result
 from tests import helpers
 
 pytestmark = pytest.mark.network

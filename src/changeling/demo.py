@@ -11,17 +11,17 @@ from pathlib import Path
 from rich.console import Console
 
 from changeling.backbones.weights import Wheel, fetch
-from changeling.clusters.manifest import Dataset
 from changeling.config import cache_dir
-from changeling.detect.delivery import as_table
+from changeling.datasets.dataset import Dataset
 from changeling.detect.detector import Detector, Verdict
-from changeling.experiments.common import percent
-from changeling.experiments.result import Column, Estimate, Picture, Result, Row, Sheet, Strip, Table
-from changeling.experiments.settings import Study
-from changeling.experiments.study import run_study
+from changeling.detect.output import as_table
+from changeling.experiments.base import percent
 from changeling.files import whole
 from changeling.progress import Progress, bars
 from changeling.report.page import write_report
+from changeling.results.result import Column, Estimate, Picture, Result, Row, Sheet, Strip, Table
+from changeling.studies.runner import run_study
+from changeling.studies.settings import Study
 
 STUDY = Path(__file__).parent / "data" / "true-clusters"
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from changeling.clusters.manifest import Dataset
-from changeling.clusters.sources import from_csv, from_folder, import_dataset
+from changeling.datasets.dataset import Dataset
+from changeling.datasets.importers.folder import from_csv, from_folder, import_dataset
 from changeling.detect.detector import Detector
-from changeling.detect.heldout import FOLDS, Rows, judge, splits
+from changeling.detect.held_out import FOLDS, Rows, judge, splits
 from changeling.detect.model import load_model
 from changeling.detect.train import balance, fit, train
 from changeling.errors import DatasetError, FeatureError

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from changeling.backbones.registry import TextBackbone
-from changeling.clusters.manifest import CaptionRow, Dataset, ImageRow, Split, write_dataset
+from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, Split, write_dataset
 from changeling.features.captions import extract_captions
 from changeling.features.store import Header, images_hash, part_path, part_rows, write_part
 

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from changeling.clusters.manifest import Dataset, ImageRow, Role, Split, write_dataset
+from changeling.datasets.dataset import Dataset, ImageRow, Role, Split, write_dataset
 from changeling.demo import STUDY
 from changeling.errors import DatasetError
 from changeling.experiments import confounds
-from changeling.experiments.common import Context
-from changeling.experiments.result import Estimate
-from changeling.experiments.settings import Study
-from changeling.experiments.study import run_study
+from changeling.experiments.base import Context
 from changeling.images.decode import read_image
-from changeling.images.facts import GROUPS
-from changeling.images.form import PLAIN, Form, jpeg_form, read_form, square, write
+from changeling.images.encoding import PLAIN, Form, jpeg_form, read_form, square, write
+from changeling.images.file_features import GROUPS
 from changeling.report.page import write_report
+from changeling.results.result import Estimate
+from changeling.studies.runner import run_study
+from changeling.studies.settings import Study
 from tests import helpers
 
 SIDE = 64

@@ -9,8 +9,8 @@ from safetensors.numpy import load_file, save_file
 
 from changeling.errors import DatasetError, StudyError
 from changeling.experiments import disentangle
-from changeling.experiments.common import Context
-from changeling.experiments.heads import train_head, training_clusters
+from changeling.experiments.base import Context
+from changeling.experiments.projections import train_head, training_clusters
 from changeling.experiments.settings import DisentangleSettings
 from changeling.features.store import load_features
 from changeling.progress import Progress

@@ -3,7 +3,7 @@
 import pytest
 
 from changeling.experiments import distances
-from changeling.experiments.common import Context
+from changeling.experiments.base import Context
 from changeling.experiments.settings import DistancesSettings
 from changeling.stats.metrics import Distance
 from tests.experiments.conftest import Plant

@@ -6,10 +6,10 @@ from openTSNE import TSNE
 
 from changeling.errors import DatasetError
 from changeling.experiments import embedding
-from changeling.experiments.common import Context
-from changeling.experiments.result import Cloud
+from changeling.experiments.base import Context
 from changeling.experiments.settings import DisentangleSettings, EmbeddingSettings
 from changeling.features.store import load_features
+from changeling.results.result import Cloud
 from tests.experiments.conftest import Plant
 
 FAST = DisentangleSettings(epochs=20, batch=128, lr=5e-3)

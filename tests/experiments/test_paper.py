@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from changeling.clusters.manifest import Dataset, ImageRow, Split, write_dataset
+from changeling.datasets.dataset import Dataset, ImageRow, Split, write_dataset
 from changeling.experiments import paper
-from changeling.experiments.result import Column, Estimate, Row, Table
+from changeling.results.result import Column, Estimate, Row, Table
 
 BACKBONE, GENERATOR = "openclip-vit-b32-laion2b", "stable-diffusion-v1.4"
 

@@ -8,10 +8,10 @@ from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from changeling.clusters.manifest import Dataset, ImageRow, Split, write_dataset
+from changeling.datasets.dataset import Dataset, ImageRow, Split, write_dataset
 from changeling.errors import DatasetError
 from changeling.experiments import probe
-from changeling.experiments.common import Context
+from changeling.experiments.base import Context
 from changeling.experiments.settings import ProbeSettings
 from changeling.features.store import load_features
 from tests.experiments.conftest import Plant, store

@@ -5,9 +5,9 @@ import pytest
 
 from changeling.errors import DatasetError, FeatureError
 from changeling.experiments import retrieval
-from changeling.experiments.common import Context
-from changeling.experiments.result import Row
+from changeling.experiments.base import Context
 from changeling.features.captions import extract_captions, load_captions
+from changeling.results.result import Row
 from tests.experiments.conftest import Plant, told
 
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from changeling.backbones.onnx import OnnxBackbone
-from changeling.clusters.manifest import Dataset, ImageRow, write_dataset
+from changeling.datasets.dataset import Dataset, ImageRow, write_dataset
 from changeling.errors import FeatureError
 from changeling.features import store
 from changeling.features.extract import View, extract

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from changeling.clusters.manifest import Dataset, ImageRow, write_dataset
+from changeling.datasets.dataset import Dataset, ImageRow, write_dataset
 from changeling.errors import FeatureError
 from changeling.features import store
 from changeling.features.store import Header, available, images_hash, load_features, part_path, part_rows, write_part

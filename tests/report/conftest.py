@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from changeling.experiments.result import Picture, Result, Sheet, Strip
-from changeling.experiments.settings import DisentangleSettings, EmbeddingSettings, ProbeSettings, Study
-from changeling.experiments.study import run_study
+from changeling.experiments.settings import DisentangleSettings, EmbeddingSettings, ProbeSettings
 from changeling.features.captions import extract_captions
 from changeling.report import write_report
+from changeling.results.result import Picture, Result, Sheet, Strip
+from changeling.studies.runner import run_study
+from changeling.studies.settings import Study
 from tests import helpers
 from tests.experiments.conftest import store, told
 from tests.report import samples

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from changeling.experiments.result import Cloud, Column, Curve, Estimate, Map, Plot, Result, Row, Source, Table
+from changeling.results.result import Cloud, Column, Curve, Estimate, Map, Plot, Result, Row, Source, Table
 
 BACKBONES = {  # with the dimensions of their features
     "rn50-imagenet": 2048,

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changeling.errors import ReportError
-from changeling.experiments.result import Column, Result, Table
 from changeling.report.exports import write_exports, write_latex, write_tables_csv
 from changeling.report.latex import escape, latex_table
 from changeling.report.tables import lay_out
+from changeling.results.result import Column, Result, Table
 from tests import helpers
 from tests.report.samples import number, table
 

@@ -8,9 +8,9 @@ from itertools import pairwise
 import matplotlib as mpl
 import pytest
 
-from changeling.experiments.result import Column, Estimate, Result, Table
 from changeling.report.figures import Panel, draw, marks
 from changeling.report.style import wrapped
+from changeling.results.result import Column, Estimate, Result, Table
 from tests.report.samples import LABELS, SVG, number, parse, table, texts
 
 

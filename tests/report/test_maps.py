@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from changeling.experiments.result import Cloud, Map, Result
 from changeling.report.maps import PIXELS, SIDE, VECTOR, draw_map, legend
+from changeling.results.result import Cloud, Map, Result
 from tests.report.samples import SVG, cloud, parse, texts
 
 

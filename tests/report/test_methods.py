@@ -6,8 +6,8 @@ import importlib.metadata
 
 import numpy as np
 
-from changeling.experiments.result import Result
 from changeling.report.methods import tell
+from changeling.results.result import Result
 
 
 def one(experiment: str = "probe", **changes: object) -> Result:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from changeling.errors import ReportError
-from changeling.experiments.result import Picture, Result, Sheet, Strip
 from changeling.report import load_results, write_report
+from changeling.results.result import Picture, Result, Sheet, Strip
 
 VOID = {"meta", "link", "img", "br", "circle", "rect", "path", "use", "image"}
 

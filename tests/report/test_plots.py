@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from changeling.experiments.result import Curve, Plot, Result
 from changeling.report.plots import Family, Line, families
+from changeling.results.result import Curve, Plot, Result
 from tests.report.samples import texts
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from changeling.experiments.common import count, spelled
-from changeling.experiments.result import Column, Estimate, Result
+from changeling.experiments.base import count, spelled
 from changeling.report.tables import Block, Cell, blocks, decimals, lay_out, per_cent
+from changeling.results.result import Column, Estimate, Result
 from tests.report.samples import number, table
 
 A = Column(key="a", label="A", group="Test", chance=1 / 6)

@@ -13,8 +13,8 @@ from changeling.errors import DatasetError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from changeling.clusters.manifest import Dataset
-    from changeling.clusters.rows import Sourced
+    from changeling.datasets.dataset import Dataset
+    from changeling.datasets.importers.base import Sourced
     from changeling.progress import Progress
 
 imports = typer.Typer(help="Make a dataset from images.", no_args_is_help=True)
@@ -30,7 +30,7 @@ def import_folder(
     output: DatasetOutput,
 ) -> None:
     """Import images below real/ and fake/ (fake/GENERATOR/), or those that a CSV file lists."""
-    from changeling.clusters.sources import from_csv, from_folder
+    from changeling.datasets.importers.folder import from_csv, from_folder
 
     _import_rows(from_csv(folder) if folder.is_file() else from_folder(folder), output)
 
@@ -42,7 +42,7 @@ def import_coco(
     output: DatasetOutput,
 ) -> None:
     """Import captioned photographs as parents. With Karpathy's dataset_coco.json, the splits are his."""
-    from changeling.clusters.coco import from_coco
+    from changeling.datasets.importers.coco import from_coco
 
     _import_rows(from_coco(annotations, images, note=note), output)
 
@@ -58,7 +58,7 @@ def import_cocofake(
     output: DatasetOutput,
 ) -> None:
     """Import COCOFake: photographs, their captions, and each generator's children."""
-    from changeling.clusters.cocofake import from_cocofake
+    from changeling.datasets.importers.cocofake import from_cocofake
 
     folders: dict[str, Path] = {}
     for pair in fakes:
@@ -79,7 +79,7 @@ def import_huggingface(
     output: DatasetOutput,
 ) -> None:
     """Import a Hugging Face dataset that lies on disk. What `export huggingface` wrote becomes what it was."""
-    from changeling.clusters.hub import import_huggingface as run
+    from changeling.datasets.importers.huggingface import import_huggingface as run
 
     _import(lambda progress: run(folder, output, progress=progress))
 
@@ -90,7 +90,7 @@ def import_webdataset(
     output: DatasetOutput,
 ) -> None:
     """Import tar files of samples. What `export webdataset` wrote becomes what it was."""
-    from changeling.clusters.webdataset import import_webdataset as run
+    from changeling.datasets.importers.webdataset import import_webdataset as run
 
     _import(lambda progress: run(folder, output, progress=progress))
 
@@ -102,8 +102,8 @@ def export_huggingface(
     licence: Annotated[str, typer.Option(help="The dataset's, as the Hub spells it, such as cc-by-4.0.")] = "other",
 ) -> None:
     """Write parquet files with the images in them, and a card: a folder to upload to the Hugging Face Hub."""
-    from changeling.clusters.hub_export import to_huggingface
-    from changeling.clusters.manifest import Dataset
+    from changeling.datasets.dataset import Dataset
+    from changeling.datasets.exporters.huggingface import to_huggingface
     from changeling.progress import bars
 
     with bars() as progress:
@@ -114,8 +114,8 @@ def export_huggingface(
 @exports.command("webdataset")
 def export_webdataset(dataset: DatasetArgument, output: ExportOutput) -> None:
     """Write tar files of samples, for WebDataset and other loaders that read on and on."""
-    from changeling.clusters.manifest import Dataset
-    from changeling.clusters.webdataset import to_webdataset
+    from changeling.datasets.dataset import Dataset
+    from changeling.datasets.importers.webdataset import to_webdataset
     from changeling.progress import bars
 
     with bars() as progress:
@@ -133,9 +133,9 @@ def audit(
     """
     from rich.console import Console
 
-    from changeling.clusters.audit import audit as run
-    from changeling.clusters.findings import as_table, write_findings
-    from changeling.clusters.manifest import Dataset
+    from changeling.datasets.audit.audit import audit as run
+    from changeling.datasets.audit.findings import as_table, write_findings
+    from changeling.datasets.dataset import Dataset
     from changeling.progress import bars
 
     with bars() as progress:
@@ -152,7 +152,7 @@ def audit(
 
 
 def _import_rows(images: Iterator[Sourced], output: Path) -> None:
-    from changeling.clusters.sources import import_dataset
+    from changeling.datasets.importers.folder import import_dataset
 
     _import(lambda progress: import_dataset(images, output, progress=progress))
 
@@ -161,7 +161,7 @@ def _import(run: Callable[[Progress], Dataset]) -> None:
     """Make a dataset, and say what it has."""
     import numpy as np
 
-    from changeling.detect.delivery import printable
+    from changeling.detect.output import printable
     from changeling.progress import bars
 
     with bars() as progress:

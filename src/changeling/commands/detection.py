@@ -36,9 +36,9 @@ def detect(
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
 ) -> None:
     """Call each image real, fake or unsure."""
-    from changeling.detect.delivery import deliver, summarise
     from changeling.detect.detector import Detector
     from changeling.detect.inputs import find_images
+    from changeling.detect.output import deliver, summarise
     from changeling.progress import bars, tracked
 
     suffix = output.suffix.lstrip(".") if output else ""
@@ -72,7 +72,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
 ) -> None:
     """Train a detector. It is judged on sources and generators left out, where there are enough."""
-    from changeling.clusters.manifest import Dataset
+    from changeling.datasets.dataset import Dataset
     from changeling.detect.train import train as run
     from changeling.progress import bars
 

@@ -11,8 +11,8 @@ from changeling.commands.shared import BackboneOption, DatasetArgument, RayOptio
 from changeling.errors import BuildError, StudyError
 
 if TYPE_CHECKING:
-    from changeling.clusters.manifest import Dataset
-    from changeling.experiments.result import Result
+    from changeling.datasets.dataset import Dataset
+    from changeling.results.result import Result
 
 
 def build(
@@ -31,33 +31,33 @@ def build(
 
     Started again, it goes on where it stopped. build/index.html in the dataset folder shows how far it is.
     """
-    from changeling.experiments.settings import load_study
-    from changeling.generate import run
+    from changeling.build import runner
     from changeling.progress import bars
+    from changeling.studies.settings import load_study
 
-    part = run.parse_shard(shard)
+    part = runner.parse_shard(shard)
     if sum((status, bool(only), part != (0, 1), bool(ray))) > 1:
         raise BuildError("--status, --only, --shard and --ray do not go together; name one of them")
     job = load_study(file).to_build(file.parent)
     if status:
         from rich.console import Console
 
-        from changeling.generate.status import show_status
+        from changeling.build.status import show_status
 
         show_status(job, Console())
     elif only:
-        from changeling.generate.redraw import redraw
+        from changeling.build.redraw import redraw
 
         for path in redraw(job, only):
             typer.echo(f"{path}: the same bytes")
     else:
         with bars() as progress:
             if ray:
-                from changeling.scale import build_on_ray as on_ray
+                from changeling.distributed.session import build_on_ray as on_ray
 
                 made: Dataset | None = on_ray(job, ray, progress)
             else:
-                made = run.run(job, part, progress, note)
+                made = runner.run(job, part, progress, note)
         typer.echo(f"{job.output}: {_told(made) if made else 'this shard is done, others are not'}", err=True)
 
 
@@ -76,7 +76,7 @@ def extract(dataset: DatasetArgument, backbone: BackboneOption, ray: RayOption =
 
     Started again, it goes on where it stopped.
     """
-    from changeling.clusters.manifest import Dataset
+    from changeling.datasets.dataset import Dataset
 
     _extract(Dataset(dataset), backbone, ray)
 
@@ -94,7 +94,7 @@ def _extract(dataset: Dataset, backbone: str, ray: str = "") -> str:
         if isinstance(loaded, registry.TextBackbone):  # first: where the images are done, captions are, too
             extract_captions(dataset, loaded, progress=progress)
         if ray:
-            from changeling.scale import extract_on_ray
+            from changeling.distributed.session import extract_on_ray
 
             summary = extract_on_ray(dataset, loaded, ray, progress)
         else:
@@ -135,18 +135,18 @@ def study(
     A dataset folder is studied with the default settings, on every backbone that has features. Started again, a
     study runs its experiments anew: what is kept is features and trained heads.
     """
-    from changeling.experiments.settings import Study, load_study
-    from changeling.experiments.study import chosen_backbones, open_dataset, run_study
     from changeling.features.store import missing_rows
     from changeling.progress import bars
     from changeling.report.exports import remove_old, write_exports
     from changeling.report.page import write_report
+    from changeling.studies.runner import chosen_backbones, open_dataset, run_study
+    from changeling.studies.settings import Study, load_study
 
     alone = (file / "images.parquet").exists()
     asked = Study(dataset=file.name, output=file.name) if alone else load_study(file)
     dataset, output = open_dataset(asked, file.parent), file.parent / asked.output
     if dry_run:
-        from changeling.experiments.plan import plan, show
+        from changeling.studies.plan import plan, show
 
         show(plan(dataset, asked))
         return

@@ -16,14 +16,14 @@ from sklearn.linear_model import LogisticRegression
 
 from changeling.backbones import registry
 from changeling.backbones.registry import Backbone
-from changeling.clusters.manifest import Dataset
+from changeling.datasets.dataset import Dataset
 from changeling.detect.card import write_card
-from changeling.detect.heldout import FOLDS, Rows, by_source, judge, splits
+from changeling.detect.held_out import FOLDS, Rows, by_source, judge, splits
 from changeling.detect.model import Head, Model, Trained
 from changeling.errors import DatasetError
 from changeling.features.extract import View, extract
 from changeling.features.store import load_features, store_name
-from changeling.images.views import draw_resave, draw_view
+from changeling.images.augmentations import draw_resave, draw_view
 from changeling.progress import Progress, silent
 from changeling.stats import metrics
 from changeling.stats.calibration import expected_calibration_error, fit_platt

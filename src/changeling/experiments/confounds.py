@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from changeling.clusters.manifest import Dataset
+from changeling.datasets.dataset import Dataset
 from changeling.engine import decoders
 from changeling.errors import DatasetError, ImageError
-from changeling.experiments import common
-from changeling.experiments.common import Context
-from changeling.experiments.result import Column, Result, Row, Table
-from changeling.images.facts import FACTS, GROUPS, read_facts
+from changeling.experiments import base
+from changeling.experiments.base import Context
+from changeling.images.file_features import FACTS, GROUPS, read_facts
+from changeling.results.result import Column, Result, Row, Table
 from changeling.stats.intervals import RESAMPLES, auroc_interval
 
 TITLE, PAPER = "What does the file give away, without the picture?", ""
@@ -68,8 +68,8 @@ def run(context: Context) -> Result:
             "seed": context.seed,
         },
         tables=(table,),
-        dataset=common.about(dataset),
-        versions=common.versions(),
+        dataset=base.about(dataset),
+        versions=base.versions(),
         notes=_notes(int((~read).sum())),
     )
 
@@ -135,12 +135,12 @@ def _trees(seed: int) -> HistGradientBoostingClassifier:
 def _rows(
     dataset: Dataset, valid: NDArray[np.bool_], scores: dict[str, NDArray[np.float64]], seed: int
 ) -> Iterator[Row]:
-    for generator in common.generators(dataset):
-        mine = common.select(dataset, valid, generator, "test")
-        labels, clusters = dataset.labels[mine], common.compact(dataset.clusters[mine])
+    for generator in base.generators(dataset):
+        mine = base.select(dataset, valid, generator, "test")
+        labels, clusters = dataset.labels[mine], base.compact(dataset.clusters[mine])
         if len(set(labels)) == 2:
             for name, values in scores.items():
-                auroc = common.estimate(auroc_interval(labels, values[mine], clusters, seed=seed))
+                auroc = base.estimate(auroc_interval(labels, values[mine], clusters, seed=seed))
                 yield Row(labels={"Generator": generator, "Facts": name}, cells={"test_auroc": auroc})
 
 
@@ -163,18 +163,18 @@ def _summary(rows: Sequence[Row]) -> str:
     first = [row for row in rows if row.labels["Generator"] == rows[0].labels["Generator"]]
     together, without, *groups = (row.cells["test_auroc"] for row in first)
     said = (
-        f"A classifier that sees only the file, never the picture, has an AUROC of {common.percent(together.value)} on "
-        f"{common.count(together.images, 'test images')} (95 % interval {common.percent(together.low)} to "
-        f"{common.percent(together.high)})"
+        f"A classifier that sees only the file, never the picture, has an AUROC of {base.percent(together.value)} on "
+        f"{base.count(together.images, 'test images')} (95 % interval {base.percent(together.low)} to "
+        f"{base.percent(together.high)})"
     )
     if together.low <= 0.5:
         return f"{said}: no better than guessing."
     best = max(range(len(groups)), key=lambda place: groups[place].value)
-    most = f"{first[2 + best].labels['Facts']} tells most, with {common.percent(groups[best].value)}"
+    most = f"{first[2 + best].labels['Facts']} tells most, with {base.percent(groups[best].value)}"
     if without.low <= 0.5:
         return (
-            f"{said}, but without {_BYTES}, which are the picture's as well, {common.percent(without.value)} "
-            f"({common.percent(without.low)} to {common.percent(without.high)}): no better than guessing."
+            f"{said}, but without {_BYTES}, which are the picture's as well, {base.percent(without.value)} "
+            f"({base.percent(without.low)} to {base.percent(without.high)}): no better than guessing."
         )
     return f"{said}: part of what a detector scores here may be the file. Of single groups of facts, {most}."
 
@@ -183,4 +183,4 @@ def _notes(unread: int) -> tuple[str, ...]:
     picture = "Bytes per pixel also tell something of the picture: a smooth one takes fewer."
     if not unread:
         return (picture,)
-    return picture, f"Left out, as their files cannot be read: {common.count(unread, 'images')}."
+    return picture, f"Left out, as their files cannot be read: {base.count(unread, 'images')}."

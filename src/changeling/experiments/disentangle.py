@@ -13,16 +13,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.utils.class_weight import compute_sample_weight
 
-from changeling.clusters.manifest import Dataset
-from changeling.experiments import common
-from changeling.experiments.common import Context
+from changeling.datasets.dataset import Dataset
+from changeling.experiments import base
+from changeling.experiments.base import Context
 from changeling.experiments.distances import chance
-from changeling.experiments.heads import Projection, train_head, trainable
 from changeling.experiments.paper import beside_paper
 from changeling.experiments.probe import always_fake, fit_probe, training_rows
-from changeling.experiments.result import Column, Curve, Estimate, Plot, Result, Row, Table
+from changeling.experiments.projections import Projection, train_head, trainable
 from changeling.experiments.settings import DisentangleSettings, ProbeSettings
 from changeling.features.store import Features
+from changeling.results.result import Column, Curve, Estimate, Plot, Result, Row, Table
 from changeling.stats import metrics
 from changeling.stats.intervals import RESAMPLES, mean_interval, ratio_interval
 
@@ -71,9 +71,9 @@ def run(context: Context, settings: DisentangleSettings = _DEFAULT) -> Result:
             heads.append((labels, s, t))
             if settings.curve and "test_s_overall" in cells:
                 hidden.append(_hidden(context, {"raw features": features, "S": hiding}, labels))
-        sources.append(common.source(features))
+        sources.append(base.source(features))
         valid |= features.valid
-    table = _table(dataset, valid, common.by_generator(dataset, rows))
+    table = _table(dataset, valid, base.by_generator(dataset, rows))
     return Result(
         experiment="disentangle",
         title=TITLE,
@@ -94,14 +94,14 @@ def run(context: Context, settings: DisentangleSettings = _DEFAULT) -> Result:
             "seed": context.seed,
         }
         | {
-            f"clusters that S and T of {common.spelled(_label(labels))} were trained on": s.clusters
+            f"clusters that S and T of {base.spelled(_label(labels))} were trained on": s.clusters
             for labels, s, _ in heads
         },
         tables=(beside_paper(table, dataset), *_probes(hidden)),
         plots=(*_curves(hidden), *_trained(heads)),
-        dataset=common.about(dataset),
+        dataset=base.about(dataset),
         sources=tuple(sources),
-        versions=common.versions(),
+        versions=base.versions(),
         notes=(
             "The two terms of Eq. 4 have the same denominator, anchor by anchor, so it cancels: the temperature and "
             "the way a sum is averaged only scale the loss, to which AdamW is indifferent. Weight decay is no scale.",
@@ -113,7 +113,7 @@ def run(context: Context, settings: DisentangleSettings = _DEFAULT) -> Result:
 
 def check(context: Context) -> None:
     """Raise DatasetError if there is nothing to train S and T on, even if all images have features."""
-    trainable(context.dataset, common.everyone(context.dataset))
+    trainable(context.dataset, base.everyone(context.dataset))
 
 
 def _cells(
@@ -122,9 +122,9 @@ def _cells(
     """Accuracies of a probe on `hiding`, the features after S, and distances after T."""
     dataset, cells = context.dataset, {}
     probe = fit_probe(dataset, hiding, ProbeSettings(C=c, train_on=generator), seed=context.seed, standardise=False)
-    for split in common.SPLIT_TITLES:
-        chosen = common.select(dataset, features.valid, generator, split)
-        labels, clusters = dataset.labels[chosen], common.compact(dataset.clusters[chosen])
+    for split in base.SPLIT_TITLES:
+        chosen = base.select(dataset, features.valid, generator, split)
+        labels, clusters = dataset.labels[chosen], base.compact(dataset.clusters[chosen])
         if len(set(labels)) < 2:
             continue
         called = (probe.scores(hiding.values[chosen]) > 0).astype(np.int64)
@@ -137,7 +137,7 @@ def _cells(
         }
         for key, ratio in ratios.items():
             if ratio.denominator.any():
-                cells[f"{split}_{key}"] = common.estimate(ratio_interval(ratio, seed=context.seed))
+                cells[f"{split}_{key}"] = base.estimate(ratio_interval(ratio, seed=context.seed))
     return cells
 
 
@@ -146,13 +146,13 @@ def _hidden(context: Context, spaces: dict[str, Features], labels: dict[str, str
     dataset, generator, features = context.dataset, labels["Generator"], next(iter(spaces.values()))
     train = training_rows(dataset, features.valid, ProbeSettings(train_on=generator), context.seed)
     train = np.sort(np.random.default_rng(context.seed).permutation(train)[:CURVE_IMAGES])
-    test = common.select(dataset, features.valid, generator, "test")
-    clusters = common.compact(dataset.clusters[test])
+    test = base.select(dataset, features.valid, generator, "test")
+    clusters = base.compact(dataset.clusters[test])
     y_train, y_test = dataset.labels[train], dataset.labels[test]
 
     def judged(called: NDArray[np.int64]) -> Estimate:
         recalls = [metrics.recall(y_test, called, clusters, label) for label in (0, 1)]
-        return common.estimate(mean_interval(*recalls, seed=context.seed))
+        return base.estimate(mean_interval(*recalls, seed=context.seed))
 
     found = _Hidden(labels, {}, {})
     for name, one in spaces.items():
@@ -198,7 +198,7 @@ def _table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -> T
 
     columns = [
         Column(key=f"{split}_{key}", label=label, group=f"{title}: {kind}", chance=guessing(split, key), better="none")
-        for split, title in common.SPLIT_TITLES.items()
+        for split, title in base.SPLIT_TITLES.items()
         for kind, measures in _MEASURES.items()
         for key, label in measures.items()
     ]
@@ -314,8 +314,8 @@ def _summary(rows: Sequence[Row]) -> str:
     row = tested[0]
     hidden, shown = row.cells["test_s_overall"], row.cells["test_t_max"]
     return (
-        f"On {row.labels['Backbone']} features ({common.spelled(row.labels['Generator'])}), a linear probe on S calls "
-        f"{common.percent(hidden.value)} of {common.count(hidden.images, 'test images')} rightly "
-        f"({common.ends(hidden)}), and in T the parent is the farthest of its cluster in "
-        f"{common.percent(shown.value)} of {common.count(shown.clusters, 'clusters')} ({common.ends(shown)})."
+        f"On {row.labels['Backbone']} features ({base.spelled(row.labels['Generator'])}), a linear probe on S calls "
+        f"{base.percent(hidden.value)} of {base.count(hidden.images, 'test images')} rightly "
+        f"({base.ends(hidden)}), and in T the parent is the farthest of its cluster in "
+        f"{base.percent(shown.value)} of {base.count(shown.clusters, 'clusters')} ({base.ends(shown)})."
     )

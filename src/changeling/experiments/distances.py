@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from changeling.clusters.manifest import Dataset
-from changeling.experiments import common
-from changeling.experiments.common import Context
+from changeling.datasets.dataset import Dataset
+from changeling.experiments import base
+from changeling.experiments.base import Context
 from changeling.experiments.paper import beside_paper
-from changeling.experiments.result import Column, Estimate, Result, Row, Table
 from changeling.experiments.settings import DistancesSettings
 from changeling.features.store import Features
+from changeling.results.result import Column, Estimate, Result, Row, Table
 from changeling.stats.intervals import RESAMPLES, ratio_interval
 from changeling.stats.metrics import Distance, distance_accuracies
 
@@ -30,14 +30,14 @@ def run(context: Context, settings: DistancesSettings = _DEFAULT) -> Result:
     dataset, rows, sources = context.dataset, [], []
     valid = np.zeros(len(dataset), dtype=np.bool_)
     for done, features in enumerate(context.features(), start=1):
-        for generator in common.generators(dataset):
+        for generator in base.generators(dataset):
             cells = _cells(dataset, features, generator, settings.distance, context.seed)
             if cells:
                 rows.append(Row(labels={"Generator": generator, "Backbone": features.header.backbone}, cells=cells))
-        sources.append(common.source(features))
+        sources.append(base.source(features))
         valid |= features.valid
         context.progress("distances", done, len(context.backbones))
-    table = _table(dataset, valid, common.by_generator(dataset, rows))
+    table = _table(dataset, valid, base.by_generator(dataset, rows))
     return Result(
         experiment="distances",
         title=TITLE,
@@ -45,24 +45,24 @@ def run(context: Context, settings: DistancesSettings = _DEFAULT) -> Result:
         summary=_summary(table.rows),
         settings={"distance": settings.distance, "resamples": RESAMPLES, "seed": context.seed},
         tables=(table if settings.distance != "cosine" else beside_paper(table, dataset),),
-        dataset=common.about(dataset),
+        dataset=base.about(dataset),
         sources=tuple(sources),
-        versions=common.versions(),
+        versions=base.versions(),
         notes=("A cluster counts if it has a parent and at least two children: with one child both are equally far.",),
     )
 
 
 def _cells(dataset: Dataset, features: Features, generator: str, distance: Distance, seed: int) -> dict[str, Estimate]:
     cells: dict[str, Estimate] = {}
-    for split in common.SPLIT_TITLES:
-        chosen = common.select(dataset, features.valid, generator, split)
+    for split in base.SPLIT_TITLES:
+        chosen = base.select(dataset, features.valid, generator, split)
         if not len(chosen):
             continue
-        clusters = common.compact(dataset.clusters[chosen])
+        clusters = base.compact(dataset.clusters[chosen])
         pair = distance_accuracies(features.values[chosen], dataset.labels[chosen], clusters, distance)
         for name, ratio in zip(("min", "max"), pair, strict=True):
             if ratio.denominator.any():
-                cells[f"{split}_{name}"] = common.estimate(ratio_interval(ratio, seed=seed))
+                cells[f"{split}_{name}"] = base.estimate(ratio_interval(ratio, seed=seed))
     return cells
 
 
@@ -75,7 +75,7 @@ def _table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -> T
             chance=chance(dataset, valid, rows, split),
             better="none",
         )
-        for split, title in common.SPLIT_TITLES.items()
+        for split, title in base.SPLIT_TITLES.items()
         for name in ("min", "max")
     ]
     return Table(
@@ -100,12 +100,12 @@ def chance(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row], spli
 
 
 def _summary(rows: Sequence[Row]) -> str:
-    best = common.best_by_validation(rows, "max")
+    best = base.best_by_validation(rows, "max")
     if best is None:
         return "No cluster of the test split has a parent and two children: there is nothing to compare."
     row, features = best
     cell = row.cells["test_max"]
     return (
-        f"By {features} the parent is the farthest of its cluster in {common.percent(cell.value)} of "
-        f"{common.count(cell.clusters, 'test clusters')} (95 % interval {common.ends(cell)})."
+        f"By {features} the parent is the farthest of its cluster in {base.percent(cell.value)} of "
+        f"{base.count(cell.clusters, 'test clusters')} (95 % interval {base.ends(cell)})."
     )

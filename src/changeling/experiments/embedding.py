@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from changeling.clusters.manifest import Split
+from changeling.datasets.dataset import Split
 from changeling.errors import DatasetError
-from changeling.experiments import common
-from changeling.experiments.common import Context
-from changeling.experiments.heads import paired, train_head, trainable
-from changeling.experiments.result import Cloud, Map, Result
+from changeling.experiments import base
+from changeling.experiments.base import Context
+from changeling.experiments.projections import paired, train_head, trainable
 from changeling.experiments.settings import DisentangleSettings, EmbeddingSettings
 from changeling.features.store import load_features
+from changeling.results.result import Cloud, Map, Result
 
 TITLE, PAPER = "How do parents and children lie in the space of features?", "Figures 6 and 7"
 SAMPLED = 8  # clusters of Figure 7
@@ -42,7 +42,7 @@ def run(context: Context, settings: EmbeddingSettings = _DEFAULT, heads: Disenta
         perplexities[generator] = usable_perplexity(settings.perplexity, len(chosen))
         places = {name: tsne(values, perplexities[generator], context.seed) for name, values in spaces.items()}
         maps += _maps(context, chosen, places, generator, split)
-        shown[f"images on the maps of {common.spelled(generator)}"] = len(chosen)
+        shown[f"images on the maps of {base.spelled(generator)}"] = len(chosen)
         context.progress("embedding", done, len(generators))
     return Result(
         experiment="embedding",
@@ -57,15 +57,15 @@ def run(context: Context, settings: EmbeddingSettings = _DEFAULT, heads: Disenta
         | {"seed": context.seed}
         | shown,
         maps=tuple(maps),
-        dataset=common.about(dataset),
-        sources=(common.source(features),),
-        versions=common.versions(),
+        dataset=base.about(dataset),
+        sources=(base.source(features),),
+        versions=base.versions(),
     )
 
 
 def check(context: Context, settings: EmbeddingSettings = _DEFAULT) -> None:
     """Raise DatasetError if there are too few clusters to draw, even if all images have features."""
-    everyone = common.everyone(context.dataset)
+    everyone = base.everyone(context.dataset)
     for generator in trainable(context.dataset, everyone):
         _choose(context, everyone, generator, settings.clusters)
 
@@ -80,7 +80,7 @@ def _told(perplexities: dict[str, float]) -> dict[str, str | int | float | bool 
     name = "perplexity (about how many neighbours count)"
     if len(set(perplexities.values())) == 1:
         return {name: next(iter(perplexities.values()))}
-    return {f"{name} of {common.spelled(generator)}": used for generator, used in perplexities.items()}
+    return {f"{name} of {base.spelled(generator)}": used for generator, used in perplexities.items()}
 
 
 def tsne(values: NDArray[np.float32], perplexity: float, seed: int) -> NDArray[np.float64]:
@@ -102,7 +102,7 @@ def _choose(
 ) -> tuple[NDArray[np.int64], Split]:
     """Images of clusters with a parent and a child: of the validation split, or of test where that has too few."""
     dataset = context.dataset
-    for split in common.SPLIT_TITLES:
+    for split in base.SPLIT_TITLES:
         rows = paired(dataset, valid, generator, split)
         names = np.unique(dataset.clusters[rows])
         if len(names) >= SAMPLED:
@@ -110,7 +110,7 @@ def _choose(
             return rows[np.isin(dataset.clusters[rows], drawn)], split
     raise DatasetError(
         f"{dataset.path}: no {SAMPLED} clusters of the validation or test split have a parent and a child by "
-        f"{common.spelled(generator)}"
+        f"{base.spelled(generator)}"
     )
 
 
@@ -128,7 +128,7 @@ def _maps(
     sampled = np.isin(clusters, drawn)
     names = [str(dataset.column("cluster_id")[dataset.clusters == number][0]) for number in drawn]
     group = np.array([drawn.tolist().index(number) for number in clusters[sampled].tolist()])
-    where = f"{generator}, {common.SPLIT_TITLES[split].lower()} split"
+    where = f"{generator}, {base.SPLIT_TITLES[split].lower()} split"
     return [
         Map(
             title=f"Real and fake: {where}",

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from changeling.clusters.manifest import Dataset
+from changeling.datasets.dataset import Dataset
 from changeling.errors import DatasetError
-from changeling.experiments import common, probe
-from changeling.experiments.common import Context
-from changeling.experiments.result import Picture, Result, Sheet, Strip
+from changeling.experiments import base, probe
+from changeling.experiments.base import Context
 from changeling.experiments.settings import GallerySettings, ProbeSettings
 from changeling.features.store import load_features
+from changeling.results.result import Picture, Result, Sheet, Strip
 
 TITLE, PAPER = "What it looks like", "Figures 1, 3, 4 and 5"
 _DEFAULT, _PROBE = GallerySettings(), ProbeSettings()
@@ -43,15 +43,15 @@ def run(context: Context, settings: GallerySettings = _DEFAULT, probe_settings: 
         summary="Clusters side by side; the children that the probe finds most and least realistic; its mistakes.",
         settings={"backbone": backbone, "seed": context.seed, "C": fitted.c},
         sheets=_sheets(dataset, shown, p, settings),
-        dataset=common.about(dataset),
-        sources=(common.source(features),),
-        versions=common.versions(),
+        dataset=base.about(dataset),
+        sources=(base.source(features),),
+        versions=base.versions(),
     )
 
 
 def check(context: Context, probe_settings: ProbeSettings = _PROBE) -> None:
     """Raise DatasetError if there is nothing to show, or to train a probe on, even if all images have features."""
-    _shown(context.dataset, common.everyone(context.dataset))
+    _shown(context.dataset, base.everyone(context.dataset))
     probe.check(context, probe_settings)
 
 

@@ -8,8 +8,8 @@ from importlib.resources import files
 
 import numpy as np
 
-from changeling.clusters.manifest import Dataset
-from changeling.experiments.result import Table
+from changeling.datasets.dataset import Dataset
+from changeling.results.result import Table
 
 SOURCE = "cocofake"  # what `import cocofake` writes in the column `source`
 PARENTS = 5000  # of the Karpathy validation and test splits

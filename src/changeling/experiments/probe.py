@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from changeling.clusters.manifest import Dataset
+from changeling.datasets.dataset import Dataset
 from changeling.errors import DatasetError
-from changeling.experiments import common
-from changeling.experiments.common import Context
+from changeling.experiments import base
+from changeling.experiments.base import Context
 from changeling.experiments.paper import beside_paper
-from changeling.experiments.result import Column, Estimate, Result, Row, Table
 from changeling.experiments.settings import ProbeSettings
 from changeling.features.store import Features
+from changeling.results.result import Column, Estimate, Result, Row, Table
 from changeling.stats import metrics
 from changeling.stats.intervals import RESAMPLES, auroc_interval, mean_interval, ratio_interval
 
@@ -67,10 +67,10 @@ def run(context: Context, settings: ProbeSettings = _DEFAULT) -> Result:
             other = probe if trainer == settings.train_on else fit_probe(dataset, features, one, seed=context.seed)
             crossed += _rows(dataset, features, other, {"Trained on": trainer}, context.seed)
         found |= {f"C of {name}": probe.c, f"training images of {name}": probe.images}
-        sources.append(common.source(features))
+        sources.append(base.source(features))
         valid |= features.valid
         context.progress("probe", done, len(context.backbones))
-    table = _table(dataset, valid, common.by_generator(dataset, rows))
+    table = _table(dataset, valid, base.by_generator(dataset, rows))
     as_in_paper = settings.train_on == "stable-diffusion-v1.4" and settings.children == "one"
     return Result(
         experiment="probe",
@@ -78,7 +78,7 @@ def run(context: Context, settings: ProbeSettings = _DEFAULT) -> Result:
         paper=PAPER,
         summary=_summary(table.rows),
         settings={
-            "trained on children of": common.spelled(settings.train_on),
+            "trained on children of": base.spelled(settings.train_on),
             "children for training": {"one": "one random child a cluster", "all": "all"}[settings.children],
             "features": "standardised: mean 0 and deviation 1 in each dimension, on the training images",
             "class weight": "balanced: real and fake images count the same in all",
@@ -90,16 +90,16 @@ def run(context: Context, settings: ProbeSettings = _DEFAULT) -> Result:
         }
         | found,
         tables=(beside_paper(table, dataset) if as_in_paper else table, *_transfer(dataset, valid, crossed)),
-        dataset=common.about(dataset),
+        dataset=base.about(dataset),
         sources=tuple(sources),
-        versions=common.versions(),
+        versions=base.versions(),
         notes=tuple(_unpaired(dataset, valid)),
     )
 
 
 def check(context: Context, settings: ProbeSettings = _DEFAULT) -> None:
     """Raise DatasetError if there is nothing to train a probe on, even if all images have features."""
-    _fitted_on(context.dataset, common.everyone(context.dataset), settings, context.seed)
+    _fitted_on(context.dataset, base.everyone(context.dataset), settings, context.seed)
 
 
 def fit_probe(
@@ -156,9 +156,9 @@ def training_rows(
     """The parents of the train split and one random child of each cluster, or all of them (section 4.1)."""
     mask = (dataset.column("split") == "train") & valid
     parents = np.flatnonzero(mask & (dataset.labels == 0))
-    mine = dataset.column("generator") == settings.train_on if settings.train_on != common.ALL else dataset.labels == 1
+    mine = dataset.column("generator") == settings.train_on if settings.train_on != base.ALL else dataset.labels == 1
     children = np.flatnonzero(mask & mine)
-    if settings.train_on != common.ALL and not len(children):
+    if settings.train_on != base.ALL and not len(children):
         raise DatasetError(
             f"{dataset.path}: no child of the train split is by {settings.train_on!r}, which the probe is to be "
             "trained on"
@@ -176,16 +176,16 @@ def trainers(dataset: Dataset) -> list[str]:
     names, clusters = dataset.column("generator"), dataset.clusters
     many = [
         name
-        for name in common.generators(dataset)
-        if len(set(clusters[train & ((names == name) | (name == common.ALL))])) >= TRAIN_CLUSTERS
+        for name in base.generators(dataset)
+        if len(set(clusters[train & ((names == name) | (name == base.ALL))])) >= TRAIN_CLUSTERS
     ]
-    return many if len(set(many) - {common.ALL}) > 1 else []
+    return many if len(set(many) - {base.ALL}) > 1 else []
 
 
 def _rows(dataset: Dataset, features: Features, probe: Probe, labels: dict[str, str], seed: int) -> list[Row]:
     return [
         Row(labels=labels | {"Generator": generator, "Backbone": features.header.backbone}, cells=cells)
-        for generator in common.generators(dataset)
+        for generator in base.generators(dataset)
         if (cells := _cells(dataset, features, probe, generator, seed))
     ]
 
@@ -194,7 +194,7 @@ def _transfer(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -
     """Generators trained on by generators tested on, the test split alone."""
     if not rows:
         return []
-    ordered = sorted(common.by_generator(dataset, rows), key=lambda row: row.labels["Trained on"])
+    ordered = sorted(base.by_generator(dataset, rows), key=lambda row: row.labels["Trained on"])
     columns = [
         Column(key=f"test_{key}", label=label, group="Test", chance=_chance(dataset, valid, rows, "test", key))
         for key, label in _COLUMNS.items()
@@ -205,7 +205,7 @@ def _transfer(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -
             title="Trained on one generator, tested on another",
             labels=("Trained on", "Generator", "Backbone"),
             columns=tuple(columns),
-            rows=tuple(row for row in ordered if row.labels["Generator"] != common.ALL),
+            rows=tuple(row for row in ordered if row.labels["Generator"] != base.ALL),
             note="Each probe knows the real images of the train split and the children of one generator.",
         )
     ]
@@ -218,12 +218,12 @@ def _balanced_log_loss(labels: NDArray[np.int64], scores: NDArray[np.float64]) -
 
 def _cells(dataset: Dataset, features: Features, probe: Probe, generator: str, seed: int) -> dict[str, Estimate]:
     cells: dict[str, Estimate] = {}
-    for split in common.SPLIT_TITLES:
-        chosen = common.select(dataset, features.valid, generator, split)
+    for split in base.SPLIT_TITLES:
+        chosen = base.select(dataset, features.valid, generator, split)
         labels = dataset.labels[chosen]
         if len(set(labels)) < 2:
             continue
-        clusters = common.compact(dataset.clusters[chosen])
+        clusters = base.compact(dataset.clusters[chosen])
         scores = probe.scores(features.values[chosen])
         called = (scores > 0).astype(np.int64)
         recalls = [metrics.recall(labels, called, clusters, label) for label in (0, 1)]
@@ -233,14 +233,14 @@ def _cells(dataset: Dataset, features: Features, probe: Probe, generator: str, s
             "balanced": mean_interval(*recalls, seed=seed),
             "auroc": auroc_interval(labels, scores, clusters, seed=seed),
         }
-        cells |= {f"{split}_{key}": common.estimate(interval) for key, interval in intervals.items()}
+        cells |= {f"{split}_{key}": base.estimate(interval) for key, interval in intervals.items()}
     return cells
 
 
 def _table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -> Table:
     columns = [
         Column(key=f"{split}_{key}", label=label, group=title, chance=_chance(dataset, valid, rows, split, key))
-        for split, title in common.SPLIT_TITLES.items()
+        for split, title in base.SPLIT_TITLES.items()
         for key, label in _COLUMNS.items()
     ]
     return Table(
@@ -271,26 +271,26 @@ def always_fake(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row],
 
 def _unpaired(dataset: Dataset, valid: NDArray[np.bool_]) -> Iterator[str]:
     """What is said of splits some clusters of which are a single image."""
-    for split, title in common.SPLIT_TITLES.items():
+    for split, title in base.SPLIT_TITLES.items():
         mask = (dataset.column("split") == split) & valid
         names, sizes = np.unique(dataset.clusters[mask], return_counts=True)
         if (sizes == 1).any():
             real, fake = (np.isin(names, dataset.clusters[mask & (dataset.labels == label)]) for label in (0, 1))
             yield (
-                f"Of the {common.count(len(names), 'clusters')} of the {title.lower()} split, "
+                f"Of the {base.count(len(names), 'clusters')} of the {title.lower()} split, "
                 f"{int((real & fake).sum()):,} have a parent and a child. A single image, which is paired with none, "
                 "counts as a cluster of its own."
             )
 
 
 def _summary(rows: Sequence[Row]) -> str:
-    best = common.best_by_validation(rows, "auroc")
+    best = base.best_by_validation(rows, "auroc")
     if best is None:
         return "The test split lacks real or fake images: the probe cannot be judged."
     row, features = best
     auroc, balanced = row.cells["test_auroc"], row.cells["test_balanced"]
     return (
-        f"A linear probe on {features} has an AUROC of {common.percent(auroc.value)} on "
-        f"{common.count(auroc.images, 'test images')} (95 % interval {common.ends(auroc)}) and a balanced "
-        f"accuracy of {common.percent(balanced.value)} ({common.ends(balanced)}), where guessing has 50 %."
+        f"A linear probe on {features} has an AUROC of {base.percent(auroc.value)} on "
+        f"{base.count(auroc.images, 'test images')} (95 % interval {base.ends(auroc)}) and a balanced "
+        f"accuracy of {base.percent(balanced.value)} ({base.ends(balanced)}), where guessing has 50 %."
     )

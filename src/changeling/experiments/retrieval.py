@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from changeling.clusters.manifest import Dataset
+from changeling.datasets.dataset import Dataset
 from changeling.errors import DatasetError
-from changeling.experiments import common
-from changeling.experiments.common import Context
+from changeling.experiments import base
+from changeling.experiments.base import Context
 from changeling.experiments.paper import beside_paper
-from changeling.experiments.result import Column, Estimate, Result, Row, Table
 from changeling.features.captions import has_captions, load_captions
 from changeling.features.store import Features
+from changeling.results.result import Column, Estimate, Result, Row, Table
 from changeling.stats.intervals import RESAMPLES, ratio_interval
 from changeling.stats.retrieval import recall_at, retrieval_ranks
 
@@ -36,13 +36,13 @@ def run(context: Context) -> Result:
     for done, features in enumerate(context.features(), start=1):
         captions = load_captions(dataset, features.header.backbone)
         if captions is not None and captions.shape[1] == features.values.shape[1]:
-            for generator in common.generators(dataset):
+            for generator in base.generators(dataset):
                 cells = _cells(context, features, captions, spoken, generator)
                 if cells:
                     rows.append(Row(labels={"Generator": generator, "Backbone": features.header.backbone}, cells=cells))
-            sources.append(common.source(features))
+            sources.append(base.source(features))
         context.progress("retrieval", done, len(context.backbones))
-    table = _table(dataset, spoken, common.by_generator(dataset, rows))
+    table = _table(dataset, spoken, base.by_generator(dataset, rows))
     return Result(
         experiment="retrieval",
         title=TITLE,
@@ -56,9 +56,9 @@ def run(context: Context) -> Result:
             "seed": context.seed,
         },
         tables=(beside_paper(table, dataset),),
-        dataset=common.about(dataset),
+        dataset=base.about(dataset),
         sources=tuple(sources),
-        versions=common.versions(),
+        versions=base.versions(),
     )
 
 
@@ -77,8 +77,8 @@ def _cells(
     """R@k by split; `captions` (G, D) are of the clusters `spoken` (G,)."""
     dataset, cells = context.dataset, {}
     said = dataset.captions["caption_index"].to_numpy()
-    for split in common.SPLIT_TITLES:
-        chosen = common.select(dataset, features.valid, generator, split)
+    for split in base.SPLIT_TITLES:
+        chosen = base.select(dataset, features.valid, generator, split)
         gallery = np.flatnonzero(np.isin(spoken, dataset.clusters[dataset.column("split") == split]))
         place = {key: row for row, key in enumerate(zip(spoken[gallery], said[gallery], strict=True))}
         indices = dataset.column("caption_index")[chosen]
@@ -88,11 +88,11 @@ def _cells(
             continue
         queries = chosen[asked]
         ranks = retrieval_ranks(features.values[queries], captions[gallery], own[asked], spoken[gallery])
-        clusters = common.compact(dataset.clusters[queries])
+        clusters = base.compact(dataset.clusters[queries])
         for kind, values in (("exact", ranks.exact), ("cluster", ranks.cluster)):
             for k in KS:
                 ratio = recall_at(values, k, clusters)
-                cells[f"{split}_{kind}_{k}"] = common.estimate(ratio_interval(ratio, seed=context.seed))
+                cells[f"{split}_{kind}_{k}"] = base.estimate(ratio_interval(ratio, seed=context.seed))
     return cells
 
 
@@ -110,7 +110,7 @@ def _table(dataset: Dataset, spoken: NDArray[np.int64], rows: Sequence[Row]) -> 
             group=f"{title}: {name}",
             chance=_chance(dataset, spoken, split, kind, k),
         )
-        for split, title in common.SPLIT_TITLES.items()
+        for split, title in base.SPLIT_TITLES.items()
         for kind, name in _KINDS.items()
         for k in KS
     ]
@@ -137,13 +137,13 @@ def _chance(dataset: Dataset, spoken: NDArray[np.int64], split: str, kind: str, 
 
 
 def _summary(rows: Sequence[Row]) -> str:
-    best = common.best_by_validation(rows, "exact_1")
+    best = base.best_by_validation(rows, "exact_1")
     if best is None:
         return "The test split has no child with a caption: there is nothing to retrieve."
     row, features = best
     cell, loose = row.cells["test_exact_1"], row.cells["test_cluster_1"]
     return (
         f"By {features} the nearest of all captions of the test split is the child's own for "
-        f"{common.percent(cell.value)} of {common.count(cell.images, 'children')} (95 % interval "
-        f"{common.ends(cell)}), and one of its cluster's for {common.percent(loose.value)}."
+        f"{base.percent(cell.value)} of {base.count(cell.images, 'children')} (95 % interval "
+        f"{base.ends(cell)}), and one of its cluster's for {base.percent(loose.value)}."
     )

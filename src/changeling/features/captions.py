@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from changeling.backbones.registry import TextBackbone
-from changeling.clusters.manifest import Dataset
+from changeling.datasets.dataset import Dataset
 from changeling.errors import FeatureError
 from changeling.features.store import Header, folder, read_header, read_values, write_part
 from changeling.progress import Progress, silent

@@ -12,7 +12,7 @@ from PIL import Image
 
 from changeling import engine
 from changeling.backbones.registry import Backbone
-from changeling.clusters.manifest import Dataset
+from changeling.datasets.dataset import Dataset
 from changeling.engine import Load
 from changeling.errors import FeatureError, ImageError
 from changeling.features.store import Header, images_hash, part_path, part_rows, read_header, store_name, write_part

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from changeling.clusters.manifest import Dataset
+from changeling.datasets.dataset import Dataset
 from changeling.errors import FeatureError, one_line
 from changeling.files import whole
 

@@ -6,11 +6,11 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from changeling.experiments.result import Estimate, Result
 from changeling.experiments.settings import NAMES
 from changeling.files import inert
 from changeling.report.latex import HEAD, latex_table
 from changeling.report.output import written
+from changeling.results.result import Estimate, Result
 
 CSV, LATEX = "tables.csv", "latex"
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from changeling.experiments.common import spelled
-from changeling.experiments.result import Column, Estimate, Row, Table
+from changeling.experiments.base import spelled
 from changeling.report.style import FONT, INK, MUTED, PAPER, RULE, SERIES, bare, clean, render, shares, wrapped, zoomed
 from changeling.report.tables import blocks, finite, guess, header
+from changeling.results.result import Column, Estimate, Row, Table
 
 WIDTH = 340.0  # points, which are the units of the drawing; the page scales it
 ROW = 23.0  # height of a row

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from changeling.experiments.result import Table
 from changeling.report.tables import Layout, Line, lay_out
+from changeling.results.result import Table
 
 HEAD = "% Written by changeling. Needs \\usepackage{booktabs}; put it in place by \\input."
 NARROW = 6  # columns of numbers, from which on the type is smaller

@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from changeling.experiments.common import count
-from changeling.experiments.result import Cloud, Map
+from changeling.experiments.base import count
 from changeling.report.style import colour
+from changeling.results.result import Cloud, Map
 
 SIDE = 300.0  # of a cloud's square, in the units of the drawing
 MARGIN = 10.0

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from changeling.experiments.common import count
-from changeling.experiments.result import Result, Source
+from changeling.experiments.base import count
+from changeling.results.result import Result, Source
 
 Value = str | int | float | bool | None
 

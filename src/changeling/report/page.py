@@ -12,8 +12,7 @@ from markupsafe import Markup, escape
 
 from changeling import __version__
 from changeling.errors import ReportError
-from changeling.experiments.common import spelled
-from changeling.experiments.result import Picture, Result, Sheet
+from changeling.experiments.base import spelled
 from changeling.experiments.settings import NAMES
 from changeling.report.figures import draw, marks
 from changeling.report.maps import draw_map, legend
@@ -23,6 +22,7 @@ from changeling.report.plots import families
 from changeling.report.style import colour
 from changeling.report.tables import lay_out
 from changeling.report.thumbnails import Thumbnail, make_thumbnail
+from changeling.results.result import Picture, Result, Sheet
 
 TITLE = "How generated images give themselves away"
 

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from changeling.experiments.common import spelled
-from changeling.experiments.result import Curve, Plot
+from changeling.experiments.base import spelled
 from changeling.report.figures import Panel
 from changeling.report.style import FONT, MUTED, RULE, SERIES, bare, clean, render, shares, wrapped, zoomed
+from changeling.results.result import Curve, Plot
 
 WIDTH, HEIGHT = 236.0, 166.0  # points
 LEFT, RIGHT, TOP, BOTTOM = 38.0, 10.0, 10.0, 36.0  # margins; each line of the y axis's name adds to TOP

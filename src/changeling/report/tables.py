@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from changeling.experiments.common import count, spelled
-from changeling.experiments.result import Column, Estimate, Row, Table
+from changeling.experiments.base import count, spelled
+from changeling.results.result import Column, Estimate, Row, Table
 
 FEW = 100  # below this many clusters, the page says that the intervals matter more than the numbers
 PAPER_DIGITS = 2  # of per cent in the paper's tables

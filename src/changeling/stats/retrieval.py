@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from changeling.stats.contrast import unit
+from changeling.stats.contrastive import unit
 from changeling.stats.metrics import Floats, Ints, Ratio
 
 BLOCK = 96  # queries at once: their similarities to 25,000 captions are 10 MB

@@ -1,0 +1,1 @@
+"""Build: make the children of captioned parents, part by part."""

@@ -1,0 +1,145 @@
+"""Make children part by part; what exists is whole, what is missing is made again, and the dataset is written last."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from changeling.build.draw import Drawn, draw_part
+from changeling.build.encoding import Encoder, File, save
+from changeling.build.job import Build
+from changeling.build.parts import PARENTS, PART, Header, count_parts, image_path, join_parts, part_path, write_part
+from changeling.build.record import agree, parents_of, part_of, recorded, same
+from changeling.datasets.dataset import Dataset, ImageRow
+from changeling.errors import BuildError, ImageError
+from changeling.files import whole
+from changeling.images.decode import read_bytes
+from changeling.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from changeling.generators.base import Generator
+
+
+def build_parents(build: Build, progress: Progress = silent) -> None:
+    """Save the parents by the policy of the build."""
+    encoder = Encoder(build.settings)
+    total = build.count(PARENTS)
+    with _keeping(build.output), ThreadPoolExecutor(4) as pool:
+        for index in range(count_parts(total)):
+            start = index * PART
+            rows = build.parents.images.slice(start, PART).to_pylist()
+            header = Header(made_of=parents_of(build, rows), batch=1, device="")
+            path = part_path(build.output, PARENTS, index)
+            if not same(path, header):
+                numbered = enumerate(rows, start)
+                write_part(path, header, list(pool.map(lambda one: save_parent(build, encoder, *one), numbered)))
+            progress(PARENTS, start + len(rows), total)
+
+
+def build_children(
+    build: Build, name: str, generator: Generator, mine: Sequence[int], progress: Progress = silent
+) -> None:
+    """Make those parts of a generator that are `mine` and not there yet; saving runs beside drawing.
+
+    Raises:
+        BuildError: parts exist that were made of something else, the model fails, or the disk is full.
+    """
+    encoder, batch, total = Encoder(build.settings), build.settings.batch, build.count(name)
+    record = agree(build, name, generator)
+    saving: Future[None] | None = None
+    with _keeping(build.output), ThreadPoolExecutor(1) as pool:
+        for index in mine:
+            children = build.children(name, index)
+            path = part_path(build.output, name, index)
+            header = Header(made_of=part_of(record, children), batch=batch, device=generator.device)
+            if not same(path, header):
+                told = _beside(progress, name, index * PART, total)
+                drawn, batch = draw_part(generator, children, build.generators[name].redraws, batch, told)
+                if saving:
+                    saving.result()
+                header = header.model_copy(update={"batch": batch})
+                saving = pool.submit(save_part, build.output, name, path, header, drawn, encoder)
+            progress(name, min((index + 1) * PART, total), total)
+        if saving:
+            saving.result()
+
+
+def save_part(output: Path, name: str, path: Path, header: Header, drawn: Sequence[Drawn], encoder: Encoder) -> None:
+    """Write the image files of a part, then the part."""
+    write_part(path, header, [_child(output, name, one, encoder) for one in drawn])
+
+
+def join(build: Build) -> Dataset | None:
+    """Write the dataset's own files, images.parquet last, if all parts are there."""
+    paths = build.paths
+    if not all(path.exists() for path in paths):
+        return None
+    with _keeping(build.output):
+        with whole(build.output / "generators.json") as temporary:
+            told = {name: recorded(build.output, name) for name in build.generators}
+            temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        with whole(build.output / "captions.parquet") as temporary:
+            pq.write_table(build.parents.captions.replace_schema_metadata(None), temporary)
+        join_parts(paths, build.output / "images.parquet")
+    return Dataset(build.output)
+
+
+def save_parent(build: Build, encoder: Encoder, number: int, row: dict[str, Any]) -> ImageRow:
+    """Save a parent; what cannot be read becomes a row that says so."""
+    kept = {name: row[name] for name in ("image_id", "cluster_id", "role", "split", "source")}
+    path = build.parents.dataset.file(row["path"])
+    try:
+        read_bytes(path, row["sha256"])
+        file = encoder.parent(path)
+    except ImageError as error:
+        return ImageRow(**kept, path="", status=error.status, error=str(error))
+    return ImageRow(**kept, **_saved(build.output, PARENTS, number, file))
+
+
+def _child(output: Path, name: str, drawn: Drawn, encoder: Encoder) -> ImageRow:
+    child = drawn.child
+    told: dict[str, Any] = {
+        "image_id": child.image_id,
+        "cluster_id": child.cluster_id,
+        "role": "child",
+        "split": child.split,
+        "source": child.source,
+        "caption_index": child.caption_index,
+        "generator": name,
+    }
+    if drawn.image is None:
+        return ImageRow(**told, path="", status=drawn.status, error=drawn.error)
+    try:
+        file = encoder.child(drawn.image, child.parent)
+    except ImageError as error:
+        return ImageRow(**told, path="", status=error.status, error=f"its parent: {error}")
+    return ImageRow(**told, **_saved(output, name, child.number, file), seed=drawn.seed)
+
+
+def _saved(output: Path, name: str, number: int, file: File) -> dict[str, Any]:
+    """Write an image file; return what its row says of it."""
+    path = image_path(name, number, file.suffix)
+    sha256 = save(output / path, file.data)
+    return {"path": path, "width": file.width, "height": file.height, "format": file.format, "sha256": sha256}
+
+
+def _beside(progress: Progress, name: str, before: int, total: int) -> Callable[[int], None]:
+    return lambda done: progress(name, before + done, total)
+
+
+@contextmanager
+def _keeping(output: Path) -> Iterator[None]:
+    """Say what a full disk means for what is done."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise BuildError(f"{output}: the disk is full; what is done is kept: make room and start again") from None

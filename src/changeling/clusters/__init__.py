@@ -1,1 +1,0 @@
-"""Clusters: parents, captions and children, as a dataset folder."""

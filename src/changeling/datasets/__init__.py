@@ -1,0 +1,1 @@
+"""Datasets: parents, captions and children on disk, with what reads, writes and checks them."""

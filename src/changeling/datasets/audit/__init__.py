@@ -1,0 +1,1 @@
+"""Audit: check a dataset and its files."""

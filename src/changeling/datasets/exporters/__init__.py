@@ -1,0 +1,1 @@
+"""Exporters: one module for each format that a dataset is written in."""

@@ -1,0 +1,1 @@
+"""Distributed: builds and extractions on a Ray cluster."""

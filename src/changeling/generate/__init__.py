@@ -1,1 +1,0 @@
-"""Captions -> children: what generators draw, kept in parts so that nothing is lost."""

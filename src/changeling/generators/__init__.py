@@ -1,0 +1,1 @@
+"""Generators: models that make children from captions or from parents."""

@@ -1,0 +1,1 @@
+"""Results: what experiments return and reports read."""

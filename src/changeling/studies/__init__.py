@@ -1,0 +1,1 @@
+"""Studies: study files, plans and the runner of experiments."""

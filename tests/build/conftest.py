@@ -1,0 +1,88 @@
+"""Tiny pipelines, parents for their children, and parts that are small."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+import torch
+
+from changeling.build import runner
+from changeling.build.job import Build
+from changeling.datasets.dataset import Dataset
+from tests.build import builds, processes
+from tests.build.processes import CommandLine
+from tests.generators import tiny
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_of_a_cpu() -> Iterator[None]:
+    """No GPU, whose bits are others, and no threads that wait for each other where others use the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")  # of processes that are started here
+        patch.setattr(torch.cuda, "is_available", lambda: False)
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny pipelines."""
+    return tiny.save_pipelines(tmp_path_factory.mktemp("models") / "models")
+
+
+@pytest.fixture(scope="session")
+def parents(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Seven parents in seven forms, with three captions each."""
+    return builds.write_parents(tmp_path_factory.mktemp("parents"))
+
+
+@pytest.fixture(scope="module")
+def small_parts() -> Iterator[None]:
+    """Parts of four images."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in builds.MODULES:
+            patch.setattr(module, "PART", builds.PART)
+        yield
+
+
+@pytest.fixture(scope="session")
+def whole(parents: Dataset, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """A build that is done: of a generator with a safety checker, one that flags everything, and reconstructions."""
+    generators = {
+        "picky": builds.drawing("picky"),
+        "strict": builds.drawing("strict", redraws=0),
+        "tiny vae": builds.drawing("vae", kind="reconstruction"),
+    }
+    build = builds.make_build(parents, tmp_path_factory.mktemp("whole") / "fakes", models, generators)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in builds.MODULES:
+            patch.setattr(module, "PART", builds.PART)
+        assert runner.run(build)
+    return build
+
+
+@pytest.fixture
+def copy(whole: Build, tmp_path: Path) -> Build:
+    """The same, in a folder of its own."""
+    shutil.copytree(whole.output, tmp_path / "fakes")
+    return replace(whole, output=tmp_path / "fakes")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ForkServerContext]:
+    """Processes that start in milliseconds, with everything imported."""
+    with processes.fork_server() as context:
+        yield context
+
+
+@pytest.fixture
+def changeling(server: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    """The command line, in forked processes."""
+    return CommandLine(server, tmp_path_factory.mktemp("said"))

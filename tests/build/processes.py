@@ -1,0 +1,88 @@
+"""Processes for builds: they start in milliseconds, with everything imported, and can be killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from changeling import cli
+from tests.build import builds
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command line has said, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+@contextmanager
+def fork_server() -> Iterator[ForkServerContext]:
+    """A server of its own: one that another test has started has other modules loaded."""
+    running = forkserver._forkserver
+    running._stop()  # type: ignore[attr-defined]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.build.warm", "tests.build.test_write"])
+    running.ensure_running()  # it imports while tests go on
+    yield context
+    os.kill(running._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]  # it would take seconds to end
+    running._stop()  # type: ignore[attr-defined]
+
+
+class CommandLine:
+    """`changeling ...` in a forked process; parts are small there, unless `part` is said to be another."""
+
+    def __init__(self, context: ForkServerContext, folder: Path) -> None:
+        self.context, self.folder, self.part = context, folder, builds.PART
+
+    def start(self, *arguments: str | Path) -> Any:
+        """Start it; what it says goes to files."""
+        process = self.context.Process(target=_main, args=(list(map(str, arguments)), self.folder, self.part))
+        process.start()
+        return process
+
+    def __call__(self, *arguments: str | Path) -> Ran:
+        """Run it."""
+        return self.ended(self.start(*arguments))
+
+    def ended(self, process: Any) -> Ran:
+        """Wait for its end."""
+        process.join(120)
+        return Ran(process.exitcode, (self.folder / "out").read_text(), (self.folder / "err").read_text())
+
+
+def small_parts(part: int = builds.PART) -> None:
+    """What the fixture of that name does, in a process of its own."""
+    torch.set_num_threads(1)
+    for module in builds.MODULES:
+        module.PART = part  # type: ignore[attr-defined]
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def _main(arguments: Sequence[str], folder: Path, part: int) -> None:
+    small_parts(part)
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    sys.argv = ["changeling", *arguments]
+    cli.main()

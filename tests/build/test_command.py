@@ -1,0 +1,213 @@
+"""`changeling build`, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from changeling.build import parts
+from changeling.build.parts import part_path
+from changeling.datasets.dataset import Dataset
+from tests import helpers
+from tests.build.builds import CAPTIONS
+from tests.build.processes import CommandLine, wait_for
+
+SETTINGS = "steps = 1\nsize = 64\n"
+TABLES = f"[generators.sd]\nmodel = 'models/sd'\n{SETTINGS}[generators.strict]\nmodel = 'models/strict'\nredraws = 0\n"
+
+
+@pytest.fixture(scope="module")
+def shared(models: Path, tmp_path_factory: pytest.TempPathFactory, server: ForkServerContext) -> Path:
+    """A folder with models/, and with coco/, which was imported from photographs and captions as COCO has them."""
+    folder = tmp_path_factory.mktemp("shared")
+    (folder / "models").symlink_to(models)
+    (folder / "photographs").mkdir()
+    told: dict[str, list[dict[str, object]]] = {"images": [], "annotations": []}
+    for number in range(1, 7):
+        name = f"{number:012d}.jpg"
+        helpers.natural(number, 48).save(folder / "photographs" / name, quality=70 + number)
+        told["images"].append({"id": number, "file_name": name})
+        told["annotations"] += [
+            {"id": 10 * number + index, "image_id": number, "caption": f"scene {number}, said {index}"}
+            for index in range(CAPTIONS)
+        ]
+    (folder / "captions.json").write_text(json.dumps(told))
+    command = ("import", "coco", folder / "captions.json", folder / "photographs", "--output", folder / "coco")
+    imported = CommandLine(server, folder)(*command)
+    assert (imported.code, imported.out) == (0, "")
+    assert "6 images (0 fake) in 6 clusters, 18 captions" in imported.err
+    return folder
+
+
+@pytest.fixture
+def folder(shared: Path, tmp_path: Path) -> Path:
+    """A folder where both are."""
+    for name in ("models", "coco"):
+        (tmp_path / name).symlink_to(shared / name)
+    return tmp_path
+
+
+def write_study(folder: Path, tables: str = f"{TABLES}{SETTINGS}", more: str = "", build: str = "") -> Path:
+    path = folder / "study.toml"
+    path.write_text(f"dataset = 'fakes'\n{more}[build]\nparents = 'coco'\n{build}{tables}")
+    return path
+
+
+def test_from_photographs_to_a_report(folder: Path, changeling: CommandLine, tiny_onnx: Path) -> None:
+    more = f"backbones = ['onnx:{tiny_onnx}']\nexperiments = ['distances']\n"
+    study = write_study(folder, more=more)
+    command = [sys.executable, "-m", "changeling", "build", str(study)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    built = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
+    assert (built.returncode, built.stdout) == (0, ""), built.stderr
+    assert built.stderr == f"{folder}/fakes: 24 images, and without a file 18 children flagged\n"
+    dataset = Dataset(folder / "fakes")
+    assert [row["generator"] for row in dataset.images.to_pylist()] == [None] * 6 + ["sd"] * 18 + ["strict"] * 18
+    assert dataset.captions.num_rows == 18
+    changeling.part = parts.PART  # as in that process
+    status = changeling("build", study, "--status")
+    assert status.code == 0
+    assert "strict" in status.out
+    assert "42 of 42 images are done; the dataset is written" in status.out
+    before = helpers.contents(folder / "fakes")
+    child = next(row for row in dataset.images.to_pylist() if row["generator"] == "sd")
+    (folder / "fakes" / child["path"]).unlink()
+    only = changeling("build", study, "--only", child["image_id"])
+    assert (only.code, only.out) == (0, f"{folder}/fakes/{child['path']}: the same bytes\n")
+    assert helpers.contents(folder / "fakes") == before
+    extracted = changeling("extract", folder / "fakes", "--backbone", f"onnx:{tiny_onnx}")
+    assert extracted.code == 0, extracted.err
+    studied = changeling("study", study)
+    assert studied.code == 0, studied.err
+    assert "Table 1" in studied.out
+    assert (folder / "study" / "report" / "index.html").stat().st_size > 10_000
+
+
+def test_a_build_goes_on_whatever_it_is_told_and_says_when_others_are_not_done(
+    folder: Path, changeling: CommandLine
+) -> None:
+    study = write_study(folder, f"[generators.sd]\nmodel = 'models/sd'\n{SETTINGS}", build="clusters = 4\n")
+    first = changeling("build", study, "--shard", "1/2")
+    assert (first.code, first.err) == (0, f"{folder}/fakes: this shard is done, others are not\n")
+    assert not (folder / "fakes" / "images.parquet").exists()
+    status = changeling("build", study, "--status")
+    assert "the dataset is not written yet; the last part was written" in " ".join(status.out.split())
+    second = changeling("build", study, "--shard", "0/2")
+    assert (second.code, second.err) == (0, f"{folder}/fakes: 16 images\n")
+    assert len(Dataset(folder / "fakes")) == 4 * (1 + CAPTIONS)
+
+
+def test_sigterm_ends_in_one_line_and_a_build_that_goes_on(folder: Path, changeling: CommandLine) -> None:
+    study = write_study(folder, "[generators.sd]\nmodel = 'models/sd'\nsteps = 6\nsize = 64\n", build="clusters = 4\n")
+    process = changeling.start("build", study)
+    wait_for(part_path(folder / "fakes", "sd", 0).exists)
+    process.terminate()
+    ended = changeling.ended(process)
+    assert (ended.code, ended.out, ended.err) == (143, "", "changeling: stopped\n")
+    assert not (folder / "fakes" / "images.parquet").exists()
+    assert not list((folder / "fakes").rglob("*.tmp"))
+    done = {path: path.read_bytes() for path in (folder / "fakes").rglob("part-*")}
+    assert part_path(folder / "fakes", "sd", 2) not in done
+    again = changeling("build", study)
+    assert again.code == 0, again.err
+    assert len(Dataset(folder / "fakes")) == 4 * (1 + CAPTIONS)
+    assert {path: path.read_bytes() for path in done} == done
+    for path in Dataset(folder / "fakes").column("path"):
+        with Image.open(folder / "fakes" / path) as image:
+            image.load()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "to build, dataset names the folder that is to be made, such as 'cocofake'"),
+        ("dataset = 'fakes'", "to build, [build] parents names a dataset with captions, such as 'coco'"),
+        (
+            "dataset = 'fakes'\n[build]\nparents = 'coco'",
+            'to build, [generators] names at least one, such as [generators."stable-diffusion-v1.4"]',
+        ),
+        (
+            f"dataset = 'coco'\n[build]\nparents = './coco/'\n{TABLES}",
+            "dataset and [build] parents are the same folder",
+        ),
+        (f"dataset = 'fakes'\n[build]\nparents = 'none'\n{TABLES}", "none is not a dataset: it has no images.parquet"),
+        (f"dataset = 'fakes'\n[build]\nparents = 'mute'\n{TABLES}", "mute has no parents with captions"),
+        (
+            "dataset = 'fakes'\n[build]\nparents = 'coco'\n[generators.'stable-difusion-v1.4']",
+            "[generators.stable-difusion-v1.4] names no model; did you mean 'stable-diffusion-v1.4'?",
+        ),
+        (
+            "dataset = 'fakes'\n[build]\nparents = 'coco'\n[generators.mine]\nsteps = 3",
+            "[generators.mine] names no model; ready are stable-diffusion-v1.4, ",
+        ),
+        (
+            f"dataset = 'fakes'\n[build]\nparents = 'coco'\n{TABLES}step = 5",
+            "[generators.strict] has no setting 'step'; did you mean 'steps'?",
+        ),
+        (
+            f"dataset = 'fakes'\n[build]\nparents = 'coco'\nencodings = 'off'\n{TABLES}",
+            "[build] has no setting 'encodings'; did you mean 'encoding'?",
+        ),
+        (
+            f"dataset = 'fakes'\n[build]\nparents = 'coco'\nencoding = 'match'\n{TABLES}",
+            "build.encoding = 'match': input should be 'matched', 'fixed' or 'off'; did you mean 'matched'?",
+        ),
+        (
+            f"dataset = 'fakes'\n[build]\nparents = 'coco'\n{TABLES}precision = 'float61'",
+            "generators.strict.precision = 'float61': input should be 'auto', 'float32', 'float16' or 'bfloat16'",
+        ),
+        (
+            f"dataset = 'fakes'\n[build]\nparents = 'coco'\n{TABLES}size = 100",
+            "generators.strict.size = 100: input should be a multiple of 8",
+        ),
+        (
+            "dataset = 'fakes'\n[build]\nparents = 'coco'\n[generators.x]\nmodel = ''",
+            "generators.x.model = '': string should have at least 1 character",
+        ),
+        (
+            "dataset = 'fakes'\n[build]\nparents = 'coco'\n[generators.x]\nmodel = 'models/sd/none'",
+            "models/sd/none: no such folder, and",
+        ),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line_and_exit_code_2(
+    text: str, message: str, folder: Path, changeling: CommandLine
+) -> None:
+    helpers.tiny_dataset(folder / "mute", clusters=2)
+    (folder / "mute" / "captions.parquet").unlink()
+    (folder / "study.toml").write_text(text)
+    ran = changeling("build", folder / "study.toml")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("changeling: ")
+    assert message in ran.err
+    assert ran.err.count("\n") == 1
+    assert not (folder / "fakes" / "images.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--shard", "2/2"), "--shard 2/2: write I/N with I from 0 to N-1, such as 0/4"),
+        (("--shard", "0/2", "--ray", "local"), "--status, --only, --shard and --ray do not go together; name one of"),
+        (("--status", "--only", "sd/nobody/0"), "--status, --only, --shard and --ray do not go together; name one of"),
+        (("--only", "sd/nobody/0"), "there is no image 'sd/nobody/0'; ids are in images.parquet, such as 'sd/"),
+        (("--only", "sd/000000000001.jpg/0"), "is not made yet; `changeling build` makes it"),
+    ],
+)
+def test_a_wrong_option_is_one_line(
+    options: tuple[str, ...], message: str, folder: Path, changeling: CommandLine
+) -> None:
+    row = Dataset(folder / "coco").images.to_pylist()[0]
+    ran = changeling(
+        "build", write_study(folder), *(text.replace("000000000001.jpg", row["image_id"]) for text in options)
+    )
+    assert (ran.code, ran.out) == (2, "")
+    assert message in ran.err
+    assert ran.err.count("\n") == 1

@@ -1,0 +1,170 @@
+"""Before the work: whether the disk will do, and how long it will take."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from changeling.build import preflight, runner
+from changeling.build.job import Build
+from changeling.build.parts import part_path
+from changeling.build.preflight import ENOUGH, check_children, check_parents, try_batch
+from changeling.build.write import build_children, build_parents
+from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, write_dataset
+from changeling.errors import BuildError
+from changeling.generators.base import Generator
+from changeling.generators.text_to_image import load
+from tests.build.builds import CAPTIONS, drawing, make_build
+
+pytestmark = pytest.mark.usefixtures("small_parts")
+CHILDREN = 7 * CAPTIONS
+
+
+@pytest.fixture(scope="module")
+def sd(models: Path) -> Generator:
+    return load(drawing("sd"), models)
+
+
+@pytest.fixture
+def build(parents: Dataset, models: Path, tmp_path: Path) -> Build:
+    generators = {name: drawing("sd") for name in ("sd", "other", "third")}
+    return make_build(parents, tmp_path / "fakes", models, generators)
+
+
+def free(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
+    """Let the disk have so much room."""
+    monkeypatch.setattr(preflight, "free_bytes", lambda _: size)
+
+
+def test_parents_that_do_not_fit_are_refused_before_anything_is_written(
+    build: Build, parents: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = sum(parents.file(path).stat().st_size for path in parents.column("path"))
+    free(monkeypatch, 1.06 * size)
+    check_parents(build)
+    free(monkeypatch, 1.04 * size)
+    with pytest.raises(BuildError, match=r"fakes: its parents will take about \d+ kB, and the disk has \d+ kB free"):
+        runner.run(build)
+    assert not build.output.exists()
+
+
+def test_parents_that_are_there_need_no_room(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_parents(build)
+    free(monkeypatch, 0)
+    check_parents(build)
+
+
+def test_half_of_the_parents_need_half_of_the_room(
+    build: Build, parents: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_parents(build)
+    build.paths[1].unlink()  # of two parts
+    size = sum(parents.file(path).stat().st_size for path in parents.column("path"))
+    free(monkeypatch, 0.7 * size)
+    check_parents(build)
+    free(monkeypatch, 0.4 * size)  # three of seven are missing
+    with pytest.raises(BuildError, match="its parents will take"):
+        check_parents(build)
+
+
+def test_what_is_left_of_the_children_must_fit(build: Build, sd: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_children(build, "sd", sd, range(6))
+    sizes = [file.stat().st_size for file in build.output.glob("images/sd/*/*")]
+    free(monkeypatch, 0)
+    check_children(build, "sd")  # all are there
+    for index in (5, 2):  # of one child, and of four
+        part_path(build.output, "sd", index).unlink()
+    free(monkeypatch, max(sizes) * 5 * ENOUGH)
+    check_children(build, "sd")
+    free(monkeypatch, min(sizes) * 5)
+    with pytest.raises(BuildError, match=r"fakes: the other children of sd will take about \d+ kB, and the disk has "):
+        check_children(build, "sd")
+
+
+def test_children_that_do_not_fit_are_refused_before_any_is_kept(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "LONG", 1)
+    free(monkeypatch, 20_000)  # enough for the parents
+    with pytest.raises(BuildError, match=r"fakes: the children of sd will take about \d+ kB, and the disk has 20 kB"):
+        runner.run(build)
+    assert not list(build.output.glob("build/sd/part-*"))
+    assert not (build.output / "images" / "sd").exists()
+    assert not (build.output / "images.parquet").exists()
+
+
+def test_one_child_tells_the_time_and_the_size(build: Build, sd: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = try_batch(build, "sd", sd, CHILDREN)
+    assert 0 < trial.seconds < 30
+    assert 1000 < trial.bytes < 64 * 64 * 3
+    assert not build.output.exists()
+    free(monkeypatch, trial.bytes * CHILDREN * 1.06)
+    try_batch(build, "sd", sd, CHILDREN)
+    free(monkeypatch, trial.bytes * CHILDREN * 1.04)
+    with pytest.raises(BuildError, match="the children of sd will take"):
+        try_batch(build, "sd", sd, CHILDREN)
+
+
+def test_a_first_parent_that_is_gone_does_not_hide_the_size(
+    parents: Dataset, build: Build, sd: Generator, tmp_path: Path
+) -> None:
+    rows = [ImageRow(**row) for row in parents.images.to_pylist()]
+    rows[0] = replace(rows[0], path=str(tmp_path / "gone.jpg"))
+    captions = [CaptionRow(**row) for row in parents.captions.to_pylist()]
+    dataset = write_dataset(tmp_path / "coco", rows, captions)
+    trial = try_batch(make_build(dataset, build.output, build.root, build.generators), "sd", sd, CHILDREN)
+    assert trial.bytes > 1000
+
+
+def test_a_model_that_flags_everything_still_tells_the_time(build: Build, models: Path) -> None:
+    strict = load(drawing("strict"), models)
+    trial = try_batch(replace(build, generators={"strict": drawing("strict")}), "strict", strict, CHILDREN)
+    assert trial.seconds > 0
+    assert trial.bytes == 0
+
+
+@pytest.mark.parametrize(("batch", "fits"), [(1, 1), (2, 2), (4, 3), (4, 4)])
+def test_a_batch_that_does_not_fit_is_found_before_the_work(
+    batch: int, fits: int, build: Build, sd: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pipeline runs out of memory as a GPU does: with an error of PyTorch's in the middle of its call."""
+    widest, decode = 0, sd._pipeline.vae.decode  # type: ignore[attr-defined]
+
+    def decoded(latents: torch.Tensor, *rest: Any, **more: Any) -> Any:
+        nonlocal widest
+        if len(latents) > fits:
+            raise torch.OutOfMemoryError
+        widest = max(widest, len(latents))
+        return decode(latents, *rest, **more)
+
+    monkeypatch.setattr(sd._pipeline.vae, "decode", decoded)  # type: ignore[attr-defined]
+    wide = replace(build, settings=build.settings.model_copy(update={"batch": batch}))
+    trial = try_batch(wide, "sd", sd, CHILDREN)
+    assert trial.batch == widest == {1: 1, 2: 2, 3: 2, 4: 4}[fits]
+    assert trial.bytes > 1000
+    notes: list[str] = []
+    monkeypatch.setattr(runner, "LONG", 1)
+    runner._preflight(wide, "sd", sd, CHILDREN, notes.append)
+    said = [f"sd: {batch} children at once do not fit into memory; {trial.batch} do"] if fits < batch else []
+    assert notes[:-1] == said
+
+
+def test_before_a_long_build_its_length_is_said(
+    parents: Dataset, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes: list[str] = []
+    build = make_build(parents, tmp_path / "fakes", models, {"sd": drawing("sd")}, clusters=3)
+    monkeypatch.setattr(runner, "LONG", 10)
+    runner.run(build, note=notes.append)  # 9 children are not long
+    assert notes == []
+    monkeypatch.setattr(runner, "LONG", 4)
+    build.paths[-1].unlink()
+    build.paths[-2].unlink()
+    runner.run(build, note=notes.append)
+    (note,) = notes
+    assert re.fullmatch(
+        r"sd on .+: one child took \d+\.\d\d s and \d+ kB; 5 to go: \d+ s, until .+, \d+ kB of [\d.]+ GB free", note
+    )

@@ -1,0 +1,77 @@
+"""Eq. 5 is pytorch-metric-learning's, Eq. 4's gradient is autograd's, AdamW is torch's."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from pytorch_metric_learning.losses import SupConLoss
+
+from changeling.stats.contrastive import AdamW, contrast, supcon, unit
+
+
+def batch(sizes: list[int], dim: int = 16, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whole clusters: unit features, labels (the first is the parent), clusters."""
+    rng = np.random.default_rng(seed)
+    features, _ = unit(rng.normal(size=(sum(sizes), dim)))
+    labels = np.concatenate([[0] + [1] * (size - 1) for size in sizes])
+    return features, labels, np.repeat(np.arange(len(sizes)), sizes)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.1, 1.0])
+def test_supcon_is_pytorch_metric_learnings(temperature: float) -> None:
+    features, labels, clusters = batch([6] * 30)
+    for target in (labels, clusters):
+        expected = SupConLoss(temperature=temperature)(torch.tensor(features), torch.tensor(target))
+        assert supcon(features, target, temperature) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_supcon_by_hand() -> None:
+    # two pairs, at right angles: each anchor has one positive beside it and two negatives at 0
+    features = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
+    expected = -np.log(np.e / (np.e + 2))
+    assert supcon(features, np.array([0, 0, 1, 1]), temperature=1.0) == pytest.approx(expected)
+
+
+def test_an_anchor_without_positives_is_left_out() -> None:
+    features, _, _ = batch([2, 2])
+    alone = np.r_[features, np.eye(1, 16)]
+    labels = np.array([0, 0, 1, 1, 2])
+    expected = SupConLoss(temperature=0.1)(torch.tensor(alone), torch.tensor(labels))
+    assert supcon(alone, labels) == pytest.approx(float(expected), abs=1e-6)
+
+
+@given(st.lists(st.integers(2, 7), min_size=2, max_size=12), st.sampled_from([0.07, 0.1, 0.5]))
+def test_the_difference_needs_no_similarity_matrix(sizes: list[int], temperature: float) -> None:
+    features, labels, clusters = batch(sizes, seed=len(sizes))
+    value, _ = contrast(features, labels, clusters, temperature)
+    assert value == pytest.approx(supcon(features, labels, temperature) - supcon(features, clusters, temperature))
+
+
+def test_the_gradient_is_autograds_through_the_peers_losses() -> None:
+    features, labels, clusters = batch([6] * 20)
+    weight = torch.tensor(np.random.default_rng(1).normal(size=(16, 16)), requires_grad=True)
+    loss = SupConLoss(temperature=0.1)
+    projected = torch.nn.functional.normalize(torch.tensor(features) @ weight.T)
+    difference = loss(projected, torch.tensor(labels)) - loss(projected, torch.tensor(clusters))
+    difference.backward()
+
+    ours, lengths = unit(features @ weight.detach().numpy().T)
+    value, gradient = contrast(ours, labels, clusters, 0.1)
+    gradient = (gradient - ours * (ours * gradient).sum(axis=1, keepdims=True)) / lengths
+    assert value == pytest.approx(difference.item(), abs=1e-6)
+    assert weight.grad is not None
+    np.testing.assert_allclose(gradient.T @ features, weight.grad.numpy(), atol=1e-7)
+
+
+def test_adamw_is_torchs() -> None:
+    rng = np.random.default_rng(0)
+    ours = rng.normal(size=(5, 5)).astype(np.float32)
+    theirs = torch.nn.Parameter(torch.tensor(ours.copy()))
+    optimizer, peer = AdamW((5, 5), lr=1e-2, weight_decay=0.1), torch.optim.AdamW([theirs], lr=1e-2, weight_decay=0.1)
+    for _ in range(50):
+        gradient = rng.normal(size=(5, 5)).astype(np.float32)
+        optimizer.step(ours, gradient)
+        theirs.grad = torch.tensor(gradient)
+        peer.step()
+    np.testing.assert_allclose(ours, theirs.detach().numpy(), atol=1e-5)

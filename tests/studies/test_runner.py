@@ -1,0 +1,164 @@
+"""A study runs every experiment over what has features; the bundled one runs for anyone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from changeling.datasets.dataset import Dataset, ImageRow, write_dataset
+from changeling.demo import STUDY
+from changeling.errors import BackboneError, DatasetError, FeatureError, StudyError
+from changeling.experiments import gallery
+from changeling.experiments.base import Context
+from changeling.experiments.settings import DisentangleSettings, ProbeSettings
+from changeling.features.store import load_features
+from changeling.studies.plan import plan
+from changeling.studies.runner import EXPERIMENTS, chosen_backbones, run_study
+from changeling.studies.settings import Study
+from tests.experiments.conftest import Plant, draw_files, store
+
+FAST = Study(disentangle=DisentangleSettings(epochs=5, batch=128, lr=5e-3))
+
+
+def test_every_experiment_gives_a_result_of_its_name(plant: Plant) -> None:
+    seen: list[tuple[str, int, int]] = []
+    dataset = plant(style=1.0, spoken=True)
+    draw_files(dataset)
+    results = list(run_study(dataset, FAST, progress=lambda *call: seen.append(call)))
+    assert [result.experiment for result in results] == list(EXPERIMENTS)
+    assert {what for what, _, _ in seen if "loss" not in what} == set(EXPERIMENTS) - {"disentangle"}
+    assert not [result for result in results if "Not run" in result.summary]
+    assert all(done <= total for _, done, total in seen)
+    assert all(result.dataset["clusters"] == 120 for result in results)
+    assert {source.backbone for result in results for source in result.sources} == {"planted"}
+
+
+def test_without_features_the_command_is_named(plant: Plant) -> None:
+    dataset = plant(style=1.0)
+    bare = write_dataset(dataset.path / "bare", [ImageRow(**row) for row in dataset.images.to_pylist()])
+    with pytest.raises(FeatureError, match=r"run `changeling extract .* --backbone clip-vit-b16`"):
+        list(run_study(bare, Study()))
+
+
+def test_the_gallery_shows_the_files_that_exist(plant: Plant) -> None:
+    dataset = plant(style=1.0)
+    with pytest.raises(DatasetError, match="the image files of the test split are not there"):
+        gallery.run(Context(dataset, ["planted"]))
+    draw_files(dataset, "test")
+    clusters, realism, verdicts = gallery.run(Context(dataset, ["planted"])).sheets
+    assert len(clusters.strips) == 12
+    first = clusters.strips[0]
+    assert [picture.role for picture in first.pictures] == ["parent", "child", "child", "child"]
+    assert first.caption == f"caption {first.title[1:]}"
+    most, least = ([p.probability or 0 for p in strip.pictures] for strip in realism.strips)
+    assert most == sorted(most)
+    assert least == sorted(least, reverse=True)
+    assert most[-1] < least[-1]
+    assert {p.role for strip in realism.strips for p in strip.pictures} == {"child"}
+    wrong = {strip.title.partition(":")[0]: strip.pictures for strip in verdicts.strips}
+    paths = [picture.path for strip in verdicts.strips for picture in strip.pictures]
+    assert len(paths) == len(set(paths))
+    assert {(p.role, p.label) for p in wrong["Real, called fake"]} == {("parent", "fake")}
+    assert {(p.role, p.label) for p in wrong["Fake, called real"]} == {("child", "real")}
+
+
+@pytest.mark.parametrize(("children", "shown"), [(1, [1]), (2, [1, 1]), (5, [3, 2])])
+def test_few_children_are_shown_once(plant: Plant, children: int, shown: list[int]) -> None:
+    dataset = plant(style=1.0)
+    test = np.flatnonzero((dataset.column("split") == "test") & (dataset.labels == 1))[:children]
+    for row in test:
+        Image.new("RGB", (4, 4)).save(dataset.file(dataset.column("path")[row]))
+    realism = next(sheet for sheet in gallery.run(Context(dataset, ["planted"])).sheets if sheet.key == "realism")
+    assert [len(strip.pictures) for strip in realism.strips] == shown
+    paths = [picture.path for strip in realism.strips for picture in strip.pictures]
+    assert len(paths) == len(set(paths))
+
+
+def test_the_bundled_study_has_18_clusters_and_says_so() -> None:
+    dataset = Dataset(STUDY)
+    clusters = {
+        c
+        for c, s in zip(dataset.column("cluster_id"), dataset.column("source"), strict=True)
+        if s.startswith("clusters_")
+    }
+    assert len(clusters) == 18
+    first, second = run_study(dataset, Study(experiments=("distances", "probe")))
+    (table,) = first.tables
+    assert {row.labels["Backbone"] for row in table.rows} == {"clip-vit-b16", "dinov2-vit-s14", "efficientnet-lite0"}
+    assert all(cell.clusters == 12 for row in table.rows for key, cell in row.cells.items() if key == "test_max")
+    for row in second.tables[0].rows[:3]:
+        assert row.cells["test_auroc"].low < row.cells["test_auroc"].value <= row.cells["test_auroc"].high
+
+
+def test_what_cannot_be_run_is_a_result_that_says_so(plant: Plant) -> None:
+    dataset = plant(style=1.0)
+    rows = [replace(ImageRow(**row), split="test") for row in dataset.images.to_pylist()]
+    values = load_features(dataset, "planted").values
+    alone = write_dataset(dataset.path / "test-only", rows)
+    store(alone, "planted", values)
+    results = {result.experiment: result for result in run_study(alone, FAST)}
+    assert results["distances"].tables[0].rows
+    probed = results["probe"]
+    assert probed.summary == "Not run: the train split needs real and fake images to train a probe."
+    assert (probed.title, probed.paper) == (EXPERIMENTS["probe"].title, "Table 2")
+    planned = {step.what: step.on for step in plan(alone, FAST)}
+    for name, result in results.items():
+        if name != "distances":
+            assert planned[name].removeprefix("not run: ") == result.summary.removeprefix("Not run: ")
+
+
+def test_a_backbone_without_a_feature_does_not_stop_the_others(plant: Plant) -> None:
+    dataset = plant(style=1.0)
+    store(dataset, "empty", np.full((len(dataset), 8), np.nan, np.float32))
+    results = list(run_study(dataset, FAST.model_copy(update={"experiments": ("distances", "probe")})))
+    for result in results:
+        assert {row.labels["Backbone"] for row in result.tables[0].rows} == {"planted"}
+        assert "Left out, as no image could be read for them: the features by empty." in result.notes
+    with pytest.raises(FeatureError, match="no image could be read for the features by empty"):
+        chosen_backbones(dataset, Study(backbones=("empty",)))
+
+
+def test_the_bundled_clusters_are_studied_on_their_own_backbones_alone() -> None:
+    with pytest.raises(StudyError, match=r"features by clip-vit-b16, .* not by clip-vit-b16@pre, and their"):
+        chosen_backbones(Dataset(STUDY), Study(backbones=("clip-vit-b16", "clip-vit-b16@pre")))
+
+
+def test_a_backbone_is_named_once(plant: Plant) -> None:
+    with pytest.raises(StudyError, match="backbones names planted twice"):
+        chosen_backbones(plant(style=1.0), Study(backbones=("planted", "planted")))
+
+
+def test_backbones_that_cannot_be_loaded_are_said_before_anything_runs(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = plant(style=1.0)
+    with pytest.raises(BackboneError, match="unknown backbone 'clip-vit-b61'"):
+        plan(dataset, Study(backbones=("planted", "clip-vit-b61")))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else name)
+    for name in ("clip-vit-b32", "efficientnet-lite0"):
+        with pytest.raises(BackboneError, match=rf"{name} .*changeling\[torch\]"):
+            plan(dataset, Study(backbones=("planted", name)))
+
+
+def test_a_generator_is_hinted_at(plant: Plant) -> None:
+    dataset = plant(style=1.0)
+    rows = [ImageRow(**row) for row in dataset.images.to_pylist()]
+    children = [place for place, row in enumerate(rows) if row.role == "child"]
+    for number, place in enumerate(children):
+        rows[place] = replace(rows[place], generator=f"midjourney-{number % 20}" if number % 20 else "midjourney")
+    many = write_dataset(dataset.path / "many", rows)
+    store(many, "planted", load_features(dataset, "planted").values)
+    for wanted, hint in (("midjorney", r"did you mean 'midjourney'\?"), ("x", r"there are all, .* and 13 more")):
+        with pytest.raises(StudyError, match=rf"'{wanted}' made no child; {hint}$"):
+            chosen_backbones(many, Study(probe=ProbeSettings(train_on=wanted)))
+
+
+def test_a_generator_without_children_to_train_on_is_named(plant: Plant) -> None:
+    dataset = plant(style=1.0)
+    rows = [ImageRow(**row) for row in dataset.images.to_pylist()]
+    rows = [replace(r, generator="late") if r.split == "test" and r.role == "child" else r for r in rows]
+    two = write_dataset(dataset.path / "two", rows)
+    store(two, "planted", load_features(dataset, "planted").values)
+    (result,) = run_study(two, Study(experiments=("probe",), probe=ProbeSettings(train_on="late")))
+    assert result.summary == "Not run: no child of the train split is by 'late', which the probe is to be trained on."

