@@ -26,7 +26,8 @@ from changeling.build.children import Parents
 from changeling.build.encoding import Encoder
 from changeling.build.job import Build
 from changeling.build.write import build_children, build_parents, join
-from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, Split, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import CaptionRow, ImageRow, Split
 from changeling.features.extract import extract
 from changeling.generators.base import Child
 from changeling.generators.settings import BuildSettings, GeneratorSettings

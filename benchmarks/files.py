@@ -25,7 +25,8 @@ from tests.build.builds import drawing
 from tests.generators.tiny import save_pipelines
 
 from changeling.datasets.audit.audit import audit
-from changeling.datasets.dataset import ImageRow, write_dataset
+from changeling.datasets.dataset import write_dataset
+from changeling.datasets.schema import ImageRow
 from changeling.generators.base import Child
 from changeling.generators.text_to_image import load
 from changeling.images.decode import read_image

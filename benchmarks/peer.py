@@ -36,7 +36,7 @@ def main() -> None:
     dataset = Dataset(arguments.dataset)
     kept, ours = held_out(dataset)
     chosen = np.arange(0, len(kept), arguments.every)
-    peers = peer([str(dataset.file(path)) for path in dataset.column("path")[kept[chosen]]])
+    peers = peer([str(dataset.resolve_path(path)) for path in dataset.column("path")[kept[chosen]]])
     labels, clusters = dataset.labels[kept[chosen]], dataset.clusters[kept[chosen]]
     recent = (labels == 0) | ~np.isin(dataset.column("generator")[kept[chosen]], OLD)
     for title, mask in (("all", np.ones(len(chosen), bool)), ("recent generators", recent)):

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from changeling.backbones.registry import TextBackbone
-from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, Split, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import CaptionRow, ImageRow, Split
 from changeling.experiments.projections import training_clusters
 from changeling.experiments.settings import NAMES, Name
 from changeling.features.captions import extract_captions

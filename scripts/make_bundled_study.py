@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from changeling.backbones import registry
-from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, Split, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.importers.base import Sourced
 from changeling.datasets.importers.folder import from_csv, import_dataset
+from changeling.datasets.schema import CaptionRow, ImageRow, Split
 from changeling.features.extract import extract
 from changeling.features.store import load_features, part_path, part_rows, read_header, write_part
 from changeling.images.decode import inspect_image, read_image

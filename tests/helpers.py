@@ -19,7 +19,8 @@ from sklearn.datasets import load_sample_images
 
 import changeling
 from changeling.backbones.onnx import OnnxBackbone, describe
-from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, Split, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import CaptionRow, ImageRow, Split
 from changeling.detect.model import Head, Model, Trained
 from changeling.images.transforms import Preprocessing
 

@@ -195,7 +195,7 @@ def test_the_bundled_clusters_are_not_extracted(backbone: str, tmp_path: Path) -
 def test_features_of_images_that_are_not_there_are_an_error(tiny_onnx: Path, tmp_path: Path) -> None:
     dataset = helpers.tiny_dataset(tmp_path / "tiny")
     for path in dataset.column("path"):
-        dataset.file(path).unlink()
+        dataset.resolve_path(path).unlink()
     ran = changeling("extract", dataset.path, "--backbone", f"onnx:{tiny_onnx}")
     assert ran.returncode == 2
     assert b"not one image can be read (42 missing)" in ran.stderr

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from changeling.build.children import Parents, seed_of
-from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import BuildError
 from changeling.generators.base import Child
 from changeling.generators.settings import GeneratorSettings

@@ -17,7 +17,8 @@ from changeling.build.page import write_page
 from changeling.build.parts import part_path
 from changeling.build.runner import run
 from changeling.build.write import build_parents
-from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import CaptionRow, ImageRow
 from tests import helpers
 from tests.build.builds import CAPTIONS, drawing, make_build
 

@@ -24,7 +24,8 @@ from changeling.build.parts import (
     slug,
     write_part,
 )
-from changeling.datasets.dataset import IMAGES_SCHEMA, Dataset, ImageRow
+from changeling.datasets.dataset import Dataset
+from changeling.datasets.schema import IMAGES_SCHEMA, ImageRow
 from changeling.errors import BuildError
 
 HEADER = Header(made_of="0123456789ab", batch=3, device="a GPU of somebody")

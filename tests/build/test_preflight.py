@@ -15,7 +15,8 @@ from changeling.build.job import Build
 from changeling.build.parts import part_path
 from changeling.build.preflight import ENOUGH, check_children, check_parents, try_batch
 from changeling.build.write import build_children, build_parents
-from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import BuildError
 from changeling.generators.base import Generator
 from changeling.generators.text_to_image import load
@@ -44,7 +45,7 @@ def free(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
 def test_parents_that_do_not_fit_are_refused_before_anything_is_written(
     build: Build, parents: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = sum(parents.file(path).stat().st_size for path in parents.column("path"))
+    size = sum(parents.resolve_path(path).stat().st_size for path in parents.column("path"))
     free(monkeypatch, 1.06 * size)
     check_parents(build)
     free(monkeypatch, 1.04 * size)
@@ -64,7 +65,7 @@ def test_half_of_the_parents_need_half_of_the_room(
 ) -> None:
     build_parents(build)
     build.paths[1].unlink()  # of two parts
-    size = sum(parents.file(path).stat().st_size for path in parents.column("path"))
+    size = sum(parents.resolve_path(path).stat().st_size for path in parents.column("path"))
     free(monkeypatch, 0.7 * size)
     check_parents(build)
     free(monkeypatch, 0.4 * size)  # three of seven are missing

@@ -13,7 +13,8 @@ from changeling.build.job import Build
 from changeling.build.parts import part_path, read_header, read_part, write_part
 from changeling.build.redraw import redraw
 from changeling.build.runner import run
-from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import BuildError
 from tests import helpers
 from tests.build.builds import drawing, make_build

@@ -16,7 +16,8 @@ from changeling.build import preflight, runner
 from changeling.build.children import Parents
 from changeling.build.job import Build
 from changeling.build.runner import parse_shard, run
-from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import BuildError
 from changeling.generators.settings import GeneratorSettings
 from tests import helpers

@@ -27,7 +27,8 @@ from changeling.build.parts import PARENTS, part_path, read_header, slug
 from changeling.build.record import agree
 from changeling.build.runner import run
 from changeling.build.write import build_children
-from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import BuildError
 from changeling.generators.base import Child, Generator
 from changeling.generators.text_to_image import load as load_generator
@@ -144,7 +145,7 @@ def test_children_have_their_parents_form(finished: Path, parents: Dataset) -> N
     places = dict(zip(parents.column("cluster_id"), parents.column("path"), strict=True))
     good = [row for row in dataset.images.to_pylist() if row["status"] == "ok"]
     for row in good:
-        assert read_form(str(finished / row["path"])) == read_form(str(parents.file(places[row["cluster_id"]])))
+        assert read_form(str(finished / row["path"])) == read_form(str(parents.resolve_path(places[row["cluster_id"]])))
     assert {row["format"] for row in good if row["role"] == "child"} == {"JPEG", "PNG", "WEBP"}
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
-from changeling.datasets.dataset import SPLITS, CaptionRow, Dataset, ImageRow, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import SPLITS, CaptionRow, ImageRow
 from changeling.errors import Status
 
 FORMATS = {

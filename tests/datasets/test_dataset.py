@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, assign_split, write_dataset
+from changeling.datasets.dataset import Dataset, assign_split, write_dataset
+from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import DatasetError
 
 PARENT = ImageRow("a", "c1", "parent", "a.jpg", "train", width=3, height=2, sha256="00")
@@ -101,4 +102,17 @@ def test_no_images_are_no_dataset(tmp_path: Path) -> None:
     write_dataset(tmp_path, [PARENT])
     pq.write_table(pq.read_table(tmp_path / "images.parquet").slice(0, 0), tmp_path / "images.parquet")
     with pytest.raises(DatasetError, match=r"images\.parquet has no images"):
+        Dataset(tmp_path)
+
+
+def test_a_generator_with_the_reserved_name_is_refused(tmp_path: Path) -> None:
+    reserved = replace(CHILD, generator="all")
+    with pytest.raises(DatasetError, match=r"^image b: the generator is called 'all', .*; rename it$"):
+        write_dataset(tmp_path, [PARENT, reserved])
+    assert not list(tmp_path.iterdir())
+    write_dataset(tmp_path, [PARENT, CHILD])
+    table = pq.read_table(tmp_path / "images.parquet")
+    rows = [row | {"generator": row["generator"] and "all"} for row in table.to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), tmp_path / "images.parquet")
+    with pytest.raises(DatasetError, match=r"images\.parquet: the generator is called 'all', .*; rename it$"):
         Dataset(tmp_path)

@@ -19,7 +19,8 @@ from changeling.backbones import registry
 from changeling.build import preflight, runner
 from changeling.build.children import Parents
 from changeling.build.job import Build
-from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.distributed.session import LOCAL, build_on_ray, cluster, extract_on_ray
 from changeling.errors import BuildError, ScaleError
 from changeling.features.extract import extract
@@ -110,7 +111,7 @@ def read(path: Path) -> bytes:
 def test_children_that_will_not_fit_are_known_by_those_that_are_there(
     job: Callable[[Path], Build], parents: Dataset, nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = sum(parents.file(path).stat().st_size for path in parents.column("path"))
+    size = sum(parents.resolve_path(path).stat().st_size for path in parents.column("path"))
     monkeypatch.setattr(preflight, "free_bytes", lambda _: 1.1 * size)  # enough for the parents
     build = job(tmp_path / "fakes")
     assert runner.run(build, (0, 4)) is None
@@ -141,7 +142,7 @@ def test_features_of_a_cluster_are_those_of_one_process(
     shutil.copy(tiny_onnx, "tiny.onnx")
     alone, together = (helpers.tiny_dataset(Path(name), clusters=90) for name in ("alone", "together"))
     for dataset in (alone, together):
-        dataset.file(dataset.column("path")[3]).write_bytes(b"no image")
+        dataset.resolve_path(dataset.column("path")[3]).write_bytes(b"no image")
     backbone = registry.load("onnx:tiny.onnx")
     expected = extract(alone, backbone)
     monkeypatch.chdir(tmp_path)

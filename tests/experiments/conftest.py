@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from changeling.backbones.registry import TextBackbone
-from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, Split, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import CaptionRow, ImageRow, Split
 from changeling.features.captions import extract_captions
 from changeling.features.store import Header, images_hash, part_path, part_rows, write_part
 
@@ -91,7 +92,7 @@ def draw_files(dataset: Dataset, split: str = "") -> None:
     """Put a picture where each image of a split should be, or of all."""
     for path, name in zip(dataset.column("path"), dataset.column("split"), strict=True):
         if split in ("", name):
-            Image.new("RGB", (4, 4)).save(dataset.file(path))
+            Image.new("RGB", (4, 4)).save(dataset.resolve_path(path))
 
 
 def store(dataset: Dataset, backbone: str, values: np.ndarray) -> None:

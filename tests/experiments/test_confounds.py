@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from changeling.datasets.dataset import Dataset, ImageRow, Role, Split, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import ImageRow, Role, Split
 from changeling.demo import STUDY
 from changeling.errors import DatasetError
 from changeling.experiments import confounds
@@ -127,7 +128,7 @@ def test_each_generator_is_judged_against_its_own_parents_and_the_report_shows_i
 
 def test_files_that_are_gone_are_left_out_and_counted(tmp_path: Path) -> None:
     data = dataset(tmp_path / "data", snapshots(tmp_path / "parents", clusters=40), matched=False)
-    data.file(data.column("path")[0]).unlink()
+    data.resolve_path(data.column("path")[0]).unlink()
     result = confounds.run(Context(data, []))
     assert "Left out, as their files cannot be read: 1 image." in result.notes
     assert result.tables[0].rows[0].cells["test_auroc"].images == 39
@@ -141,7 +142,7 @@ def test_without_files_it_is_not_run_and_says_why() -> None:
 def test_one_class_is_not_enough(tmp_path: Path) -> None:
     data = dataset(tmp_path / "data", snapshots(tmp_path / "parents", clusters=20), matched=False)
     for path in data.column("path")[(data.labels == 1) & (data.column("split") == "train")]:
-        data.file(path).unlink()
+        data.resolve_path(path).unlink()
     with pytest.raises(DatasetError, match="the train split needs real and fake images whose files can be read"):
         confounds.run(Context(data, []))
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from changeling.datasets.dataset import Dataset, ImageRow, Split, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import ImageRow, Split
 from changeling.experiments import paper
 from changeling.results.result import Column, Estimate, Row, Table
 

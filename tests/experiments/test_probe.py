@@ -8,7 +8,8 @@ from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from changeling.datasets.dataset import Dataset, ImageRow, Split, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import ImageRow, Split
 from changeling.errors import DatasetError
 from changeling.experiments import probe
 from changeling.experiments.base import Context

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from changeling.backbones.onnx import OnnxBackbone
-from changeling.datasets.dataset import Dataset, ImageRow, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import ImageRow
 from changeling.errors import FeatureError
 from changeling.features import store
 from changeling.features.extract import View, extract
@@ -53,7 +54,7 @@ def test_features_are_those_of_the_backbone_in_the_order_of_the_rows(
     assert features.header.weights == tiny_backbone.weights
     assert features.header.preprocessing == tiny_backbone.preprocessing.hash
     for row, path in enumerate(tiny_dataset.column("path")):
-        with Image.open(tiny_dataset.file(path)) as image:
+        with Image.open(tiny_dataset.resolve_path(path)) as image:
             expected = tiny_backbone.encode(tiny_backbone.preprocessing(image)[None])[0]
         np.testing.assert_allclose(features.values[row], expected, rtol=1e-4, atol=1e-5)
     done = [now for _, now, _ in told]
@@ -132,7 +133,7 @@ def test_parts_that_something_else_made_are_refused(
 def test_unreadable_images_become_rows_without_a_feature(tiny_dataset: Dataset, tiny_backbone: OnnxBackbone) -> None:
     rows = [ImageRow(**row | {"sha256": None}) for row in tiny_dataset.images.to_pylist()]  # broken when imported
     tiny_dataset = write_dataset(tiny_dataset.path, rows)
-    files = [tiny_dataset.file(path) for path in tiny_dataset.column("path")]
+    files = [tiny_dataset.resolve_path(path) for path in tiny_dataset.column("path")]
     extract(tiny_dataset, tiny_backbone, view=View("none", lambda image, _: image))
     files[0].write_bytes(b"no image")
     files[13].write_bytes(files[13].read_bytes()[:1000])
@@ -298,6 +299,6 @@ def test_a_part_that_was_not_renamed_is_made_again(
 
 def test_a_file_that_is_another_now_has_no_feature(tiny_backbone: OnnxBackbone, tmp_path: Path) -> None:
     dataset = helpers.tiny_dataset(tmp_path / "data")
-    shutil.copy(dataset.file(dataset.column("path")[5]), dataset.file(dataset.column("path")[3]))
+    shutil.copy(dataset.resolve_path(dataset.column("path")[5]), dataset.resolve_path(dataset.column("path")[3]))
     summary = extract(dataset, tiny_backbone)
     assert (summary.encoded, summary.failed) == (len(dataset) - 1, {"corrupt": 1})

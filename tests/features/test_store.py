@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from changeling.datasets.dataset import Dataset, ImageRow, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import ImageRow
 from changeling.errors import FeatureError
 from changeling.features import store
 from changeling.features.store import Header, available, images_hash, load_features, part_path, part_rows, write_part

@@ -48,7 +48,7 @@ def test_an_unknown_backbone_leaves_its_costs_open(plant: Plant) -> None:
 
 def test_what_is_read_is_counted_in_files(plant: Plant) -> None:
     dataset = plant(style=1.0)
-    dataset.file(dataset.column("path")[0]).touch()
+    dataset.resolve_path(dataset.column("path")[0]).touch()
     (step,) = plan(dataset, Study(experiments=("confounds",)))
     assert (step.what, step.on) == ("confounds", "384 image files")  # of the train and test splits
     assert all((step.seconds, step.memory, step.disk))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from changeling.datasets.dataset import Dataset, ImageRow, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import ImageRow
 from changeling.demo import STUDY
 from changeling.errors import BackboneError, DatasetError, FeatureError, StudyError
 from changeling.experiments import gallery
@@ -68,7 +69,7 @@ def test_few_children_are_shown_once(plant: Plant, children: int, shown: list[in
     dataset = plant(style=1.0)
     test = np.flatnonzero((dataset.column("split") == "test") & (dataset.labels == 1))[:children]
     for row in test:
-        Image.new("RGB", (4, 4)).save(dataset.file(dataset.column("path")[row]))
+        Image.new("RGB", (4, 4)).save(dataset.resolve_path(dataset.column("path")[row]))
     realism = next(sheet for sheet in gallery.run(Context(dataset, ["planted"])).sheets if sheet.key == "realism")
     assert [len(strip.pictures) for strip in realism.strips] == shown
     paths = [picture.path for strip in realism.strips for picture in strip.pictures]

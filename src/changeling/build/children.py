@@ -82,7 +82,7 @@ class Parents:
                     caption_index=index,
                     prompt=said.get("caption", ""),
                     seed=seed_of(seed, row["cluster_id"], index, name),
-                    parent=self.dataset.file(row["path"]),
+                    parent=self.dataset.resolve_path(row["path"]),
                     parent_hash=row["sha256"] or "",
                 )
             )

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from changeling.datasets.dataset import IMAGES_SCHEMA, ImageRow
+from changeling.datasets.schema import IMAGES_SCHEMA, ImageRow
 from changeling.errors import BuildError, one_line
 from changeling.files import whole
 

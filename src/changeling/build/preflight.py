@@ -38,7 +38,7 @@ class Trial:
 def check_parents(build: Build) -> None:
     """Raise BuildError if the parents' files will not fit on the disk."""
     left = build.missing(PARENTS)
-    paths = [build.parents.dataset.file(path) for path in build.parents.images["path"].to_pylist()[:64]]
+    paths = [build.parents.dataset.resolve_path(path) for path in build.parents.images["path"].to_pylist()[:64]]
     sizes = [path.stat().st_size for path in paths if path.exists()]
     if left and not sizes:
         raise BuildError(f"{build.parents.dataset.path}: none of the first {len(paths)} parents' files is there")

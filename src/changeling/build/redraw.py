@@ -74,7 +74,7 @@ def _parent(build: Build, number: int, count: int) -> bytes:
     row = rows[place]
     if read_header(part_path(build.output, PARENTS, index)).made_of != parents_of(build, rows):
         raise BuildError(f"{row['image_id']} is of other parents, or was saved in another way, than there are now")
-    path = build.parents.dataset.file(row["path"])
+    path = build.parents.dataset.resolve_path(row["path"])
     read_bytes(path, row["sha256"])
     return Encoder(build.settings).parent(path).data
 

@@ -17,7 +17,8 @@ from changeling.build.encoding import Encoder, File, save
 from changeling.build.job import Build
 from changeling.build.parts import PARENTS, PART, Header, count_parts, image_path, join_parts, part_path, write_part
 from changeling.build.record import agree, parents_of, part_of, recorded, same
-from changeling.datasets.dataset import Dataset, ImageRow
+from changeling.datasets.dataset import Dataset
+from changeling.datasets.schema import ImageRow
 from changeling.errors import BuildError, ImageError
 from changeling.files import whole
 from changeling.images.decode import read_bytes
@@ -94,7 +95,7 @@ def join(build: Build) -> Dataset | None:
 def save_parent(build: Build, encoder: Encoder, number: int, row: dict[str, Any]) -> ImageRow:
     """Save a parent; what cannot be read becomes a row that says so."""
     kept = {name: row[name] for name in ("image_id", "cluster_id", "role", "split", "source")}
-    path = build.parents.dataset.file(row["path"])
+    path = build.parents.dataset.resolve_path(row["path"])
     try:
         read_bytes(path, row["sha256"])
         file = encoder.parent(path)

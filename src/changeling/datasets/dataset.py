@@ -1,13 +1,12 @@
-"""A dataset is a folder: images.parquet, captions.parquet and what is made from them."""
+"""A dataset folder: images.parquet, captions.parquet and the files that are made from them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -15,57 +14,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from changeling.datasets.schema import (
+    CAPTIONS_SCHEMA,
+    IMAGES_SCHEMA,
+    SPLITS,
+    CaptionRow,
+    ImageRow,
+    Role,
+    Split,
+    check_generator_name,
+)
 from changeling.errors import DatasetError, Status
 from changeling.files import whole
 
-Role = Literal["parent", "child"]
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRow:
-    """One row of images.parquet. `path` is relative to the dataset folder, or absolute."""
-
-    image_id: str
-    cluster_id: str
-    role: Role
-    path: str
-    split: Split
-    source: str = ""  # where it was taken from: what a detector's evaluation leaves out as a whole
-    caption_index: int | None = None  # which caption a child was made from
-    generator: str | None = None
-    width: int | None = None
-    height: int | None = None
-    format: str | None = None
-    sha256: str | None = None
-    seed: int | None = None
-    status: Status = "ok"
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CaptionRow:
-    """One row of captions.parquet."""
-
-    cluster_id: str
-    caption_index: int
-    caption: str
-
-
-_ARROW = {"int | None": pa.int64(), "int": pa.int64()}
-
-
-def _schema(row: type) -> pa.Schema:
-    return pa.schema([(field.name, _ARROW.get(str(field.type), pa.string())) for field in fields(row)])
-
-
-IMAGES_SCHEMA = _schema(ImageRow)
-CAPTIONS_SCHEMA = _schema(CaptionRow)
-
 
 class Dataset:
-    """A dataset folder that exists. Columns are read once and cached.
+    """An existing dataset folder. Columns are read once and cached.
 
     Attributes:
         path: the folder.
@@ -73,30 +37,30 @@ class Dataset:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the folder. Raises DatasetError if it is not a dataset."""
+        """Open the folder. Raises DatasetError if it is not a dataset or its rows contradict each other."""
         self.path = path
-        self.images = _read(path / "images.parquet", IMAGES_SCHEMA)
+        self.images = _read_table(path / "images.parquet", IMAGES_SCHEMA)
         self._columns: dict[str, NDArray[Any]] = {}
-        self._check()
+        _check_images(path / "images.parquet", self.images)
 
     def __len__(self) -> int:
         return int(self.images.num_rows)
 
     def __reduce__(self) -> tuple[type[Dataset], tuple[Path]]:
-        return Dataset, (self.path,)  # pickled, it is its path: the tables lie there
+        return Dataset, (self.path,)  # only the path is pickled: the tables are read again
 
     @cached_property
     def captions(self) -> pa.Table:
-        """captions.parquet; no rows if there is none. Raises DatasetError if it is not what it should be."""
+        """captions.parquet; no rows if there is no such file. Raises DatasetError if it cannot be read."""
         path = self.path / "captions.parquet"
         if not path.exists():
             return CAPTIONS_SCHEMA.empty_table()
-        table = _read(path, CAPTIONS_SCHEMA)
-        _check_full(path, table, table.column_names)
+        table = _read_table(path, CAPTIONS_SCHEMA)
+        _check_no_empty_cells(path, table, table.column_names)
         return table
 
     def column(self, name: str) -> NDArray[Any]:
-        """A column of images.parquet as a numpy array: of objects, strings or None."""
+        """A column of images.parquet as a numpy array; text columns hold str or None."""
         if name not in self._columns:
             self._columns[name] = np.asarray(self.images[name].to_numpy(zero_copy_only=False))
         return self._columns[name]
@@ -117,84 +81,90 @@ class Dataset:
 
     @cached_property
     def hash(self) -> str:
-        """Twelve hexadecimal digits over ids, roles, splits and file hashes: equal where datasets are equal."""
+        """Twelve hexadecimal digits of a hash over ids, roles, generators, splits and file hashes."""
         digest = hashlib.sha256()
         names = ("image_id", "cluster_id", "role", "generator", "split", "sha256")
         for row in zip(*(self.images[name].to_pylist() for name in names), strict=True):
             digest.update(repr(row).encode())
         return digest.hexdigest()[:12]
 
-    def _check(self) -> None:
-        """Raise DatasetError for what no experiment could make sense of."""
-        table, images = self.path / "images.parquet", self.images
-        if not len(self):
-            raise DatasetError(f"{table} has no images")
-        _check_full(table, images, ("image_id", "cluster_id", "path", "source"))
-        for name, allowed in (("role", get_args(Role)), ("split", SPLITS), ("status", get_args(Status))):
-            strange = set(images[name].unique().to_pylist()) - set(allowed)
-            if strange:
-                raise DatasetError(f"{table}: {name} is {strange.pop()!r}, not one of {', '.join(allowed)}")
-        if pc.any(pc.and_(pc.equal(images["role"], "child"), pc.is_null(images["generator"]))).as_py():
-            raise DatasetError(f"{table}: a child has no generator; write 'unknown' if it is")
-        if pc.count_distinct(images["image_id"], mode="all").as_py() < len(self):
-            raise DatasetError(f"{table}: image_id repeats")
-        pairs = images.group_by(["cluster_id", "split"]).aggregate([]).num_rows
-        if pairs > pc.count_distinct(images["cluster_id"], mode="all").as_py():
-            raise DatasetError(f"{table}: a cluster is in two splits; train and test must not share a cluster")
-
-    def file(self, path: str) -> Path:
-        """Where an image file is: its `path`, from the dataset folder."""
+    def resolve_path(self, path: str) -> Path:
+        """The location of an image file whose row has this `path`."""
         return self.path / path
 
 
 def write_dataset(path: Path, images: Iterable[ImageRow], captions: Iterable[CaptionRow] = ()) -> Dataset:
-    """Write the two tables, each whole or not at all, and open the dataset.
+    """Write both tables atomically and open the dataset.
 
     Raises:
-        DatasetError: no images, ids that repeat, or a cluster that two splits share.
+        DatasetError: no images, a repeated image_id, a cluster in two splits, or a reserved generator name.
     """
     rows = list(images)
-    _check(rows)
-    _write(path / "captions.parquet", CAPTIONS_SCHEMA, list(captions))
-    _write(path / "images.parquet", IMAGES_SCHEMA, rows)  # last: a folder with images.parquet is a dataset
+    _check_rows(rows)
+    _write_table(path / "captions.parquet", CAPTIONS_SCHEMA, list(captions))
+    _write_table(path / "images.parquet", IMAGES_SCHEMA, rows)  # last: a folder with images.parquet is a dataset
     return Dataset(path)
 
 
 def assign_split(cluster_id: str, val: float = 0.15, test: float = 0.15) -> Split:
-    """Draw a cluster's split from a hash of its id: the same on every machine, in any order."""
+    """Draw the split of a cluster from a hash of its id, independent of the machine and of the other clusters."""
     draw = int.from_bytes(hashlib.sha256(cluster_id.encode()).digest()[:8], "big") / 2**64
     return "test" if draw < test else "val" if draw < test + val else "train"
 
 
-def _check(rows: Sequence[ImageRow]) -> None:
+def _check_rows(rows: Sequence[ImageRow]) -> None:
+    """Raise DatasetError for rows that must not be written."""
     if not rows:
         raise DatasetError("no images to import")
-    seen: set[str] = set()
+    image_ids: set[str] = set()
     splits: dict[str, str] = {}
     for row in rows:
-        if row.image_id in seen:
+        if row.image_id in image_ids:
             raise DatasetError(f"two images are called {row.image_id}")
-        seen.add(row.image_id)
+        image_ids.add(row.image_id)
         if splits.setdefault(row.cluster_id, row.split) != row.split:
             raise DatasetError(
                 f"cluster {row.cluster_id} is both in {splits[row.cluster_id]} and in {row.split}; "
                 "train and test must not share a cluster"
             )
+        if row.role == "child":
+            check_generator_name(row.generator, f"image {row.image_id}")
 
 
-def _check_full(path: Path, table: pa.Table, names: Iterable[str]) -> None:
+def _check_images(path: Path, images: pa.Table) -> None:
+    """Raise DatasetError for an images.parquet that no experiment could use."""
+    if not images.num_rows:
+        raise DatasetError(f"{path} has no images")
+    _check_no_empty_cells(path, images, ("image_id", "cluster_id", "path", "source"))
+    for name, allowed in (("role", get_args(Role)), ("split", SPLITS), ("status", get_args(Status))):
+        invalid = set(images[name].unique().to_pylist()) - set(allowed)
+        if invalid:
+            raise DatasetError(f"{path}: {name} is {invalid.pop()!r}, not one of {', '.join(allowed)}")
+    generators = images.filter(pc.equal(images["role"], "child"))["generator"].unique().to_pylist()
+    if None in generators:
+        raise DatasetError(f"{path}: a child has no generator; write 'unknown' if it is not known")
+    for generator in generators:
+        check_generator_name(generator, str(path))
+    if pc.count_distinct(images["image_id"], mode="all").as_py() < images.num_rows:
+        raise DatasetError(f"{path}: two rows have the same image_id")
+    pairs = images.group_by(["cluster_id", "split"]).aggregate([]).num_rows
+    if pairs > pc.count_distinct(images["cluster_id"], mode="all").as_py():
+        raise DatasetError(f"{path}: a cluster is in two splits; train and test must not share a cluster")
+
+
+def _check_no_empty_cells(path: Path, table: pa.Table, names: Iterable[str]) -> None:
     for name in names:
         if table[name].null_count:
             raise DatasetError(f"{path}: {name} has empty cells")
 
 
-def _write(path: Path, schema: pa.Schema, rows: Sequence[ImageRow] | Sequence[CaptionRow]) -> None:
+def _write_table(path: Path, schema: pa.Schema, rows: Sequence[ImageRow] | Sequence[CaptionRow]) -> None:
     with whole(path) as temporary:
         columns = {name: [getattr(row, name) for row in rows] for name in schema.names}
         pq.write_table(pa.table(columns, schema=schema), temporary)
 
 
-def _read(path: Path, schema: pa.Schema) -> pa.Table:
+def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         table = pq.read_table(path)
     except FileNotFoundError:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from changeling.datasets.dataset import Dataset, Split
+from changeling.datasets.dataset import Dataset
+from changeling.datasets.schema import Split
 from changeling.features.store import Features, load_features
 from changeling.progress import Progress, silent
 from changeling.results.result import Estimate, Row, Source

@@ -78,7 +78,7 @@ def check(context: Context) -> None:
     """Raise DatasetError if none of the image files is there."""
     dataset = context.dataset
     paths = dataset.column("path")[chosen(dataset, context.seed)]
-    if not any(dataset.file(path).is_file() for path in paths):
+    if not any(dataset.resolve_path(path).is_file() for path in paths):
         raise DatasetError(f"{dataset.path}: the image files are not there")
 
 
@@ -101,7 +101,7 @@ def _read(context: Context, rows: NDArray[np.int64]) -> tuple[Facts, NDArray[np.
 
     def look(place: int) -> None:
         try:
-            facts[place] = read_facts(str(context.dataset.file(paths[rows[place]])))
+            facts[place] = read_facts(str(context.dataset.resolve_path(paths[rows[place]])))
             read[place] = True
         except ImageError:  # gone or broken since the import: `audit` tells
             pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from changeling.datasets.dataset import Split
+from changeling.datasets.schema import Split
 from changeling.errors import DatasetError
 from changeling.experiments import base
 from changeling.experiments.base import Context

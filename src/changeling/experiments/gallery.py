@@ -58,7 +58,9 @@ def check(context: Context, probe_settings: ProbeSettings = _PROBE) -> None:
 def _shown(dataset: Dataset, valid: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Rows of the test split whose files are there."""
     rows = np.flatnonzero((dataset.column("split") == "test") & valid)
-    there = rows[np.array([dataset.file(path).is_file() for path in dataset.column("path")[rows]], dtype=np.bool_)]
+    there = rows[
+        np.array([dataset.resolve_path(path).is_file() for path in dataset.column("path")[rows]], dtype=np.bool_)
+    ]
     if not len(there):
         raise DatasetError(f"{dataset.path}: the image files of the test split are not there")
     return there
@@ -119,7 +121,7 @@ def _clusters(dataset: Dataset, rows: NDArray[np.int64], p: NDArray[np.float64],
 
 
 def _picture(dataset: Dataset, row: int, probability: float) -> Picture:
-    path = dataset.file(dataset.column("path")[row])
+    path = dataset.resolve_path(dataset.column("path")[row])
     child = bool(dataset.labels[row])
     return Picture(
         path=str(path.absolute()),

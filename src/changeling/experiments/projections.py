@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from changeling.datasets.dataset import Dataset, Split
+from changeling.datasets.dataset import Dataset
+from changeling.datasets.schema import Split
 from changeling.errors import DatasetError, StudyError
 from changeling.experiments import base
 from changeling.experiments.base import Context

@@ -84,7 +84,7 @@ def loader(dataset: Dataset, preprocessing: Preprocessing, view: View | None = N
         path, status, image_id, sha256 = (dataset.images[name][row].as_py() for name in columns)
         if status == "flagged":
             raise ImageError("flagged", "the safety checker flagged it")
-        image = preprocessing.read(str(dataset.file(path)), sha256).image
+        image = preprocessing.read(str(dataset.resolve_path(path)), sha256).image
         return preprocessing(view.draw(image, image_id) if view else image)
 
     return load

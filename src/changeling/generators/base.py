@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from changeling.datasets.dataset import Split
+from changeling.datasets.schema import Split
 
 Record = dict[str, Any]
 

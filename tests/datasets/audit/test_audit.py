@@ -13,8 +13,9 @@ from PIL import Image
 
 from changeling.datasets.audit.audit import audit
 from changeling.datasets.audit.findings import KINDS, MEND, Audit, Finding, as_table, write_findings
-from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.importers.folder import from_folder, import_dataset
+from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import ImageError
 from changeling.images.decode import inspect_image
 from changeling.images.encode import web_form

@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 
-from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.exporters import base
 from changeling.datasets.exporters.huggingface import to_huggingface
 from changeling.datasets.importers.huggingface import import_huggingface
 from changeling.datasets.importers.webdataset import import_webdataset, to_webdataset
+from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import DatasetError
 from changeling.progress import Progress, silent
 from tests import helpers
@@ -55,7 +56,7 @@ def assert_same(dataset: Dataset, original: Dataset) -> None:
         dataset.column("path"), original.column("path"), original.column("status"), strict=True
     ):
         if status == "ok":
-            assert dataset.file(new).read_bytes() == original.file(old).read_bytes()
+            assert dataset.resolve_path(new).read_bytes() == original.resolve_path(old).read_bytes()
         else:
             assert new == ""
 

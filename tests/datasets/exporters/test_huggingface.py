@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from changeling.datasets.dataset import CaptionRow, Dataset, ImageRow, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.exporters import huggingface
 from changeling.datasets.exporters.huggingface import to_huggingface
 from changeling.datasets.importers.huggingface import import_huggingface
+from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import DatasetError
 from tests.datasets.odd import Odd, encoded
 
@@ -42,7 +43,7 @@ def test_datasets_loads_images_rows_and_captions(tiny_dataset: Dataset, tmp_path
             row for row in tiny_dataset.images.to_pylist() if row["split"] == {"validation": "val"}.get(name, name)
         ]
         for got, row in zip(split, wanted, strict=True):
-            with Image.open(tiny_dataset.file(row["path"])) as image:
+            with Image.open(tiny_dataset.resolve_path(row["path"])) as image:
                 assert got["image"].tobytes() == image.tobytes()
             assert {key: got[key] for key in row if key not in ("path", "split")} == {
                 key: value for key, value in row.items() if key not in ("path", "split")
@@ -90,7 +91,7 @@ def test_images_are_the_files_own_bytes_in_small_row_groups(
     rows = [row for group in groups for row in group]
     paths = dict(zip(tiny_dataset.column("image_id"), tiny_dataset.column("path"), strict=True))
     assert len(groups) > 4
-    assert all(row["image"]["bytes"] == tiny_dataset.file(paths[row["image_id"]]).read_bytes() for row in rows)
+    assert all(row["image"]["bytes"] == tiny_dataset.resolve_path(paths[row["image_id"]]).read_bytes() for row in rows)
     assert [row["image"]["path"] for row in rows][:2] == ["000000000.png", "000000001.png"]
 
 

@@ -110,7 +110,7 @@ def test_a_dataset_stays_whole_where_it_is_moved(tmp_path: Path) -> None:
     folder = save(tmp_path / "saved", {"image": [cell(0), cell(1)], "role": ["parent", "child"]})
     dataset = imported(folder, tmp_path)
     moved = Dataset((tmp_path / "out").rename(tmp_path / "moved"))
-    assert [moved.file(path).read_bytes() for path in dataset.column("path")] == [encoded(0), encoded(1)]
+    assert [moved.resolve_path(path).read_bytes() for path in dataset.column("path")] == [encoded(0), encoded(1)]
 
 
 def test_each_child_finds_its_caption(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from changeling.datasets.dataset import Dataset, ImageRow
+from changeling.datasets.dataset import Dataset
 from changeling.datasets.importers.webdataset import import_webdataset, to_webdataset
+from changeling.datasets.schema import ImageRow
 from changeling.errors import DatasetError
 from tests.datasets.importers.test_huggingface import facts
 from tests.datasets.odd import Odd, encoded
@@ -100,7 +101,7 @@ def test_what_img2dataset_wrote_is_read_where_it_has_roles(tmp_path: Path) -> No
     ]
     assert facts(dataset, "width", "height", "source") == [(8, 6, "laion")] * 3
     assert dataset.captions["caption"].to_pylist() == ["a cat", "a cat"]
-    stored = [dataset.file(path) for path in dataset.column("path")]
+    stored = [dataset.resolve_path(path) for path in dataset.column("path")]
     assert [path.suffix for path in stored] == [".jpg", ".webp", ".jpg"]
     assert [path.read_bytes() for path in stored] == [encoded("JPEG"), encoded("WEBP"), encoded("JPEG", 1)]
 
@@ -132,7 +133,7 @@ def test_names_are_no_paths(tmp_path: Path) -> None:
     }
     dataset = import_webdataset(packed(tmp_path / "in/0.tar", files), tmp_path / "out")
     assert len(dataset) == 4
-    assert all(dataset.file(path).parent == tmp_path / "out/images/0000" for path in dataset.column("path"))
+    assert all(dataset.resolve_path(path).parent == tmp_path / "out/images/0000" for path in dataset.column("path"))
     assert {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*")} <= {"in", "out", "cache"}
 
 

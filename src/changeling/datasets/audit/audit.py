@@ -75,7 +75,7 @@ def _look(dataset: Dataset, record: dict[str, Any]) -> _Look:
     if record["status"] != "ok":
         kind: Kind = "flagged" if record["status"] == "flagged" else "failed"
         return found(kind, f"{record['status']}: {record['error'] or 'no word why'}")
-    path = dataset.file(record["path"])
+    path = dataset.resolve_path(record["path"])
     try:
         facts = inspect_image(path)
         image = read_image(path, short_side=_ENOUGH).image
@@ -134,7 +134,7 @@ def _pictures(dataset: Dataset, prints: Prints, seen: NDArray[np.bool_], changed
 
 def _same(dataset: Dataset, *rows: int) -> bool:
     """Whether two files show the same picture."""
-    paths = [dataset.file(dataset.images["path"][row].as_py()) for row in rows]
+    paths = [dataset.resolve_path(dataset.images["path"][row].as_py()) for row in rows]
     try:
         return alike(*(small(read_image(path, short_side=_ENOUGH).image) for path in paths))
     except ImageError:  # gone since

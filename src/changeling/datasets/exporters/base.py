@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from changeling.datasets.dataset import IMAGES_SCHEMA, Dataset
+from changeling.datasets.dataset import Dataset
 from changeling.datasets.image_files import suffix
+from changeling.datasets.schema import IMAGES_SCHEMA
 from changeling.errors import DatasetError, ImageError
 from changeling.files import whole
 from changeling.images.decode import read_bytes
@@ -146,7 +147,7 @@ def _counts(dataset: Dataset, mask: NDArray[np.bool_]) -> list[int]:
             size = _ROW_BYTES
             if fields["status"] == "ok":
                 try:
-                    size += dataset.file(fields["path"]).stat().st_size
+                    size += dataset.resolve_path(fields["path"]).stat().st_size
                 except (OSError, ValueError) as error:
                     reason = error.strerror if isinstance(error, OSError) else error
                     raise _lost(fields, f"cannot be read: {reason}") from None
@@ -188,7 +189,7 @@ def _captions(dataset: Dataset, batch: pa.RecordBatch) -> dict[str, dict[int, st
 
 def _read(dataset: Dataset, fields: dict[str, Any]) -> bytes:
     try:
-        data = read_bytes(dataset.file(fields["path"]))
+        data = read_bytes(dataset.resolve_path(fields["path"]))
     except ImageError as error:
         raise _lost(fields, str(error)) from None
     if fields["sha256"] not in (None, hashlib.sha256(data).hexdigest()):

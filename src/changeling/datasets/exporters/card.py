@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from changeling.datasets.dataset import SPLITS, Dataset, Split
+from changeling.datasets.dataset import Dataset
 from changeling.datasets.exporters.base import CAPTIONS, GENERATORS
 from changeling.datasets.importers.tables import reading
+from changeling.datasets.schema import SPLITS, Split
 from changeling.errors import DatasetError
 
 SPLIT_NAMES: Mapping[str, str] = {"train": "train", "val": "validation", "test": "test"}  # as the Hub calls them

@@ -10,10 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from changeling.datasets.dataset import IMAGES_SCHEMA, Dataset
+from changeling.datasets.dataset import Dataset
 from changeling.datasets.exporters.base import FIELDS, Carried, exporting, shards
 from changeling.datasets.exporters.card import SPLIT_NAMES, card, check_licence
 from changeling.datasets.image_files import suffix
+from changeling.datasets.schema import IMAGES_SCHEMA
 from changeling.progress import Progress, silent
 
 _GROUP_BYTES, _GROUP_ROWS = 32 << 20, 1000  # of a row group, which is held in memory

@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from changeling.datasets.dataset import ImageRow, Role, Split, assign_split
+from changeling.datasets.dataset import assign_split
+from changeling.datasets.schema import ImageRow, Role, Split
 from changeling.errors import DatasetError
 from changeling.images.decode import is_image
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from changeling.datasets.dataset import SPLITS, Split
 from changeling.datasets.importers.base import Note, Sourced, image_files, image_row, untold
+from changeling.datasets.schema import SPLITS, Split
 from changeling.errors import DatasetError
 
 CAPTIONS = 5  # of a COCO image that has more, the first five count

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
-from changeling.datasets.dataset import SPLITS, CaptionRow, Dataset, ImageRow, Role, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.importers.base import Sourced, image_files, image_row
+from changeling.datasets.schema import SPLITS, CaptionRow, ImageRow, Role
 from changeling.errors import DatasetError, ImageError
 from changeling.images.decode import inspect_image
 from changeling.progress import Progress, silent

@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from changeling.datasets.dataset import Dataset, ImageRow, Role, Split
+from changeling.datasets.dataset import Dataset
 from changeling.datasets.exporters.base import FIELDS, Carried
 from changeling.datasets.image_files import store_image, storing
 from changeling.datasets.importers.base import Sourced, image_row
 from changeling.datasets.importers.folder import import_dataset
 from changeling.datasets.importers.restore import is_export, restore
 from changeling.datasets.importers.tables import SPLIT_WORDS, Table, open_tables
+from changeling.datasets.schema import ImageRow, Role, Split
 from changeling.errors import DatasetError
 from changeling.progress import Progress, silent
 

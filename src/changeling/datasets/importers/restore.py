@@ -12,10 +12,11 @@ from typing import Any
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from changeling.datasets.dataset import CAPTIONS_SCHEMA, CaptionRow, Dataset, ImageRow, write_dataset
+from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.exporters.base import CAPTIONS, GENERATORS, MANIFEST, Carried, Manifest
 from changeling.datasets.image_files import store_image, storing
 from changeling.datasets.importers.tables import reading
+from changeling.datasets.schema import CAPTIONS_SCHEMA, CaptionRow, ImageRow
 from changeling.errors import DatasetError
 from changeling.files import whole
 from changeling.progress import Progress, tracked

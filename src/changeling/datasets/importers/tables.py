@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from changeling.datasets.dataset import Split
+from changeling.datasets.schema import Split
 from changeling.errors import DatasetError
 
 Record = dict[str, Any]
