@@ -1,8 +1,7 @@
-"""The page in a real browser: wide, narrow, dark, printed, and alone."""
+"""The page in a real browser: wide, narrow, dark, and without a network."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -90,16 +89,6 @@ def test_a_dark_scheme_is_kept_and_paper_stays_white(browser: Browser, report: P
     page.close()
 
 
-def test_the_page_can_be_printed(browser: Browser, report: Path) -> None:
-    page = browser.new_page()
-    page.goto(report.as_uri())
-    printed = page.pdf(prefer_css_page_size=True)
-    page.close()
-    assert printed.startswith(b"%PDF")
-    pages = printed.count(b"/Type /Page\n")
-    assert 16 <= pages <= 26
-
-
 def test_twelve_columns_fit_a_wide_screen_and_a_narrow_one_shows_that_there_is_more(
     browser: Browser, full_report: Path
 ) -> None:
@@ -136,13 +125,3 @@ def test_stencils_show_the_pages_colours_by_day_and_by_night(browser: Browser, f
             near = np.abs(pixels - colour).max(axis=2) < 24
             assert near.sum() > 100
         page.close()
-
-
-def test_a_whole_study_is_printed_with_wide_tables_across(browser: Browser, full_report: Path) -> None:
-    page = browser.new_page()
-    page.goto(full_report.as_uri())
-    printed = page.pdf(prefer_css_page_size=True)
-    page.close()
-    sizes = [tuple(map(float, size)) for size in re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", printed)]
-    assert 16 <= len(sizes) <= 26
-    assert sum(width > height for width, height in sizes) == 1
