@@ -24,6 +24,7 @@ import numpy as np
 from changeling.backbones import registry
 from changeling.detect.detector import Detector
 from changeling.detect.inputs import find_images
+from changeling.images.decode import read_file
 
 ROUNDS = 5
 IMAGES = 96
@@ -38,8 +39,8 @@ def main() -> None:
     paths = list(islice(find_images([arguments.folder], sys.stdin.buffer), IMAGES))
     detector = Detector.load()
     backbone = registry.load(detector.model.backbone)
-    recipe = backbone.preprocessing
-    ready = np.stack([recipe(recipe.read(path).image) for path in paths])
+    preprocessing = backbone.preprocessing
+    ready = np.stack([preprocessing(preprocessing.decode(read_file(path)).image) for path in paths])
     best = max((1, 2, 4, 8, 16), key=lambda size: rate(lambda: encode(backbone, ready[:32], size), 32))
     contenders: dict[str, Callable[[], object]] = {
         f"bare encoder, batch {best}": lambda: encode(backbone, ready, best),

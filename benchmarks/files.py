@@ -29,9 +29,10 @@ from changeling.datasets.dataset import write_dataset
 from changeling.datasets.schema import ImageRow
 from changeling.generators.base import Child
 from changeling.generators.text_to_image import load
-from changeling.images.decode import read_image
-from changeling.images.encoding import PLAIN, jpeg_form, read_form, square, write
-from changeling.images.perceptual_hash import NEAR, alike, fingerprint, small
+from changeling.images.decode import read_file, read_image
+from changeling.images.encode import PNG_ENCODING, encode_image, jpeg_encoding, read_encoding
+from changeling.images.perceptual_hash import MAX_DISTANCE, is_same_picture, perceptual_hash, to_greys
+from changeling.images.transforms import resize_square
 
 Levels = NDArray[np.int64]
 SCALES, QUALITIES = (0.5, 0.75, 1.0), (60, 75, 90)
@@ -52,9 +53,9 @@ def sizes(files: list[Path]) -> None:
     """Kilobytes of parents, and of children: another photograph's middle, in the parent's form and in PNG."""
     matched, off = [], []
     for path, other in itertools.pairwise(files):
-        child = square(read_image(other).image, 512)
-        matched.append(len(write(child, read_form(str(path)))))
-        off.append(len(write(child, PLAIN)))
+        child = resize_square(read_image(other).image, 512)
+        matched.append(len(encode_image(child, read_encoding(read_file(path)))))
+        off.append(len(encode_image(child, PNG_ENCODING)))
     parents = np.mean([path.stat().st_size for path in files])
     print(f"{len(files)} parents, {parents / 1e3:.0f} kB each")
     print(
@@ -67,7 +68,7 @@ def again(files: list[Path]) -> None:
     changes = []
     for path in files:
         image = read_image(path).image
-        with Image.open(BytesIO(write(image, read_form(str(path))))) as saved:
+        with Image.open(BytesIO(encode_image(image, read_encoding(read_file(path))))) as saved:
             changes.append(np.abs(levels(saved) - levels(image)).mean())
     print(
         f"saved again in its own form: {np.mean(changes):.2f} of 255 grey levels on average, {max(changes):.2f} at most"
@@ -98,12 +99,12 @@ def auditing(files: list[Path]) -> None:
     known, greys = 0, []
     for path in files:
         image = read_image(path).image
-        greys.append(small(image))
+        greys.append(to_greys(image))
         for scale in SCALES:
             scaled = image.resize((round(scale * image.width), round(scale * image.height)))
             for quality in QUALITIES:
-                with Image.open(BytesIO(write(scaled, jpeg_form(quality)))) as saved:
-                    known += same(greys[-1], small(saved.convert("RGB")))
+                with Image.open(BytesIO(encode_image(scaled, jpeg_encoding(quality)))) as saved:
+                    known += same(greys[-1], to_greys(saved.convert("RGB")))
     pairs = [(a, b) for place, a in enumerate(greys) for b in greys[:place]]
     print(f"scaled and saved again: {known:,} of {9 * len(files):,} known again; ", end="")
     print(f"of {len(pairs):,} pairs of different photographs {sum(same(*pair) for pair in pairs)} taken for one")
@@ -111,7 +112,9 @@ def auditing(files: list[Path]) -> None:
 
 def same(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
     """Whether an audit takes two pictures for one."""
-    return int(np.bitwise_count(fingerprint(one) ^ fingerprint(other)).sum()) <= NEAR and alike(one, other)
+    return int(
+        np.bitwise_count(perceptual_hash(one) ^ perceptual_hash(other)).sum()
+    ) <= MAX_DISTANCE and is_same_picture(one, other)
 
 
 def levels(image: Image.Image) -> Levels:

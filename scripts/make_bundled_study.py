@@ -25,8 +25,8 @@ from changeling.datasets.importers.folder import from_csv, import_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow, Split
 from changeling.features.extract import extract
 from changeling.features.store import load_features, part_path, part_rows, read_header, write_part
-from changeling.images.decode import inspect_image, read_image
-from changeling.images.encode import web_form
+from changeling.images.decode import inspect_image, read_file, read_image
+from changeling.images.encode import encode_for_web
 from changeling.progress import bars
 
 OUTPUT = Path(__file__).parents[1] / "src/changeling/data/true-clusters"
@@ -76,13 +76,14 @@ def alike(dataset: Dataset, folder: Path) -> Dataset:
     """Re-encode every image into `folder`, in the same order."""
     rows = [ImageRow(**row) for row in dataset.images.to_pylist()]
     for index, row in enumerate(rows):
-        data = web_form(read_image(row.path).image)
+        data = encode_for_web(read_image(row.path).image)
         path = folder / f"{index:05d}.jpg"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
-        facts = inspect_image(path)
+        file = read_file(path)
+        info = inspect_image(file)
         rows[index] = replace(
-            row, path=path.name, width=facts.width, height=facts.height, format=facts.format, sha256=facts.sha256
+            row, path=path.name, width=info.width, height=info.height, format=info.format, sha256=file.sha256
         )
     return write_dataset(folder, rows, captions(dataset))
 

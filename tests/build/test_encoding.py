@@ -14,8 +14,9 @@ from PIL import Image
 from changeling.build.encoding import Encoder, save
 from changeling.errors import ImageError
 from changeling.generators.settings import BuildSettings
-from changeling.images.encoding import PLAIN, Form, jpeg_form, read_form
-from changeling.images.file_features import FACTS, GROUPS, read_facts
+from changeling.images.decode import read_file
+from changeling.images.encode import PNG_ENCODING, Encoding, jpeg_encoding, read_encoding
+from changeling.images.file_features import FILE_FEATURE_GROUPS, FILE_FEATURES, read_file_features
 from tests import helpers
 from tests.hostile import picture, saved
 
@@ -79,11 +80,11 @@ def test_a_child_has_exactly_its_parents_form(parent: Path) -> None:
     child = encoder().child(helpers.generated(0, 64), parent)
     written = parent.with_name("child")
     written.write_bytes(child.data)
-    form = read_form(str(parent))
-    assert read_form(str(written)) == form
+    form = read_encoding(read_file(parent))
+    assert read_encoding(read_file(written)) == form
     assert (child.width, child.height) == (64, 64)
-    assert child.format == form.kind
-    assert child.suffix == {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}[form.kind]
+    assert child.format == form.format
+    assert child.suffix == {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}[form.format]
 
 
 def test_no_fact_of_a_file_tells_a_child_from_its_parent(parent: Path) -> None:
@@ -93,8 +94,8 @@ def test_no_fact_of_a_file_tells_a_child_from_its_parent(parent: Path) -> None:
     facts = []
     for name, file in (("old", old), ("new", new)):
         parent.with_name(name).write_bytes(file.data)
-        facts.append(read_facts(str(parent.with_name(name))))
-    told = np.array([fact not in GROUPS["bytes per pixel"] for fact in FACTS])
+        facts.append(read_file_features(read_file(parent.with_name(name))))
+    told = np.array([fact not in FILE_FEATURE_GROUPS["bytes per pixel"] for fact in FILE_FEATURES])
     np.testing.assert_array_equal(facts[0][told], facts[1][told])
     assert (old.format, old.suffix) == (new.format, new.suffix)
     if old.format == "JPEG":
@@ -132,7 +133,7 @@ def test_off_keeps_a_parents_bytes_and_gives_png_children(parent: Path) -> None:
     assert kept.suffix == parent.suffix.lower()
     with Image.open(parent) as image:
         assert kept.format == image.format
-    assert policy.form(parent) == PLAIN
+    assert policy.form(parent) == PNG_ENCODING
     assert (child.format, child.suffix) == ("PNG", ".png")
     with Image.open(BytesIO(child.data)) as image:
         np.testing.assert_array_equal(np.asarray(image), np.asarray(helpers.generated(0, 64)))
@@ -144,7 +145,7 @@ def test_fixed_writes_both_in_one_form(quality: int, parent: Path) -> None:
     for file in (policy.parent(parent), policy.child(helpers.generated(0, 64), parent)):
         assert (file.format, file.suffix) == ("JPEG", ".jpg")
         parent.with_name("made").write_bytes(file.data)
-        assert read_form(str(parent.with_name("made"))) == jpeg_form(quality)
+        assert read_encoding(read_file(parent.with_name("made"))) == jpeg_encoding(quality)
 
 
 @pytest.mark.parametrize("encoding", ["matched", "fixed", "off"])
@@ -155,7 +156,7 @@ def test_a_size_makes_squares_of_both(encoding: str, parent: Path) -> None:
             assert image.size == (file.width, file.height) == (40, 40)
     if encoding == "off":
         parent.with_name("made").write_bytes(policy.parent(parent).data)
-        assert read_form(str(parent.with_name("made"))) == read_form(str(parent))
+        assert read_encoding(read_file(parent.with_name("made"))) == read_encoding(read_file(parent))
 
 
 def test_what_decides_how_images_are_saved_is_told() -> None:
@@ -192,7 +193,7 @@ def test_the_same_picture_is_the_same_file(parent: Path) -> None:
 def test_a_parent_without_a_known_form_is_written_without_loss(tmp_path: Path) -> None:
     (tmp_path / "a.bmp").write_bytes(saved(picture(SIZE), "BMP"))
     made = encoder().parent(tmp_path / "a.bmp")
-    assert encoder().form(tmp_path / "a.bmp") == Form("PNG")
+    assert encoder().form(tmp_path / "a.bmp") == Encoding("PNG")
     with Image.open(BytesIO(made.data)) as image:
         np.testing.assert_array_equal(np.asarray(image), np.asarray(picture(SIZE)))
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from changeling.images.encoding import read_form
 from PIL import Image
 
 from changeling.build import runner
@@ -32,7 +33,6 @@ from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import BuildError
 from changeling.generators.base import Child, Generator
 from changeling.generators.text_to_image import load as load_generator
-from changeling.images.encoding import read_form
 from tests import helpers
 from tests.build.builds import CAPTIONS, PART, SPLITS, drawing, make_build
 from tests.build.processes import small_parts

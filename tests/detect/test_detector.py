@@ -17,6 +17,7 @@ from changeling.detect import detector
 from changeling.detect.detector import Detector, Verdict
 from changeling.detect.model import Head
 from changeling.errors import ModelError
+from changeling.images.decode import read_file
 from tests import helpers, hostile
 
 # MiB that 170 hostile files may take: the largest picture has 88 million pixels, which is 710 MiB where it has alpha
@@ -43,7 +44,7 @@ def test_a_verdict_is_the_head_on_the_feature(images: list[str], tiny_backbone: 
     for verdict in verdicts:
         if verdict.status != "ok":
             continue
-        prepared = tiny_backbone.preprocessing(tiny_backbone.preprocessing.read(verdict.path).image)
+        prepared = tiny_backbone.preprocessing(tiny_backbone.preprocessing.decode(read_file(verdict.path)).image)
         feature = tiny_backbone.encode(prepared[None])[0].astype(np.float64)
         score = feature @ trained.head.weight + trained.head.bias
         probability = 1 / (1 + np.exp(-6 * score))

@@ -16,9 +16,10 @@ from changeling.demo import STUDY
 from changeling.errors import DatasetError
 from changeling.experiments import confounds
 from changeling.experiments.base import Context
-from changeling.images.decode import read_image
-from changeling.images.encoding import PLAIN, Form, jpeg_form, read_form, square, write
-from changeling.images.file_features import GROUPS
+from changeling.images.decode import read_file, read_image
+from changeling.images.encode import PNG_ENCODING, Encoding, encode_image, jpeg_encoding, read_encoding
+from changeling.images.file_features import FILE_FEATURE_GROUPS
+from changeling.images.transforms import resize_square
 from changeling.report.page import write_report
 from changeling.results.result import Estimate
 from changeling.studies.runner import run_study
@@ -45,8 +46,8 @@ def snapshots(folder: Path, clusters: int = 80) -> list[Cluster]:
         photograph = helpers.natural(number, 2 * SIDE).crop((0, 0, int(width), int(height)))
         path = folder / f"{number:03d}.img"
         kind = draw.choice(["jpeg", "exif", "png", "webp"], p=[0.6, 0.2, 0.1, 0.1])
-        form = jpeg_form(int(draw.integers(60, 98)), int(draw.choice([0, 1, 2])))
-        path.write_bytes(write(photograph, {"png": PLAIN, "webp": Form("WEBP")}.get(str(kind), form)))
+        form = jpeg_encoding(int(draw.integers(60, 98)), int(draw.choice([0, 1, 2])))
+        path.write_bytes(encode_image(photograph, {"png": PNG_ENCODING, "webp": Encoding("WEBP")}.get(str(kind), form)))
         if kind == "exif":
             exif = Image.Exif()
             exif[0x0110] = "a camera"
@@ -73,12 +74,12 @@ def dataset(folder: Path, clusters: Sequence[Cluster], *, matched: bool, by: Seq
     rows = []
     for number, cluster in enumerate(clusters):
         split: Split = "train" if number // 2 % 2 else "test"  # a pair is in one
-        form = read_form(str(cluster.parent)) if matched else PLAIN
+        form = read_encoding(read_file(cluster.parent)) if matched else PNG_ENCODING
         parent, child = cluster.parent, folder / f"{number}-child"
-        child.write_bytes(write(square(read_image(cluster.child).image, SIDE), form))
+        child.write_bytes(encode_image(resize_square(read_image(cluster.child).image, SIDE), form))
         if matched:
             parent = folder / f"{number}-parent"
-            parent.write_bytes(write(square(read_image(cluster.parent).image, SIDE), form))
+            parent.write_bytes(encode_image(resize_square(read_image(cluster.parent).image, SIDE), form))
         generator = by[number // 4 % len(by)]
         rows += [
             ImageRow(f"{number}-p", f"c{number}", "parent", str(parent), split),
@@ -95,7 +96,7 @@ def judged(data: Dataset, generator: str = "sd") -> dict[str, Estimate]:
 
 def test_parents_as_they_come_and_png_children_are_told_apart_by_their_files(tmp_path: Path) -> None:
     cells = judged(dataset(tmp_path / "off", snapshots(tmp_path / "parents"), matched=False))
-    assert list(cells) == ["all facts", "all but bytes per pixel", *GROUPS]
+    assert list(cells) == ["all facts", "all but bytes per pixel", *FILE_FEATURE_GROUPS]
     assert cells["all facts"].low > 0.95
     assert (cells["all facts"].clusters, cells["all facts"].images) == (40, 80)
     assert all(cells[group].low > 0.5 for group in ("format", "size", "tables"))
@@ -123,7 +124,7 @@ def test_each_generator_is_judged_against_its_own_parents_and_the_report_shows_i
     assert counts == {"all": 80, "a": 40, "b": 40}
     assert "part of what a detector scores here may be the file" in result.summary
     page = write_report([result], tmp_path / "report.html").read_text(encoding="utf-8")
-    assert all(name in page for name in ("all facts", *GROUPS))
+    assert all(name in page for name in ("all facts", *FILE_FEATURE_GROUPS))
 
 
 def test_files_that_are_gone_are_left_out_and_counted(tmp_path: Path) -> None:

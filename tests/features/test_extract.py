@@ -21,9 +21,10 @@ from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import ImageRow
 from changeling.errors import FeatureError
 from changeling.features import store
-from changeling.features.extract import View, extract
+from changeling.features.extract import extract
 from changeling.features.store import folder, load_features, part_path
-from changeling.images.decode import Picture
+from changeling.images.augmentations import Augmentation
+from changeling.images.decode import DecodedImage, ImageFile
 from changeling.images.transforms import Preprocessing
 from tests import helpers
 from tests.hostile import saved
@@ -100,7 +101,7 @@ def test_layers_and_named_views_are_kept_apart(tiny_dataset: Dataset, tiny_onnx:
         seen.append(image_id)
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
-    extract(tiny_dataset, proj, view=View("mirrored", mirrored))
+    extract(tiny_dataset, proj, view=Augmentation("mirrored", mirrored))
     assert sorted(seen) == sorted(tiny_dataset.column("image_id"))
     assert set(store.available(tiny_dataset)) == {proj.name, pre.name}  # views are no features to study
     assert load_features(tiny_dataset, pre.name).values.shape[1] == 24
@@ -134,7 +135,7 @@ def test_unreadable_images_become_rows_without_a_feature(tiny_dataset: Dataset, 
     rows = [ImageRow(**row | {"sha256": None}) for row in tiny_dataset.images.to_pylist()]  # broken when imported
     tiny_dataset = write_dataset(tiny_dataset.path, rows)
     files = [tiny_dataset.resolve_path(path) for path in tiny_dataset.column("path")]
-    extract(tiny_dataset, tiny_backbone, view=View("none", lambda image, _: image))
+    extract(tiny_dataset, tiny_backbone, view=Augmentation("none", lambda image, _: image))
     files[0].write_bytes(b"no image")
     files[13].write_bytes(files[13].read_bytes()[:1000])
     files[14].unlink()
@@ -191,7 +192,7 @@ def undisturbed(original: Dataset, tiny_backbone: OnnxBackbone) -> Iterator[tupl
         patch.setattr(store, "PART", PART)
         extract(original, tiny_backbone)
         start = time.monotonic()
-        extract(original, tiny_backbone, view=View("slow", slow))
+        extract(original, tiny_backbone, view=Augmentation("slow", slow))
         yield parts(original, tiny_backbone), time.monotonic() - start
 
 
@@ -203,15 +204,15 @@ def slow(image: Image.Image, _: str) -> Image.Image:
 def work(dataset: Path, onnx: Path, started: multiprocessing.synchronize.Event) -> None:
     """Extract slowly in a process of its own, and never be done with the last image, so that no kill is too late."""
     store.PART = PART
-    read = Preprocessing.read
+    decode = Preprocessing.decode
 
-    def endless(recipe: Preprocessing, path: str, sha256: str | None = None) -> Picture:
-        while path.endswith(f"/{IMAGES - 1}.png"):
+    def decode_slowly(preprocessing: Preprocessing, file: ImageFile) -> DecodedImage:
+        while file.path.endswith(f"/{IMAGES - 1}.png"):
             time.sleep(1)
         time.sleep(0.01)
-        return read(recipe, path, sha256)
+        return decode(preprocessing, file)
 
-    Preprocessing.read = endless  # type: ignore[method-assign, assignment]
+    Preprocessing.decode = decode_slowly  # type: ignore[method-assign, assignment]
     extract(Dataset(dataset), helpers.tiny_backbone(onnx), progress=lambda *_: started.set())
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from changeling.errors import ImageError, Status
-from changeling.images.decode import MAX_BYTES, inspect_image, read_image
+from changeling.images.decode import MAX_BYTES, inspect_image, read_file, read_image
 from tests import hostile
 from tests.helpers import run_unprivileged
 
@@ -59,9 +59,10 @@ def test_what_can_be_read_is_read_as_a_viewer_shows_it(case: hostile.Case, tmp_p
 @pytest.mark.parametrize("case", READABLE, ids=lambda case: case.name)
 def test_the_header_says_the_same_without_decoding(case: hostile.Case, tmp_path: Path) -> None:
     path = case.make(tmp_path)
-    facts = inspect_image(path)
-    assert (facts.format, (facts.width, facts.height)) == (case.format, case.size)
-    assert facts.sha256 == hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    file = read_file(path)
+    info = inspect_image(file)
+    assert (info.format, (info.width, info.height)) == (case.format, case.size)
+    assert file.sha256 == hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.status != "ok"], ids=lambda case: case.name)
@@ -82,8 +83,8 @@ def test_what_cannot_be_read_says_why_in_a_word_and_a_line(case: hostile.Case, t
 def test_a_header_is_inspected_though_pixels_are_broken(tmp_path: Path) -> None:
     whole = hostile.saved(hostile.picture(), "PNG")
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
-    facts = inspect_image(tmp_path / "cut.png")
-    assert (facts.width, facts.height, facts.format) == (*hostile.SIZE, "PNG")
+    info = inspect_image(read_file(tmp_path / "cut.png"))
+    assert (info.width, info.height, info.format) == (*hostile.SIZE, "PNG")
 
 
 def test_a_file_too_long_for_memory_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +193,7 @@ def test_a_mutated_file_is_read_or_refused(
         assert picture.image.mode == "RGB"
         assert picture.image.size == (picture.width, picture.height)
     with refusing():
-        assert inspect_image(path).format
+        assert inspect_image(read_file(path)).format
 
 
 def test_another_file_than_the_one_with_its_hash_is_noticed(tmp_path: Path) -> None:

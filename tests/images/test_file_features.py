@@ -11,8 +11,9 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from changeling.errors import ImageError
-from changeling.images.encoding import jpeg_form, write
-from changeling.images.file_features import FACTS, GROUPS, read_facts
+from changeling.images.decode import read_file
+from changeling.images.encode import encode_image, jpeg_encoding
+from changeling.images.file_features import FILE_FEATURE_GROUPS, FILE_FEATURES, read_file_features
 from tests import helpers, hostile
 
 CASES = hostile.cases()
@@ -21,18 +22,18 @@ CASES = hostile.cases()
 def told(path: Path, form: str = "JPEG", image: Image.Image | None = None, **options: Any) -> Mapping[str, float]:
     """Save a picture and read the facts of the file."""
     (image or helpers.natural(0, side=48)).save(path, form, **options)
-    return dict(zip(FACTS, read_facts(str(path)).tolist(), strict=True))
+    return dict(zip(FILE_FEATURES, read_file_features(read_file(path)).tolist(), strict=True))
 
 
 def test_each_fact_has_one_name_and_one_group() -> None:
-    assert len(set(FACTS)) == len(FACTS) == sum(map(len, GROUPS.values()))
+    assert len(set(FILE_FEATURES)) == len(FILE_FEATURES) == sum(map(len, FILE_FEATURE_GROUPS.values()))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000"])
 def test_the_format_and_the_size(form: str, tmp_path: Path) -> None:
     facts = told(tmp_path / "x", form, helpers.natural(0, side=64).crop((0, 0, 64, 40)))
-    assert [name for name in GROUPS["format"][:9] if facts[name]] == [form]
-    assert [facts[name] for name in GROUPS["size"]] == [64, 40, 40, 64, pytest.approx(1.6), 1, 0]
+    assert [name for name in FILE_FEATURE_GROUPS["format"][:9] if facts[name]] == [form]
+    assert [facts[name] for name in FILE_FEATURE_GROUPS["size"]] == [64, 40, 40, 64, pytest.approx(1.6), 1, 0]
     size = (tmp_path / "x").stat().st_size
     assert facts["log bytes per pixel"] == pytest.approx(np.log(size / (64 * 40)), abs=1e-5)
 
@@ -40,18 +41,18 @@ def test_the_format_and_the_size(form: str, tmp_path: Path) -> None:
 def test_the_tables_and_the_subsampling_of_a_jpeg(tmp_path: Path) -> None:
     for quality, subsampling, name in ((75, 0, "4:4:4"), (90, 1, "4:2:2"), (97, 2, "4:2:0")):
         facts = told(tmp_path / "x", quality=quality, subsampling=subsampling)
-        form = jpeg_form(quality, subsampling)
+        form = jpeg_encoding(quality, subsampling)
         for plane, table in zip(("luma", "chroma"), form.tables, strict=True):
             assert tuple(facts[f"{plane} {place}"] for place in range(64)) == table
-        assert [other for other in GROUPS["subsampling"] if facts[other]] == [name]
+        assert [other for other in FILE_FEATURE_GROUPS["subsampling"] if facts[other]] == [name]
     grey = told(tmp_path / "x", image=Image.new("L", (9, 9)))
     assert (grey["tables"], grey["bands"], grey["other"], grey["chroma 0"]) == (1, 1, 1, 0)
     png = told(tmp_path / "x", "PNG")
-    assert not any(png[name] for name in (*GROUPS["tables"], *GROUPS["subsampling"]))
+    assert not any(png[name] for name in (*FILE_FEATURE_GROUPS["tables"], *FILE_FEATURE_GROUPS["subsampling"]))
 
 
 def test_how_the_numbers_are_written(tmp_path: Path) -> None:
-    names = GROUPS["coding"]
+    names = FILE_FEATURE_GROUPS["coding"]
     wanted: list[tuple[str, dict[str, Any], list[float]]] = [
         ("JPEG", {}, [0, 1, 0, 0, 0]),
         ("JPEG", {"optimize": True}, [0, 1, 1, 0, 0]),
@@ -77,7 +78,7 @@ def test_a_thumbnail_inside_the_metadata_is_not_taken_for_the_picture(tmp_path: 
 
 
 def test_metadata(tmp_path: Path) -> None:
-    names = set(GROUPS["metadata"]) - {"log EXIF bytes", "log ICC bytes"}
+    names = set(FILE_FEATURE_GROUPS["metadata"]) - {"log EXIF bytes", "log ICC bytes"}
 
     def found(form: str, **options: Any) -> dict[str, float]:
         facts = told(tmp_path / "x", form, **options)
@@ -100,25 +101,25 @@ def test_metadata(tmp_path: Path) -> None:
 
 
 def test_two_pictures_in_one_form_differ_by_their_bytes_alone(tmp_path: Path) -> None:
-    form = jpeg_form(83, 1)
+    form = jpeg_encoding(83, 1)
     rows = []
     for seed in (1, 2):
-        (tmp_path / "x").write_bytes(write(helpers.natural(seed, side=48), form))
-        rows.append(read_facts(str(tmp_path / "x")))
-    assert {FACTS[place] for place in np.flatnonzero(rows[0] != rows[1])} <= {"log bytes per pixel"}
+        (tmp_path / "x").write_bytes(encode_image(helpers.natural(seed, side=48), form))
+        rows.append(read_file_features(read_file(tmp_path / "x")))
+    assert {FILE_FEATURES[place] for place in np.flatnonzero(rows[0] != rows[1])} <= {"log bytes per pixel"}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_no_file_breaks_it(case: hostile.Case, tmp_path: Path) -> None:
     path = case.make(tmp_path)
-    row = np.zeros(len(FACTS), np.float32)
+    row = np.zeros(len(FILE_FEATURES), np.float32)
     if case.status in ("missing", "folder", "special", "empty"):
         with pytest.raises(ImageError, match=r"\w"):
-            read_facts(path)
+            read_file_features(read_file(path))
     with suppress(ImageError):  # what only decoding finds is not found
-        row = read_facts(path)
+        row = read_file_features(read_file(path))
     assert row.any() or case.status != "ok"
     assert row.dtype == np.float32
-    assert row.shape == (len(FACTS),)
+    assert row.shape == (len(FILE_FEATURES),)
     assert np.isfinite(row).all()

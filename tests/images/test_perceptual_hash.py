@@ -10,13 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from changeling.images import perceptual_hash
-from changeling.images.perceptual_hash import NEAR, alike, fingerprint, near_prints, small
+from changeling.images import perceptual_hash as module
+from changeling.images.perceptual_hash import (
+    MAX_DISTANCE,
+    find_similar_pairs,
+    is_same_picture,
+    perceptual_hash,
+    to_greys,
+)
 from tests import helpers
 
 
 def apart(one: Image.Image, other: Image.Image) -> int:
-    return int(np.bitwise_count(fingerprint(small(one)) ^ fingerprint(small(other))).sum())
+    return int(np.bitwise_count(perceptual_hash(to_greys(one)) ^ perceptual_hash(to_greys(other))).sum())
 
 
 @given(st.integers(0, 2**32), st.integers(0, 40), st.integers(1, 12))
@@ -34,12 +40,12 @@ def test_all_that_is_near_is_found_once_and_nothing_else(seed: int, count: int, 
         (rows[a], rows[b])
         for rows in alike.values()
         for a, b in combinations(range(len(rows)), 2)
-        if a == 0 or b - a <= perceptual_hash._BEFORE
+        if a == 0 or b - a <= module._PREVIOUS_ROWS
     }
     for one, other in combinations(sorted(rows[0] for rows in alike.values()), 2):
-        if (bits[one] != bits[other]).sum() <= NEAR:
+        if (bits[one] != bits[other]).sum() <= MAX_DISTANCE:
             slow.add((one, other))
-    found = list(near_prints(prints))
+    found = list(find_similar_pairs(prints))
     assert len(found) == len(set(found))
     assert set(found) == slow
 
@@ -49,21 +55,21 @@ def test_a_picture_that_is_scaled_and_saved_again_is_the_same_and_others_are_not
     image, buffer = helpers.coarse_picture(seed), BytesIO()
     image.resize((160, 120)).save(buffer, "JPEG", quality=70)
     again, other = Image.open(buffer).convert("RGB"), helpers.coarse_picture(seed + 100)
-    assert apart(image, again) <= NEAR < 30 < apart(image, other)
-    assert alike(small(image), small(again))
-    assert not alike(small(image), small(other))
+    assert apart(image, again) <= MAX_DISTANCE < 30 < apart(image, other)
+    assert is_same_picture(to_greys(image), to_greys(again))
+    assert not is_same_picture(to_greys(image), to_greys(other))
 
 
 def test_of_one_grey_nothing_is_said() -> None:
-    flat = small(Image.new("RGB", (9, 9), (3, 3, 3)))
-    assert not alike(flat, flat + 5)
-    assert not alike(flat, small(helpers.coarse_picture(0)))
-    assert fingerprint(flat).shape == (2,)
+    flat = to_greys(Image.new("RGB", (9, 9), (3, 3, 3)))
+    assert not is_same_picture(flat, flat + 5)
+    assert not is_same_picture(flat, to_greys(helpers.coarse_picture(0)))
+    assert perceptual_hash(flat).shape == (2,)
 
 
 def test_of_a_crowd_of_one_coarse_form_neighbours_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     """As of scans of one form: the first band is equal, and all else is anything."""
-    monkeypatch.setattr(perceptual_hash, "CROWD", 10)
+    monkeypatch.setattr(module, "MAX_BUCKET", 10)
     count, asked, draw = 2000, 0, np.random.default_rng(0)
     prints = draw.integers(0, 2**64, (count, 2), dtype=np.uint64)
     prints.view(np.uint16)[:, 0] = 7
@@ -76,5 +82,5 @@ def test_of_a_crowd_of_one_coarse_form_neighbours_are_compared(monkeypatch: pyte
         return counted(bits)
 
     monkeypatch.setattr(np, "bitwise_count", counting)
-    assert set(near_prints(prints)) == {(row, row + 1) for row in range(0, count, 2)}  # by other bands
+    assert set(find_similar_pairs(prints)) == {(row, row + 1) for row in range(0, count, 2)}  # by other bands
     assert count * 9 < asked < count * 20  # and not half of count squared

@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from changeling.images.transforms import CLIP, IMAGENET, Preprocessing, centre_crop, resize_short
+from changeling.images.decode import read_file
+from changeling.images.transforms import CLIP, IMAGENET, Preprocessing, centre_crop, resize_short, resize_square
 from tests.hostile import picture
 
 PLAIN = Preprocessing(resize=32, crop=24, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -139,8 +140,21 @@ def test_the_hash_survives_being_written_and_read() -> None:
     assert Preprocessing.model_validate_json(CLIP.model_dump_json()).hash == CLIP.hash
 
 
-def test_a_jpeg_is_read_no_larger_than_need_be(tmp_path: Path) -> None:
+def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size(tmp_path: Path) -> None:
     picture((512, 512)).save(tmp_path / "x.jpg")
-    read = PLAIN.read(str(tmp_path / "x.jpg"))
-    assert read.image.size == (64, 64)
-    assert (read.width, read.height) == (512, 512)
+    decoded = PLAIN.decode(read_file(tmp_path / "x.jpg"))
+    assert decoded.image.size == (64, 64)
+    assert (decoded.width, decoded.height) == (512, 512)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (48, 64), (100, 20), (20, 20)])
+@pytest.mark.parametrize("side", [20, 33])
+def test_a_square_is_cropped_from_the_centre(size: tuple[int, int], side: int) -> None:
+    width, height = size
+    ramp = np.broadcast_to(np.linspace(0, 250, width)[None, :, None], (height, width, 3)).astype(np.uint8)
+    cut = resize_square(Image.fromarray(ramp), side)
+    assert cut.size == (side, side)
+    middle = np.asarray(cut, dtype=np.float64).mean(axis=(0, 2))
+    assert abs(middle.mean() - 125) < 6
+    shown = 250 * min(size) / width  # of the ramp
+    assert abs((middle[-1] - middle[0]) - shown) < 0.12 * shown + 6

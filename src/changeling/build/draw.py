@@ -10,7 +10,7 @@ from PIL import Image
 
 from changeling.errors import BuildError, ImageError, Status
 from changeling.generators.base import Child, OutOfMemoryError
-from changeling.images.decode import read_bytes
+from changeling.images.decode import read_file
 
 if TYPE_CHECKING:
     from changeling.generators.base import Generator
@@ -60,7 +60,7 @@ def _drawn(
     waiting: list[Child] = []
     for child in children:
         try:
-            read_bytes(child.parent, child.parent_hash)
+            read_file(child.parent, child.parent_hash)
             waiting.append(child)
         except ImageError as error:
             done[child.number] = _without(child, error)

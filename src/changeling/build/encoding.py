@@ -10,8 +10,16 @@ from PIL import Image
 
 from changeling.files import whole
 from changeling.generators.settings import BuildSettings
-from changeling.images.decode import read_bytes, read_image
-from changeling.images.encoding import PLAIN, SUFFIXES, Form, jpeg_form, read_form, square, write
+from changeling.images.decode import decode_image, read_file
+from changeling.images.encode import (
+    FORMAT_SUFFIXES,
+    PNG_ENCODING,
+    Encoding,
+    encode_image,
+    jpeg_encoding,
+    read_encoding,
+)
+from changeling.images.transforms import resize_square
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,7 @@ class Encoder:
 
     def __init__(self, settings: BuildSettings) -> None:
         self._settings = settings
-        self._fixed = jpeg_form(settings.quality)
+        self._fixed = jpeg_encoding(settings.quality)
 
     @property
     def record(self) -> dict[str, object]:
@@ -39,15 +47,15 @@ class Encoder:
         told: dict[str, object] = {"encoding": settings.encoding, "size": settings.size}
         return told | ({"quality": settings.quality} if settings.encoding == "fixed" else {})
 
-    def form(self, parent: Path) -> Form:
+    def form(self, parent: Path) -> Encoding:
         """The form that a child of `parent` is written in. Raises ImageError if the parent cannot be read."""
         match self._settings.encoding:
             case "matched":
-                return read_form(str(parent))
+                return read_encoding(read_file(parent))
             case "fixed":
                 return self._fixed
             case "off":
-                return PLAIN
+                return PNG_ENCODING
 
     def child(self, image: Image.Image, parent: Path) -> File:
         """RGB image -> its file, in the form that the policy gives a child of `parent`. Raises ImageError."""
@@ -55,15 +63,16 @@ class Encoder:
 
     def parent(self, path: Path) -> File:
         """A parent's file as it is saved. Raises ImageError if it cannot be read."""
-        picture = read_image(path)
+        file = read_file(path)
+        picture = decode_image(file)
         if self._settings.encoding == "off" and not self._settings.size:
-            return File(read_bytes(path), picture.width, picture.height, picture.format, path.suffix.lower())
-        form = read_form(str(path)) if self._settings.encoding == "off" else self.form(path)
+            return File(file.data, picture.width, picture.height, picture.format, path.suffix.lower())
+        form = read_encoding(file) if self._settings.encoding == "off" else self.form(path)
         return self._file(picture.image, form)
 
-    def _file(self, image: Image.Image, form: Form) -> File:
-        fitted = square(image, self._settings.size) if self._settings.size else image
-        return File(write(fitted, form), *fitted.size, form.kind, SUFFIXES[form.kind])
+    def _file(self, image: Image.Image, form: Encoding) -> File:
+        fitted = resize_square(image, self._settings.size) if self._settings.size else image
+        return File(encode_image(fitted, form), *fitted.size, form.format, FORMAT_SUFFIXES[form.format])
 
 
 def save(path: Path, data: bytes) -> str:

@@ -18,7 +18,7 @@ from changeling.build.record import agree, parents_of, part_of
 from changeling.build.runner import load
 from changeling.errors import BuildError, ImageError
 from changeling.files import whole
-from changeling.images.decode import read_bytes
+from changeling.images.decode import read_file
 
 if TYPE_CHECKING:
     from changeling.generators.base import Generator
@@ -75,7 +75,7 @@ def _parent(build: Build, number: int, count: int) -> bytes:
     if read_header(part_path(build.output, PARENTS, index)).made_of != parents_of(build, rows):
         raise BuildError(f"{row['image_id']} is of other parents, or was saved in another way, than there are now")
     path = build.parents.dataset.resolve_path(row["path"])
-    read_bytes(path, row["sha256"])
+    read_file(path, row["sha256"])
     return Encoder(build.settings).parent(path).data
 
 

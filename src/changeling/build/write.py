@@ -21,7 +21,7 @@ from changeling.datasets.dataset import Dataset
 from changeling.datasets.schema import ImageRow
 from changeling.errors import BuildError, ImageError
 from changeling.files import whole
-from changeling.images.decode import read_bytes
+from changeling.images.decode import read_file
 from changeling.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def save_parent(build: Build, encoder: Encoder, number: int, row: dict[str, Any]
     kept = {name: row[name] for name in ("image_id", "cluster_id", "role", "split", "source")}
     path = build.parents.dataset.resolve_path(row["path"])
     try:
-        read_bytes(path, row["sha256"])
+        read_file(path, row["sha256"])
         file = encoder.parent(path)
     except ImageError as error:
         return ImageRow(**kept, path="", status=error.status, error=str(error))

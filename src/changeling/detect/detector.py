@@ -15,6 +15,7 @@ from changeling.backbones import registry
 from changeling.backbones.registry import Backbone
 from changeling.detect.model import BUNDLED, Label, Model, Trained, load_model
 from changeling.errors import Status
+from changeling.images.decode import read_file
 from changeling.progress import Progress, silent
 
 BATCH = 4
@@ -82,7 +83,7 @@ class Detector:
         empty: set[str] = set()
 
         def load(path: str) -> NDArray[np.float32]:
-            picture = preprocessing.read(path)
+            picture = preprocessing.decode(read_file(path))
             pixels = preprocessing(picture.image)
             if min(picture.width, picture.height) < SMALL or float(pixels.std(axis=(1, 2)).max()) < FLAT:
                 empty.add(path)

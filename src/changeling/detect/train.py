@@ -21,9 +21,9 @@ from changeling.detect.card import write_card
 from changeling.detect.held_out import FOLDS, Rows, by_source, judge, splits
 from changeling.detect.model import Head, Model, Trained
 from changeling.errors import DatasetError
-from changeling.features.extract import View, extract
+from changeling.features.extract import extract
 from changeling.features.store import load_features, store_name
-from changeling.images.augmentations import draw_resave, draw_view
+from changeling.images.augmentations import CROPPED_AND_RESAVED, RESAVED
 from changeling.progress import Progress, silent
 from changeling.stats import metrics
 from changeling.stats.calibration import expected_calibration_error, fit_platt
@@ -194,7 +194,7 @@ def _said(emphasis: Mapping[str, float]) -> str:
 def _features(dataset: Dataset, backbone: Backbone, progress: Progress) -> tuple[_Matrix, _Matrix, _Matrix, Ints]:
     """Features of the images, of drawn views and of re-saved copies, and the rows that all of them have."""
     found = []
-    for view in (None, View("view-1", draw_view), View("resave-1", draw_resave)):
+    for view in (None, CROPPED_AND_RESAVED, RESAVED):
         extract(dataset, backbone, view=view, progress=progress)
         found.append(load_features(dataset, store_name(backbone.name, view.name if view else "")))
     kept = np.flatnonzero(np.all([one.valid for one in found], axis=0))

@@ -15,7 +15,8 @@ from changeling.engine import decoders
 from changeling.errors import DatasetError, ImageError
 from changeling.experiments import base
 from changeling.experiments.base import Context
-from changeling.images.file_features import FACTS, GROUPS, read_facts
+from changeling.images.decode import read_file
+from changeling.images.file_features import FILE_FEATURE_GROUPS, FILE_FEATURES, read_file_features
 from changeling.results.result import Column, Result, Row, Table
 from changeling.stats.intervals import RESAMPLES, auroc_interval
 
@@ -61,7 +62,7 @@ def run(context: Context) -> Result:
         settings={
             "classifier": f"gradient-boosted trees: {ROUNDS} of {LEAVES} leaves, at least {IN_A_LEAF} files in each",
             "class weight": "balanced: real and fake images count the same in all",
-            "facts": len(FACTS),
+            "facts": len(FILE_FEATURES),
             "clusters at the most, a split": CLUSTERS,
             "training images": int(train.sum()),
             "resamples": RESAMPLES,
@@ -95,13 +96,13 @@ def chosen(dataset: Dataset, seed: int) -> NDArray[np.int64]:
 
 
 def _read(context: Context, rows: NDArray[np.int64]) -> tuple[Facts, NDArray[np.bool_]]:
-    """The facts of each row's file (N, len(FACTS)), and whether it could be read (N,)."""
+    """The facts of each row's file (N, len(FILE_FEATURES)), and whether it could be read (N,)."""
     paths = context.dataset.column("path")
-    facts, read = np.zeros((len(rows), len(FACTS)), np.float32), np.zeros(len(rows), dtype=np.bool_)
+    facts, read = np.zeros((len(rows), len(FILE_FEATURES)), np.float32), np.zeros(len(rows), dtype=np.bool_)
 
     def look(place: int) -> None:
         try:
-            facts[place] = read_facts(str(context.dataset.resolve_path(paths[rows[place]])))
+            facts[place] = read_file_features(read_file(context.dataset.resolve_path(paths[rows[place]])))
             read[place] = True
         except ImageError:  # gone or broken since the import: `audit` tells
             pass
@@ -116,9 +117,9 @@ def _read(context: Context, rows: NDArray[np.int64]) -> tuple[Facts, NDArray[np.
 
 def _groups() -> dict[str, list[int]]:
     """Which facts each classifier sees: all, or those of one group."""
-    places = {name: [FACTS.index(fact) for fact in facts] for name, facts in GROUPS.items()}
+    places = {name: [FILE_FEATURES.index(fact) for fact in facts] for name, facts in FILE_FEATURE_GROUPS.items()}
     others = [place for name, some in places.items() if name != _BYTES for place in some]
-    return {_TOGETHER: list(range(len(FACTS))), f"all but {_BYTES}": others} | places
+    return {_TOGETHER: list(range(len(FILE_FEATURES))), f"all but {_BYTES}": others} | places
 
 
 def _trees(seed: int) -> HistGradientBoostingClassifier:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from changeling import engine
 from changeling.backbones.registry import Backbone
@@ -16,18 +14,12 @@ from changeling.datasets.dataset import Dataset
 from changeling.engine import Load
 from changeling.errors import FeatureError, ImageError
 from changeling.features.store import Header, images_hash, part_path, part_rows, read_header, store_name, write_part
+from changeling.images.augmentations import Augmentation
+from changeling.images.decode import read_file
 from changeling.images.transforms import Preprocessing
 from changeling.progress import Progress, silent
 
 BATCH = 8
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """A change to an image before its preprocessing, drawn by image id. Another way of drawing is another name."""
-
-    name: str
-    draw: Callable[[Image.Image, str], Image.Image]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +35,7 @@ def extract(
     dataset: Dataset,
     backbone: Backbone,
     *,
-    view: View | None = None,
+    view: Augmentation | None = None,
     progress: Progress = silent,
 ) -> Summary:
     """Write the features of every image of `dataset`; parts that exist are kept.
@@ -76,7 +68,7 @@ def extract(
     return Summary(encoded, found, summary.failed)
 
 
-def loader(dataset: Dataset, preprocessing: Preprocessing, view: View | None = None) -> Load[int]:
+def loader(dataset: Dataset, preprocessing: Preprocessing, view: Augmentation | None = None) -> Load[int]:
     """What reads the image of a row and prepares it: a row's number -> pixels (3, H, W). It may raise ImageError."""
 
     def load(row: int) -> NDArray[np.float32]:
@@ -84,8 +76,8 @@ def loader(dataset: Dataset, preprocessing: Preprocessing, view: View | None = N
         path, status, image_id, sha256 = (dataset.images[name][row].as_py() for name in columns)
         if status == "flagged":
             raise ImageError("flagged", "the safety checker flagged it")
-        image = preprocessing.read(str(dataset.resolve_path(path)), sha256).image
-        return preprocessing(view.draw(image, image_id) if view else image)
+        image = preprocessing.decode(read_file(dataset.resolve_path(path), sha256)).image
+        return preprocessing(view.apply(image, image_id) if view else image)
 
     return load
 
@@ -95,7 +87,7 @@ def make_part(
     backbone: Backbone,
     index: int,
     load: Load[int],
-    view: View | None = None,
+    view: Augmentation | None = None,
     progress: Progress = silent,
 ) -> Header:
     """Encode the images of one part, as `load` reads them, and write it. What cannot be read has no feature."""
@@ -114,7 +106,7 @@ def make_part(
     return header
 
 
-def _header(dataset: Dataset, backbone: Backbone, view: View | None, start: int, stop: int) -> Header:
+def _header(dataset: Dataset, backbone: Backbone, view: Augmentation | None, start: int, stop: int) -> Header:
     return Header(
         backbone=backbone.name,
         view=view.name if view else "",

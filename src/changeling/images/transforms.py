@@ -1,4 +1,4 @@
-"""What a backbone wants done to an image before it: a typed, hashable recipe."""
+"""Preprocessing of images for a backbone, and the resizing and cropping that it is made of."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from changeling.images.decode import Picture, read_image
+from changeling.images.decode import DecodedImage, ImageFile, decode_image
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-_DRAFT = 2  # a JPEG may be decoded smaller, down to this many times `resize`
-_ASPECT = 4  # a longer image is first cropped to this aspect: one pixel by a million must not grow with `resize`
+_DRAFT = 2  # a JPEG may be decoded at a reduced size of at least this many times `resize`
+_MAX_ASPECT = (
+    4  # longer images are cropped to this aspect ratio first, or resizing 1 x 1,000,000 pixels would fill the memory
+)
 
 
 class Preprocessing(BaseModel):
     """Resize the short side, crop the centre, scale to [0, 1], subtract the mean, divide by the deviation.
 
-    Resizing is Pillow's, with antialias. Files are read upright, alpha on white, first frame; a JPEG whose
-    short side is at least twice `2 * resize` is decoded at a fraction of its size. The long side becomes the nearest
-    whole number of pixels; in version 2 it is rounded down, as torchvision does and hence open_clip and timm.
+    Resizing is Pillow's, with antialiasing. Files are decoded upright, with transparency composited on white, and the
+    first frame of an animation; a JPEG whose short side is at least `4 * resize` is decoded at a fraction of its size.
+    The long side is rounded to the nearest pixel in version 1, and rounded down in version 2, as torchvision does,
+    and so open_clip and timm.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: Literal[1, 2] = 1  # of the code that does it; another way of doing it is another version
+    version: Literal[1, 2] = 1  # of this code: increased when its output changes
     resize: int
     crop: int
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
@@ -36,22 +39,22 @@ class Preprocessing(BaseModel):
 
     @property
     def hash(self) -> str:
-        """Twelve hexadecimal digits: equal where images are treated equally."""
+        """Twelve hexadecimal digits that identify the preprocessing."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
-    def read(self, path: str, sha256: str | None = None) -> Picture:
-        """Read an image file, the one with this hash, at a size that is enough for this recipe. Raises ImageError."""
-        return read_image(path, short_side=_DRAFT * self.resize, sha256=sha256)
+    def decode(self, file: ImageFile) -> DecodedImage:
+        """Decode an image file at a size that is large enough for this preprocessing. Raises ImageError."""
+        return decode_image(file, short_side=_DRAFT * self.resize)
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """RGB image of any size -> float32 (3, crop, crop)."""
-        small = self._resized(_at_most(image, _ASPECT))
+        small = self._resize(_limit_aspect(image, _MAX_ASPECT))
         square = centre_crop(small, self.crop)
         pixels = np.asarray(square, dtype=np.float32) / np.float32(255)
-        normal = (pixels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-        return np.ascontiguousarray(normal.transpose(2, 0, 1))
+        normalised = (pixels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        return np.ascontiguousarray(normalised.transpose(2, 0, 1))
 
-    def _resized(self, image: Image.Image) -> Image.Image:
+    def _resize(self, image: Image.Image) -> Image.Image:
         if self.version == 1:
             return resize_short(image, self.resize, _FILTERS[self.interpolation])
         short = min(image.size)
@@ -67,8 +70,13 @@ def resize_short(image: Image.Image, side: int, resample: Image.Resampling = Ima
     return image if size == image.size else image.resize(size, resample)
 
 
-def _at_most(image: Image.Image, aspect: int) -> Image.Image:
-    """Crop the middle of an image that is more than `aspect` times as long as wide."""
+def resize_square(image: Image.Image, side: int) -> Image.Image:
+    """Crop the central square and resize it to `side` x `side` pixels."""
+    return centre_crop(image, min(image.size)).resize((side, side), Image.Resampling.LANCZOS)
+
+
+def _limit_aspect(image: Image.Image, aspect: int) -> Image.Image:
+    """Crop the centre of an image that is more than `aspect` times as long as wide."""
     longest = aspect * min(image.size)
     if max(image.size) <= longest:
         return image

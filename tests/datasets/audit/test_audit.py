@@ -17,9 +17,8 @@ from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.importers.folder import from_folder, import_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import ImageError
-from changeling.images.decode import inspect_image
-from changeling.images.encode import web_form
-from changeling.images.encoding import Form, jpeg_form, write
+from changeling.images.decode import inspect_image, read_file
+from changeling.images.encode import PNG_ENCODING, encode_for_web, encode_image, jpeg_encoding
 from tests import helpers, hostile
 from tests.helpers import run_unprivileged
 
@@ -42,10 +41,11 @@ class Tables:
         path = self.folder / self.images[name].path
         path.write_bytes(data)
         try:
-            facts = inspect_image(path)
+            file = read_file(path)
+            info = inspect_image(file)
         except ImageError:
             return
-        values = {"width": facts.width, "height": facts.height, "format": facts.format, "sha256": facts.sha256}
+        values = {"width": info.width, "height": info.height, "format": info.format, "sha256": file.sha256}
         self.change(name, **values)
 
     def audit(self) -> Audit:
@@ -66,7 +66,7 @@ def tables(tmp_path: Path) -> Tables:
             if place:
                 row = replace(row, role="child", caption_index=place - 1, generator="sd")
             made.images[name] = row
-            made.place(name, write(helpers.coarse_picture(10 * cluster + place), jpeg_form(90)))
+            made.place(name, encode_image(helpers.coarse_picture(10 * cluster + place), jpeg_encoding(90)))
     return made
 
 
@@ -77,7 +77,7 @@ def told(found: Audit) -> list[tuple[str, str]]:
 def resaved(tables: Tables, name: str) -> bytes:
     """A picture as a web page would show it: smaller, and saved again."""
     with Image.open(tables.folder / tables.images[name].path) as image:
-        return web_form(image.convert("RGB").resize((200, 150), Image.Resampling.LANCZOS))
+        return encode_for_web(image.convert("RGB").resize((200, 150), Image.Resampling.LANCZOS))
 
 
 def test_a_clean_dataset_gives_nothing(tables: Tables) -> None:
@@ -100,7 +100,7 @@ def _no_image(tables: Tables) -> None:
 
 
 def _changed(tables: Tables) -> None:
-    (tables.folder / "images" / "c3-1.jpg").write_bytes(write(helpers.coarse_picture(999), jpeg_form(90)))
+    (tables.folder / "images" / "c3-1.jpg").write_bytes(encode_image(helpers.coarse_picture(999), jpeg_encoding(90)))
 
 
 def _size(tables: Tables) -> None:
@@ -125,11 +125,11 @@ def _duplicate(tables: Tables) -> None:
 
 def _black(tables: Tables) -> None:
     for name in ("c3-1", "c5-2"):  # which are no duplicates for that
-        tables.place(name, write(Image.new("RGB", (64, 64)), jpeg_form(90)))
+        tables.place(name, encode_image(Image.new("RGB", (64, 64)), jpeg_encoding(90)))
 
 
 def _one_colour(tables: Tables) -> None:
-    tables.place("c3-1", write(Image.new("RGB", (640, 480), (30, 90, 200)), jpeg_form(60)))
+    tables.place("c3-1", encode_image(Image.new("RGB", (640, 480), (30, 90, 200)), jpeg_encoding(60)))
 
 
 def _flagged(tables: Tables) -> None:
@@ -171,7 +171,7 @@ def _leftover(tables: Tables) -> None:
 PLANTED: list[tuple[Callable[[Tables], None], list[tuple[str, str]], str]] = [
     (_missing, [("missing", "c3-1")], "images/c3-1.jpg: no such file"),
     (_unreadable, [("unreadable", "c3-1")], "images/c3-1.jpg: cannot be decoded: "),
-    (_no_image, [("unreadable", "c3-1")], "images/c3-1.jpg: is not an image"),
+    (_no_image, [("unreadable", "c3-1")], "images/c3-1.jpg: is not a supported image"),
     (_changed, [("changed", "c3-1")], "its SHA-256 is another"),
     (_size, [("mismatch", "c3-1")], "width is 320, not 321"),
     (_format, [("mismatch", "c3-1")], "format is JPEG, not PNG"),
@@ -231,7 +231,7 @@ def test_the_same_bytes_are_found_behind_another_picture_with_the_same_print(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All prints are equal: what is one picture is told by a closer look, or by the hash."""
-    monkeypatch.setattr("changeling.datasets.audit.audit.fingerprint", lambda _: np.zeros(2, np.uint64))
+    monkeypatch.setattr("changeling.datasets.audit.audit.perceptual_hash", lambda _: np.zeros(2, np.uint64))
     tables.place("c7-2", (tables.folder / "images" / "c1-0.jpg").read_bytes())
     assert told(tables.audit()) == [("leak", "c7-2")]
 
@@ -241,7 +241,7 @@ def test_pictures_of_one_luma_are_not_one_picture(tables: Tables) -> None:
     for name, (red, green) in {"c0-0": ((255, 0, 0), (0, 130, 0)), "c3-0": ((0, 130, 0), (255, 0, 0))}.items():
         image = Image.new("RGB", (320, 240), red)
         image.paste(green, (100, 0, 220, 240))
-        tables.place(name, write(image, Form("PNG")))
+        tables.place(name, encode_image(image, PNG_ENCODING))
         assert np.ptp(np.asarray(image.convert("L"))) == 0
     assert told(tables.audit()) == []
 
@@ -261,7 +261,7 @@ def test_children_of_parents_rather_than_captions_and_single_images_lack_nothing
 
 def test_fine_patterns_are_not_one_colour(tables: Tables) -> None:
     board = Image.effect_noise((64, 64), 1).point([0, 255] * 128).convert("RGB")
-    tables.place("c3-1", write(board, jpeg_form(98, 0)))
+    tables.place("c3-1", encode_image(board, jpeg_encoding(98, 0)))
     assert told(tables.audit()) == []
 
 
@@ -305,7 +305,7 @@ def test_real_photographs_are_known_again_and_not_mistaken(tmp_path: Path) -> No
             scale = (0.5, 0.75, 1.0)[number % 3]
             smaller = image.convert("RGB").resize((int(scale * image.width), int(scale * image.height)))
         path = tmp_path / f"{number}.img"
-        path.write_bytes(write(smaller, jpeg_form((60, 75, 90)[number % 3])))
+        path.write_bytes(encode_image(smaller, jpeg_encoding((60, 75, 90)[number % 3])))
         again.append(ImageRow(f"again-{row.image_id}", f"again-{row.cluster_id}", "parent", str(path), "test"))
     found = audit(write_dataset(tmp_path / "twice", [*rows, *again]))
     pairs = {(finding.name, finding.detail.split(", as ")[1].split()[0]) for finding in found.findings}
@@ -371,5 +371,5 @@ def test_a_dataset_of_one_image_is_audited(tmp_path: Path) -> None:
 
 def test_a_file_that_has_changed_is_no_leak_by_the_hash_that_it_had(tables: Tables) -> None:
     tables.place("c3-1", (tables.folder / "images" / "c0-0.jpg").read_bytes())
-    (tables.folder / "images" / "c3-1.jpg").write_bytes(write(helpers.coarse_picture(999), jpeg_form(90)))
+    (tables.folder / "images" / "c3-1.jpg").write_bytes(encode_image(helpers.coarse_picture(999), jpeg_encoding(90)))
     assert told(tables.audit()) == [("changed", "c3-1")]

@@ -16,8 +16,14 @@ from changeling.datasets.audit.findings import KINDS, Audit, Finding, Kind
 from changeling.datasets.dataset import Dataset
 from changeling.engine import decoders
 from changeling.errors import ImageError
-from changeling.images.decode import Facts, inspect_image, read_image
-from changeling.images.perceptual_hash import Prints, alike, fingerprint, near_prints, small
+from changeling.images.decode import ImageInfo, decode_image, inspect_image, read_file, read_image
+from changeling.images.perceptual_hash import (
+    PerceptualHashes,
+    find_similar_pairs,
+    is_same_picture,
+    perceptual_hash,
+    to_greys,
+)
 from changeling.progress import Progress, silent
 
 _AT_ONCE = 1024  # rows that wait to be looked at
@@ -46,10 +52,10 @@ class _Look:
     """What a look at one row's file gave."""
 
     finding: Finding | None
-    prints: Prints | None = None
+    prints: PerceptualHashes | None = None
 
 
-def _files(dataset: Dataset, progress: Progress) -> tuple[list[Finding], Prints, NDArray[np.bool_]]:
+def _files(dataset: Dataset, progress: Progress) -> tuple[list[Finding], PerceptualHashes, NDArray[np.bool_]]:
     """Findings of single files; the print of each picture that is more than one colour (N, 2), and which have one."""
     prints, seen = np.zeros((len(dataset), 2), np.uint64), np.zeros(len(dataset), dtype=np.bool_)
     findings: list[Finding] = []
@@ -69,7 +75,7 @@ def _files(dataset: Dataset, progress: Progress) -> tuple[list[Finding], Prints,
 def _look(dataset: Dataset, record: dict[str, Any]) -> _Look:
     """Look at one row's file; of several faults the gravest is told."""
 
-    def found(kind: Kind, detail: str, prints: Prints | None = None) -> _Look:
+    def found(kind: Kind, detail: str, prints: PerceptualHashes | None = None) -> _Look:
         return _Look(Finding.of(kind, record["image_id"], detail), prints)
 
     if record["status"] != "ok":
@@ -77,15 +83,16 @@ def _look(dataset: Dataset, record: dict[str, Any]) -> _Look:
         return found(kind, f"{record['status']}: {record['error'] or 'no word why'}")
     path = dataset.resolve_path(record["path"])
     try:
-        facts = inspect_image(path)
-        image = read_image(path, short_side=_ENOUGH).image
-        flat = _flat(image) and _flat(read_image(path).image)  # what is fine enough is flat in the small
+        file = read_file(path)
+        info = inspect_image(file)
+        image = decode_image(file, short_side=_ENOUGH).image
+        flat = _flat(image) and _flat(decode_image(file).image)  # what is fine enough is flat in the small
     except ImageError as error:
         return found("missing" if error.status == "missing" else "unreadable", f"{record['path']}: {error}")
-    prints = None if flat else fingerprint(small(image))
-    if record["sha256"] not in (None, facts.sha256):
+    prints = None if flat else perceptual_hash(to_greys(image))
+    if record["sha256"] not in (None, file.sha256):
         return found("changed", f"{record['path']}: its SHA-256 is another", prints)
-    if differing := _mismatch(record, facts):
+    if differing := _mismatch(record, info):
         return found("mismatch", differing, prints)
     if flat:
         return found("flat", f"#{bytes(np.asarray(image)[0, 0]).hex()} all over")
@@ -96,16 +103,18 @@ def _flat(image: Image.Image) -> bool:
     return all(np.ptp(band.getextrema()) <= _FLAT for band in image.split())
 
 
-def _mismatch(record: dict[str, Any], facts: Facts) -> str:
+def _mismatch(record: dict[str, Any], info: ImageInfo) -> str:
     wrong = [
-        f"{name} is {getattr(facts, name)}, not {record[name]}"
+        f"{name} is {getattr(info, name)}, not {record[name]}"
         for name in ("format", "width", "height")
-        if record[name] not in (None, getattr(facts, name))
+        if record[name] not in (None, getattr(info, name))
     ]
     return "; ".join(wrong)
 
 
-def _pictures(dataset: Dataset, prints: Prints, seen: NDArray[np.bool_], changed: set[str]) -> Iterator[Finding]:
+def _pictures(
+    dataset: Dataset, prints: PerceptualHashes, seen: NDArray[np.bool_], changed: set[str]
+) -> Iterator[Finding]:
     """Pictures that two clusters share: each but the first, with the first."""
     rows = np.flatnonzero(seen)
     ids, clusters, splits = dataset.column("image_id"), dataset.clusters, dataset.column("split")
@@ -120,7 +129,7 @@ def _pictures(dataset: Dataset, prints: Prints, seen: NDArray[np.bool_], changed
     known = rows[[hashes[row] is not None and ids[row] not in changed for row in rows]]
     _, earliest, inverse = np.unique(hashes[known].astype(str), return_index=True, return_inverse=True)
     first[known] = known[earliest[inverse]]  # the same bytes
-    for one, other in near_prints(prints[rows]):
+    for one, other in find_similar_pairs(prints[rows]):
         left, right = root(int(rows[one])), root(int(rows[other]))
         told = left == right or clusters[rows[one]] == clusters[rows[other]]
         if not told and _same(dataset, int(rows[one]), int(rows[other])):
@@ -136,7 +145,7 @@ def _same(dataset: Dataset, *rows: int) -> bool:
     """Whether two files show the same picture."""
     paths = [dataset.resolve_path(dataset.images["path"][row].as_py()) for row in rows]
     try:
-        return alike(*(small(read_image(path, short_side=_ENOUGH).image) for path in paths))
+        return is_same_picture(*(to_greys(read_image(path, short_side=_ENOUGH).image) for path in paths))
     except ImageError:  # gone since
         return False
 

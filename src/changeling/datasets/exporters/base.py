@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import shutil
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from changeling.datasets.image_files import suffix
 from changeling.datasets.schema import IMAGES_SCHEMA
 from changeling.errors import DatasetError, ImageError
 from changeling.files import whole
-from changeling.images.decode import read_bytes
+from changeling.images.decode import read_file
 from changeling.progress import Progress, tracked
 
 MANIFEST, CAPTIONS, GENERATORS = "changeling.json", "captions/captions.parquet", "generators.json"
@@ -189,14 +188,14 @@ def _captions(dataset: Dataset, batch: pa.RecordBatch) -> dict[str, dict[int, st
 
 def _read(dataset: Dataset, fields: dict[str, Any]) -> bytes:
     try:
-        data = read_bytes(dataset.resolve_path(fields["path"]))
+        file = read_file(dataset.resolve_path(fields["path"]))
     except ImageError as error:
         raise _lost(fields, str(error)) from None
-    if fields["sha256"] not in (None, hashlib.sha256(data).hexdigest()):
+    if fields["sha256"] not in (None, file.sha256):
         raise _lost(fields, "its SHA-256 is not the one in images.parquet")
-    if not suffix(data):
+    if not suffix(file.data):
         raise _lost(fields, "is no image of a format that is read")
-    return data
+    return file.data
 
 
 def _lost(fields: dict[str, Any], what: str) -> DatasetError:

@@ -17,7 +17,7 @@ from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.importers.base import Sourced, image_files, image_row
 from changeling.datasets.schema import SPLITS, CaptionRow, ImageRow, Role
 from changeling.errors import DatasetError, ImageError
-from changeling.images.decode import inspect_image
+from changeling.images.decode import inspect_image, read_file
 from changeling.progress import Progress, silent
 
 _AT_ONCE = 4096  # files that wait to be looked at
@@ -150,7 +150,8 @@ def _spoken(row: ImageRow, own: list[str], captions: list[str]) -> ImageRow:
 
 def _inspect(row: ImageRow, folder: Path) -> ImageRow:
     try:
-        facts = inspect_image(folder / row.path)
+        file = read_file(folder / row.path)
+        info = inspect_image(file)
     except ImageError as error:
         return replace(row, status=error.status, error=str(error))
-    return replace(row, width=facts.width, height=facts.height, format=facts.format, sha256=facts.sha256)
+    return replace(row, width=info.width, height=info.height, format=info.format, sha256=file.sha256)
