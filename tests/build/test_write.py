@@ -18,7 +18,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from changeling.images.encoding import read_form
 from PIL import Image
 
 from changeling.build import runner
@@ -33,6 +32,8 @@ from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import BuildError
 from changeling.generators.base import Child, Generator
 from changeling.generators.text_to_image import load as load_generator
+from changeling.images.decode import read_file
+from changeling.images.encode import read_encoding
 from tests import helpers
 from tests.build.builds import CAPTIONS, PART, SPLITS, drawing, make_build
 from tests.build.processes import small_parts
@@ -145,7 +146,9 @@ def test_children_have_their_parents_form(finished: Path, parents: Dataset) -> N
     places = dict(zip(parents.column("cluster_id"), parents.column("path"), strict=True))
     good = [row for row in dataset.images.to_pylist() if row["status"] == "ok"]
     for row in good:
-        assert read_form(str(finished / row["path"])) == read_form(str(parents.resolve_path(places[row["cluster_id"]])))
+        assert read_encoding(read_file(finished / row["path"])) == read_encoding(
+            str(parents.resolve_path(places[row["cluster_id"]]))
+        )
     assert {row["format"] for row in good if row["role"] == "child"} == {"JPEG", "PNG", "WEBP"}
 
 
