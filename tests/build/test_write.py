@@ -141,14 +141,13 @@ def test_the_dataset_is_complete_and_says_what_it_is(finished: Path, parents: Da
         assert rebuilt["sha256"] != parent["sha256"]
 
 
-def test_children_have_their_parents_form(finished: Path, parents: Dataset) -> None:
+def test_children_have_the_encoding_of_their_parents(finished: Path, parents: Dataset) -> None:
     dataset = Dataset(finished)
     places = dict(zip(parents.column("cluster_id"), parents.column("path"), strict=True))
     good = [row for row in dataset.images.to_pylist() if row["status"] == "ok"]
     for row in good:
-        assert read_encoding(read_file(finished / row["path"])) == read_encoding(
-            str(parents.resolve_path(places[row["cluster_id"]]))
-        )
+        parent = read_file(parents.resolve_path(places[row["cluster_id"]]))
+        assert read_encoding(read_file(finished / row["path"])) == read_encoding(parent)
     assert {row["format"] for row in good if row["role"] == "child"} == {"JPEG", "PNG", "WEBP"}
 
 
