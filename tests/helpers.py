@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from changeling.backbones.onnx import OnnxBackbone, describe
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow, Split
 from changeling.detect.model import Head, Model, Trained
+from changeling.files import LEFTOVER_AGE
 from changeling.images.transforms import Preprocessing
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "images"  # more photographs, where they exist
@@ -198,6 +200,18 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
     }
+
+
+def contents_without_temporary_files(folder: Path) -> dict[str, bytes]:
+    """Like `contents`, without what killed processes left under temporary names."""
+    return {name: data for name, data in contents(folder).items() if not name.endswith(".tmp")}
+
+
+def age_temporary_files(folder: Path) -> None:
+    """Make the temporary files of killed processes so old that the next run removes them."""
+    modified = time.time() - LEFTOVER_AGE - 60
+    for path in folder.rglob("*.tmp"):
+        os.utime(path, (modified, modified))
 
 
 def coarse_picture(seed: int) -> Image.Image:

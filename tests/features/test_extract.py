@@ -242,6 +242,7 @@ def test_what_is_killed_is_resumed_to_the_same_bytes(
     left = {path.name for path in folder(dataset, tiny_backbone.name).glob("part-*")}
     for name in left:  # whatever has its name is whole
         assert (folder(dataset, tiny_backbone.name) / name).read_bytes() == expected[name]
+    helpers.age_temporary_files(dataset.path)
     summary = extract(dataset, tiny_backbone)
     assert summary.found == PART * len(left)
     assert summary.failed == {"truncated": 2}
@@ -294,6 +295,7 @@ def test_a_part_that_was_not_renamed_is_made_again(
     process.join(30)
     assert process.exitcode == -signal.SIGKILL
     assert len(parts(dataset, tiny_backbone)) == 3  # two parts and what was not renamed
+    helpers.age_temporary_files(dataset.path)
     assert extract(dataset, tiny_backbone).found == 2 * PART
     assert parts(dataset, tiny_backbone) == undisturbed[0]
 

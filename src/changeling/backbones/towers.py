@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from changeling.backbones.onnx import OnnxBackbone, describe, open_session, pick
 from changeling.config import cache_dir
 from changeling.errors import BackboneError, WeightsError, one_line
-from changeling.files import whole
+from changeling.files import atomic_write
 from changeling.images.transforms import Preprocessing
 from changeling.progress import Progress
 
@@ -231,7 +231,7 @@ def _exported(model: Model, name: str, progress: Progress) -> Path:
             raise _NotExportableError(f"{name} is too large for an ONNX file: {size / 2**30:.1f} GiB")
         progress(f"exporting {name}", 0, size)
         try:
-            with whole(path) as temporary:
+            with atomic_write(path) as temporary:
                 onnx.save(_graph(model, name), temporary)
                 _check(temporary, model, name)
         except OSError:

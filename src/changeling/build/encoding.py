@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from changeling.files import whole
+from changeling.files import atomic_write
 from changeling.generators.settings import BuildSettings
 from changeling.images.decode import decode_image, read_file
 from changeling.images.encode import (
@@ -77,6 +77,6 @@ class Encoder:
 
 def save(path: Path, data: bytes) -> str:
     """Write an image file, whole: another process may have finished its part meanwhile. Return its sha256."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)
     return hashlib.sha256(data).hexdigest()

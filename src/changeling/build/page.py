@@ -13,7 +13,7 @@ import jinja2
 from changeling.build.job import Build
 from changeling.build.parts import PARENTS, PART, part_path, read_part
 from changeling.build.status import count, until
-from changeling.files import whole
+from changeling.files import atomic_write
 from changeling.progress import Progress
 
 SHOWN = 60  # clusters
@@ -42,7 +42,7 @@ def write_page(build: Build) -> Path:
         left_out=build.parents.left_out,
         until=until,
     )
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from changeling.datasets.schema import IMAGES_SCHEMA, ImageRow
 from changeling.errors import BuildError, one_line
-from changeling.files import whole
+from changeling.files import atomic_write
 
 PART = 32  # children in a part: what a kill can cost, and what a worker takes at a time
 PARENTS = "parents"  # the name under which the parents' own parts are kept
@@ -62,7 +62,7 @@ def write_part(path: Path, header: Header, rows: Sequence[ImageRow]) -> None:
     """Write a part under a temporary name and rename it last: from then on its images are done."""
     columns = {name: [asdict(row)[name] for row in rows] for name in IMAGES_SCHEMA.names}
     schema = IMAGES_SCHEMA.with_metadata({"changeling": header.model_dump_json()})
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         pq.write_table(pa.table(columns, schema=schema), temporary)
 
 
@@ -93,7 +93,7 @@ def read_part(path: Path) -> pa.Table:
 
 def join_parts(paths: Iterable[Path], images: Path) -> None:
     """Write images.parquet from all parts, one after the other, in little memory."""
-    with whole(images) as temporary, pq.ParquetWriter(temporary, IMAGES_SCHEMA) as writer:
+    with atomic_write(images) as temporary, pq.ParquetWriter(temporary, IMAGES_SCHEMA) as writer:
         waiting: list[pa.Table] = []
         for path in paths:
             waiting.append(read_part(path))

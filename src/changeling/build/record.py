@@ -14,7 +14,7 @@ from changeling.build.encoding import Encoder
 from changeling.build.job import Build
 from changeling.build.parts import PARENTS, PART, Header, count_rows, made_of, part_path, read_header, slug
 from changeling.errors import BuildError
-from changeling.files import whole
+from changeling.files import atomic_write
 from changeling.generators.base import Child
 from changeling.generators.settings import ITS_OWN, NO_CHECKER, OWN, GeneratorSettings, is_commit
 
@@ -31,7 +31,7 @@ def agree(build: Build, name: str, generator: Generator) -> dict[str, Any]:
     now: dict[str, Any] = json.loads(json.dumps(generator.record | _decided(build)))
     then = recorded(build.output, name)
     if then is None:
-        with whole(_record_path(build.output, name)) as temporary:
+        with atomic_write(_record_path(build.output, name)) as temporary:
             temporary.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
     else:
         _compare(build, name, then, now)

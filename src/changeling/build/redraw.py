@@ -17,7 +17,7 @@ from changeling.build.parts import PARENTS, PART, count_parts, part_path, read_h
 from changeling.build.record import agree, parents_of, part_of
 from changeling.build.runner import load
 from changeling.errors import BuildError, ImageError
-from changeling.files import whole
+from changeling.files import atomic_write
 from changeling.images.decode import read_file
 
 if TYPE_CHECKING:
@@ -99,6 +99,6 @@ def _put(path: Path, data: bytes, row: dict[str, Any], devices: str) -> Path:
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
         reason = f"{devices}Pillow or its libraries are of another version"
         raise BuildError(f"{row['image_id']} has other bytes now; nothing was written ({reason})")
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)
     return path

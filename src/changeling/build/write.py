@@ -20,7 +20,7 @@ from changeling.build.record import agree, parents_of, part_of, recorded, same
 from changeling.datasets.dataset import Dataset
 from changeling.datasets.schema import ImageRow
 from changeling.errors import BuildError, ImageError
-from changeling.files import whole
+from changeling.files import atomic_write
 from changeling.images.decode import read_file
 from changeling.progress import Progress, silent
 
@@ -83,10 +83,10 @@ def join(build: Build) -> Dataset | None:
     if not all(path.exists() for path in paths):
         return None
     with _keeping(build.output):
-        with whole(build.output / "generators.json") as temporary:
+        with atomic_write(build.output / "generators.json") as temporary:
             told = {name: recorded(build.output, name) for name in build.generators}
             temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-        with whole(build.output / "captions.parquet") as temporary:
+        with atomic_write(build.output / "captions.parquet") as temporary:
             pq.write_table(build.parents.captions.replace_schema_metadata(None), temporary)
         join_parts(paths, build.output / "images.parquet")
     return Dataset(build.output)

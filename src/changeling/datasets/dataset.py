@@ -25,7 +25,7 @@ from changeling.datasets.schema import (
     check_generator_name,
 )
 from changeling.errors import DatasetError, Status
-from changeling.files import whole
+from changeling.files import atomic_write
 
 
 class Dataset:
@@ -159,7 +159,7 @@ def _check_no_empty_cells(path: Path, table: pa.Table, names: Iterable[str]) -> 
 
 
 def _write_table(path: Path, schema: pa.Schema, rows: Sequence[ImageRow] | Sequence[CaptionRow]) -> None:
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         columns = {name: [getattr(row, name) for row in rows] for name in schema.names}
         pq.write_table(pa.table(columns, schema=schema), temporary)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from changeling.detect.model import Model
-from changeling.files import whole
+from changeling.files import atomic_write
 
 _CARD = """# {name}
 
@@ -71,7 +71,7 @@ def write_card(model: Model, path: Path) -> None:
         settings=", ".join(f"{key} {_short(value)}" for key, value in model.settings.items()),
         versions=", ".join(f"{key} {value}" for key, value in model.versions.items()),
     )
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save
 
 from changeling.backbones.registry import Backbone
 from changeling.errors import ModelError
-from changeling.files import whole
+from changeling.files import atomic_write
 
 BUNDLED = Path(__file__).parents[1] / "data" / "changeling-1"
 Label = Literal["real", "fake", "unsure"]
@@ -110,10 +110,10 @@ class Trained:
 
     def save(self, folder: Path) -> None:
         """Write head.safetensors, then model.json, which says which head it is."""
-        with whole(folder / "head.safetensors") as temporary:
+        with atomic_write(folder / "head.safetensors") as temporary:
             bias = np.array([self.head.bias], dtype=np.float64)
             temporary.write_bytes(save({"weight": self.head.weight, "bias": bias}))
-        with whole(folder / "model.json") as temporary:
+        with atomic_write(folder / "model.json") as temporary:
             temporary.write_text(self.model.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 

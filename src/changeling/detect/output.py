@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from changeling.detect.detector import Verdict
 from changeling.errors import ChangelingError
-from changeling.files import whole
+from changeling.files import atomic_write
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,7 +40,7 @@ def deliver(verdicts: Iterable[Verdict], form: Format, output: Path | None) -> C
     if not output.name:
         raise ChangelingError(f"--output {str(output)!r} is not a file to write")
     try:
-        with whole(output) as temporary:
+        with atomic_write(output) as temporary:
             if form == "parquet":
                 _write_parquet(_counted(verdicts, counts), temporary)
             else:

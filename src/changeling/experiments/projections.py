@@ -20,7 +20,7 @@ from changeling.experiments import base
 from changeling.experiments.base import Context
 from changeling.experiments.settings import DisentangleSettings
 from changeling.features.store import Features
-from changeling.files import whole
+from changeling.files import atomic_write
 from changeling.stats.contrastive import AdamW, contrast, unit
 
 Kind = Literal["S", "T"]
@@ -164,7 +164,7 @@ class _State:
             "losses": np.array(self.losses),
             "steps": np.array(self.optimizer.steps),
         }
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(save(tensors))
 
     def load(self, path: Path) -> None:

@@ -16,7 +16,7 @@ from safetensors.numpy import save
 
 from changeling.datasets.dataset import Dataset
 from changeling.errors import FeatureError, one_line
-from changeling.files import whole
+from changeling.files import atomic_write
 
 PART = 256  # images in a part: the unit of work, of resuming and of scaling out
 
@@ -94,7 +94,7 @@ def missing_rows(dataset: Dataset, backbone: str) -> int:
 
 def write_part(path: Path, header: Header, values: NDArray[np.floating]) -> None:
     """Write a part under a temporary name and rename it last."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         # not save_file, which writes to a temporary file of its own that a kill would leave behind
         temporary.write_bytes(save({"features": values}, metadata={"changeling": header.model_dump_json()}))
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from changeling.experiments.settings import NAMES
-from changeling.files import inert
+from changeling.files import escape_formula
 from changeling.report.latex import HEAD, latex_table
 from changeling.report.output import written
 from changeling.results.result import Estimate, Result
@@ -58,7 +58,7 @@ def write_tables_csv(results: Sequence[Result], path: Path) -> Path:
                                 "column": column.label,
                             }
                             cell = row.cells[column.key].model_dump()
-                            writer.writerow({name: inert(text) for name, text in texts.items()} | cell)
+                            writer.writerow({name: escape_formula(text) for name, text in texts.items()} | cell)
     return path
 
 

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from changeling.errors import ReportError
-from changeling.files import whole
+from changeling.files import atomic_write
 
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
     """`whole`, which raises ReportError if the file cannot be written."""
     try:
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             yield temporary
     except OSError as error:
         raise ReportError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from changeling.errors import ReportError
-from changeling.files import whole
+from changeling.files import atomic_write
 
 
 class _File(BaseModel):
@@ -184,7 +184,7 @@ class Result(_File):
     def save(self, folder: Path) -> Path:
         """Write `folder/<experiment>.json`, whole or not at all; return its path."""
         path = folder / f"{self.experiment}.json"
-        with whole(path) as temporary:
+        with atomic_write(path) as temporary:
             # json's ASCII rather than pydantic's UTF-8: a path may hold bytes that are no text
             temporary.write_text(json.dumps(self.model_dump(), indent=1) + "\n", encoding="ascii")
         return path

@@ -165,7 +165,7 @@ def _orphan(tables: Tables) -> None:
 
 def _leftover(tables: Tables) -> None:
     for place in (".", "images"):
-        (tables.folder / place / ".part-00001.parquet.host-77.tmp").write_bytes(b"half")
+        (tables.folder / place / ".part-00001.parquet.0123456789abcdef.tmp").write_bytes(b"half")
 
 
 PLANTED: list[tuple[Callable[[Tables], None], list[tuple[str, str]], str]] = [
@@ -189,7 +189,7 @@ PLANTED: list[tuple[Callable[[Tables], None], list[tuple[str, str]], str]] = [
     (_orphan, [("orphan", "images/deep/c3-1.jpg")], "no row names it"),
     (
         _leftover,
-        [(("leftover"), f"{place}.part-00001.parquet.host-77.tmp") for place in ("", "images/")],
+        [(("leftover"), f"{place}.part-00001.parquet.0123456789abcdef.tmp") for place in ("", "images/")],
         "remove it",
     ),
 ]

@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from changeling.files import inert, whole
+from changeling.files import atomic_write, escape_formula
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -117,10 +117,10 @@ def as_table(audit: Audit) -> Table:
 
 def write_findings(audit: Audit, path: Path) -> None:
     """Write every finding as a row of a CSV file, whole or not at all."""
-    with whole(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(field.name for field in fields(Finding))
-        writer.writerows(map(inert, astuple(finding)) for finding in audit.findings)
+        writer.writerows(map(escape_formula, astuple(finding)) for finding in audit.findings)
 
 
 def _plain(text: str) -> str:

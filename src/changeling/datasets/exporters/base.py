@@ -21,7 +21,7 @@ from changeling.datasets.dataset import Dataset
 from changeling.datasets.image_files import suffix
 from changeling.datasets.schema import IMAGES_SCHEMA
 from changeling.errors import DatasetError, ImageError
-from changeling.files import whole
+from changeling.files import atomic_write
 from changeling.images.decode import read_file
 from changeling.progress import Progress, tracked
 
@@ -77,10 +77,10 @@ class Folder:
         self.path = path
         self._names: list[str] = []
 
-    def whole(self, name: str) -> AbstractContextManager[Path]:
-        """Where to write a file: see `files.whole`."""
+    def atomic_write(self, name: str) -> AbstractContextManager[Path]:
+        """Where to write a file: see `files.atomic_write`."""
         self._names.append(name)
-        return whole(self.path / name)
+        return atomic_write(self.path / name)
 
     def clear(self) -> None:
         """Remove what was written, and the folders that are empty then."""
@@ -106,12 +106,12 @@ def exporting(dataset: Dataset, output: Path) -> Iterator[Folder]:
     try:
         yield folder
         if len(dataset.captions):
-            with folder.whole(CAPTIONS) as temporary:
+            with folder.atomic_write(CAPTIONS) as temporary:
                 pq.write_table(dataset.captions, temporary)
         if (dataset.path / GENERATORS).exists():
-            with folder.whole(GENERATORS) as temporary:
+            with folder.atomic_write(GENERATORS) as temporary:
                 shutil.copyfile(dataset.path / GENERATORS, temporary)
-        with folder.whole(MANIFEST) as temporary:
+        with folder.atomic_write(MANIFEST) as temporary:
             temporary.write_text(Manifest(format=1, images=len(dataset)).model_dump_json(), encoding="utf-8")
     except BaseException:
         folder.clear()

@@ -50,9 +50,9 @@ def to_huggingface(dataset: Dataset, output: Path, *, licence: str = "other", pr
     with exporting(dataset, output) as folder:
         for shard in shards(dataset, dataset.column("split"), progress):
             name = f"data/{SPLIT_NAMES[shard.group]}-{shard.number:05d}-of-{shard.of:05d}.parquet"
-            with folder.whole(name) as temporary:
+            with folder.atomic_write(name) as temporary:
                 _write(temporary, shard.images)
-        with folder.whole("README.md") as temporary:
+        with folder.atomic_write("README.md") as temporary:
             temporary.write_text(card(dataset, licence), encoding="utf-8")
 
 

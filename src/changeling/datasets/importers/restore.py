@@ -18,7 +18,7 @@ from changeling.datasets.image_files import store_image, storing
 from changeling.datasets.importers.tables import reading
 from changeling.datasets.schema import CAPTIONS_SCHEMA, CaptionRow, ImageRow
 from changeling.errors import DatasetError
-from changeling.files import whole
+from changeling.files import atomic_write
 from changeling.progress import Progress, tracked
 
 
@@ -43,7 +43,7 @@ def restore(folder: Path, images: Iterable[Carried], output: Path, progress: Pro
     with storing(output):
         rows = _rows(folder, images, output, total, progress)
         if (folder / GENERATORS).exists():
-            with whole(output / GENERATORS) as temporary:
+            with atomic_write(output / GENERATORS) as temporary:
                 shutil.copyfile(folder / GENERATORS, temporary)
         return write_dataset(output, (rows[place] for place in sorted(rows)), captions)
 

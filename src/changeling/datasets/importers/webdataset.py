@@ -40,7 +40,10 @@ def to_webdataset(dataset: Dataset, output: Path, *, progress: Progress = silent
     groups = np.where(dataset.column("status") == "ok", dataset.column("split"), _NO_IMAGE)
     with exporting(dataset, output) as folder:
         for shard in shards(dataset, groups, progress):
-            with folder.whole(f"{shard.group}-{shard.number:06d}.tar") as temporary, temporary.open("wb") as file:
+            with (
+                folder.atomic_write(f"{shard.group}-{shard.number:06d}.tar") as temporary,
+                temporary.open("wb") as file,
+            ):
                 for image in shard.images:
                     _write(file, image)
                 file.write(bytes(2 * tarfile.BLOCKSIZE))  # the end
