@@ -25,12 +25,13 @@ from tests import helpers
 from changeling.build.children import Parents
 from changeling.build.encoding import Encoder
 from changeling.build.job import Build
+from changeling.build.settings import BuildSettings
 from changeling.build.write import build_children, build_parents, join
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow, Split
 from changeling.features.extract import extract
 from changeling.generators.base import Child
-from changeling.generators.settings import BuildSettings, GeneratorSettings
+from changeling.generators.settings import GeneratorSettings
 
 CAPTIONS, SIDE = 5, 64
 

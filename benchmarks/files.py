@@ -28,7 +28,7 @@ from changeling.datasets.audit.audit import audit
 from changeling.datasets.dataset import write_dataset
 from changeling.datasets.schema import ImageRow
 from changeling.generators.base import Child
-from changeling.generators.text_to_image import load
+from changeling.generators.families import load_generator
 from changeling.images.decode import read_file, read_image
 from changeling.images.encode import PNG_ENCODING, encode_image, jpeg_encoding, read_encoding
 from changeling.images.perceptual_hash import MAX_DISTANCE, is_same_picture, perceptual_hash, to_greys
@@ -78,7 +78,7 @@ def again(files: list[Path]) -> None:
 def batches() -> None:
     """Values of seven pictures that differ between drawing them one by one and together."""
     with tempfile.TemporaryDirectory() as folder:
-        generator = load(drawing("sd", steps=4), save_pipelines(Path(folder) / "models"))
+        generator = load_generator(drawing("sd", steps=4), save_pipelines(Path(folder) / "models"))
     one = Child("", 0, "", "train", "", 0, "", 0, Path(), "")
     children = [replace(one, prompt=f"a photograph, number {number}", seed=number) for number in range(7)]
     seeds = [child.seed for child in children]

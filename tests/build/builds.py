@@ -14,10 +14,11 @@ from PIL import Image
 from changeling.build import page, redraw  # noqa: F401
 from changeling.build.children import Parents
 from changeling.build.job import Build
+from changeling.build.settings import BuildSettings
 from changeling.datasets.dataset import Dataset
 from changeling.datasets.importers.folder import from_csv, import_dataset
 from changeling.distributed import session  # noqa: F401 - with all that know how large a part is
-from changeling.generators.settings import BuildSettings, GeneratorSettings
+from changeling.generators.settings import GeneratorSettings
 from tests import helpers
 from tests.generators.tiny import SIDE
 from tests.hostile import saved

@@ -145,7 +145,7 @@ def test_sigterm_ends_in_one_line_and_a_build_that_goes_on(folder: Path, changel
         ),
         (
             "dataset = 'fakes'\n[build]\nparents = 'coco'\n[generators.mine]\nsteps = 3",
-            "[generators.mine] names no model; ready are stable-diffusion-v1.4, ",
+            "[generators.mine] names no model; presets are stable-diffusion-v1.4, ",
         ),
         (
             f"dataset = 'fakes'\n[build]\nparents = 'coco'\n{TABLES}step = 5",

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from changeling.build.encoding import Encoder, save
+from changeling.build.settings import BuildSettings
 from changeling.errors import ImageError
-from changeling.generators.settings import BuildSettings
 from changeling.images.decode import read_file
 from changeling.images.encode import PNG_ENCODING, Encoding, jpeg_encoding, read_encoding
 from changeling.images.file_features import FILE_FEATURE_GROUPS, FILE_FEATURES, read_file_features

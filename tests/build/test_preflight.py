@@ -19,7 +19,7 @@ from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import BuildError
 from changeling.generators.base import Generator
-from changeling.generators.text_to_image import load
+from changeling.generators.families import load_generator
 from tests.build.builds import CAPTIONS, drawing, make_build
 
 pytestmark = pytest.mark.usefixtures("small_parts")
@@ -28,7 +28,7 @@ CHILDREN = 7 * CAPTIONS
 
 @pytest.fixture(scope="module")
 def sd(models: Path) -> Generator:
-    return load(drawing("sd"), models)
+    return load_generator(drawing("sd"), models)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_first_parent_that_is_gone_does_not_hide_the_size(
 
 
 def test_a_model_that_flags_everything_still_tells_the_time(build: Build, models: Path) -> None:
-    strict = load(drawing("strict"), models)
+    strict = load_generator(drawing("strict"), models)
     trial = try_batch(replace(build, generators={"strict": drawing("strict")}), "strict", strict, CHILDREN)
     assert trial.seconds > 0
     assert trial.bytes == 0

@@ -31,7 +31,7 @@ from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import BuildError
 from changeling.generators.base import Child, Generator
-from changeling.generators.text_to_image import load as load_generator
+from changeling.generators.families import load_generator
 from changeling.images.decode import read_file
 from changeling.images.encode import read_encoding
 from tests import helpers

@@ -19,12 +19,13 @@ from changeling.backbones import registry
 from changeling.build import preflight, runner
 from changeling.build.children import Parents
 from changeling.build.job import Build
+from changeling.build.settings import BuildSettings
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.distributed.session import LOCAL, build_on_ray, cluster, extract_on_ray
 from changeling.errors import BuildError, ScaleError
 from changeling.features.extract import extract
-from changeling.generators.settings import BuildSettings, GeneratorSettings
+from changeling.generators.settings import GeneratorSettings
 from tests import helpers
 from tests.generators import tiny
 

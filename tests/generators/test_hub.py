@@ -14,9 +14,10 @@ from changeling.build import runner
 from changeling.build.record import agree, check_made
 from changeling.datasets.dataset import Dataset
 from changeling.errors import BuildError
-from changeling.generators.hub import fetch
+from changeling.generators.families import load_generator
+from changeling.generators.hub import fetch_model
+from changeling.generators.revision import Revision
 from changeling.generators.settings import GeneratorSettings
-from changeling.generators.text_to_image import load
 from tests.backbones.hub import Harmful
 from tests.build.builds import drawing, make_build
 from tests.generators import hub
@@ -45,12 +46,12 @@ def fetched(repositories: Path, tmp_path: Path) -> Iterator[list[str]]:
 
 def refused(settings: GeneratorSettings, root: Path, message: str) -> None:
     with pytest.raises(BuildError, match=message) as caught:
-        load(settings, root)
+        load_generator(settings, root)
     assert "\n" not in str(caught.value)
 
 
 def test_a_pipelines_own_files_are_fetched_once(fetched: list[str], tmp_path: Path) -> None:
-    generator = load(drawing("somebody/sd"), tmp_path)
+    generator = load_generator(drawing("somebody/sd"), tmp_path)
     assert generator.record["revision"] == COMMIT
     weights = [name for name in fetched if name.endswith(".safetensors")]
     assert sorted(weights) == [
@@ -62,7 +63,7 @@ def test_a_pipelines_own_files_are_fetched_once(fetched: list[str], tmp_path: Pa
     others = set(fetched) - set(weights) - {"sd/pipeline.py"}  # which diffusers fetches, and nobody runs
     assert all(name.endswith(".json") for name in others)
     fetched.clear()
-    assert load(drawing("somebody/sd", revision=COMMIT), tmp_path).record == generator.record
+    assert load_generator(drawing("somebody/sd", revision=COMMIT), tmp_path).record == generator.record
     assert fetched == []
 
 
@@ -70,13 +71,13 @@ def test_a_pipelines_own_files_are_fetched_once(fetched: list[str], tmp_path: Pa
 def test_of_a_reconstruction_the_autoencoder_alone_is_fetched(
     model: str, folder: str, fetched: list[str], tmp_path: Path
 ) -> None:
-    generator = load(GeneratorSettings(model=f"somebody/{model}", kind="reconstruction"), tmp_path)
+    generator = load_generator(GeneratorSettings(model=f"somebody/{model}", kind="reconstruction"), tmp_path)
     assert generator.record["revision"] == COMMIT
     assert sorted(fetched) == [f"{folder}/config.json", f"{folder}/diffusion_pytorch_model.safetensors"]
 
 
 def test_of_a_checkers_model_the_checker_alone_is_fetched(fetched: list[str], tmp_path: Path) -> None:
-    generator = load(drawing("somebody/sd2", safety_checker="other/sd"), tmp_path)
+    generator = load_generator(drawing("somebody/sd2", safety_checker="other/sd"), tmp_path)
     assert generator.record["safety_checker"] == f"other/sd@{COMMIT}"
     assert sorted(name for name in fetched if name.startswith("sd/")) == [
         "sd/feature_extractor/preprocessor_config.json",
@@ -136,7 +137,7 @@ def test_a_build_keeps_to_the_commits_that_it_began_with(
     generator = runner.load(build, "sd")
     agree(build, "sd", generator)
     monkeypatch.setattr(hub, "NEWEST", "f" * 40)  # both are changed, and the old commit is still served
-    assert fetch("somebody/sd2", "", tmp_path).revision == "f" * 40
+    assert fetch_model("somebody/sd2", "", tmp_path).revision == Revision("commit", "f" * 40)
     again = runner.load(build, "sd")
     assert again.record == generator.record
     assert again.record["revision"] == COMMIT
@@ -149,7 +150,7 @@ def test_a_build_keeps_to_the_commits_that_it_began_with(
 
 
 def test_a_checkers_commit_can_be_named(fetched: list[str], tmp_path: Path) -> None:
-    generator = load(drawing("somebody/sd2", safety_checker=f"other/sd@{COMMIT}"), tmp_path)
+    generator = load_generator(drawing("somebody/sd2", safety_checker=f"other/sd@{COMMIT}"), tmp_path)
     assert generator.record["safety_checker"] == f"other/sd@{COMMIT}"
     refused(drawing("somebody/sd2", safety_checker=f"other/sd@{40 * 'e'}"), tmp_path, "other/sd@e+ cannot be loaded")
 

@@ -20,10 +20,10 @@ from PIL import Image
 
 from changeling.build.draw import draw_part
 from changeling.errors import BuildError, ImageError
-from changeling.generators import text_to_image as generators
 from changeling.generators.base import Child, Generator, OutOfMemoryError
+from changeling.generators.families import load_generator
+from changeling.generators.runtime import select_dtype
 from changeling.generators.settings import GeneratorSettings
-from changeling.generators.text_to_image import load
 from tests import helpers
 from tests.backbones.hub import Harmful
 from tests.build.builds import drawing
@@ -43,7 +43,7 @@ def loaded(models: Path) -> Loaded:
         settings = drawing(model, **more)
         key = settings.model_dump_json()
         if key not in known:
-            known[key] = load(settings, models)
+            known[key] = load_generator(settings, models)
         return known[key]
 
     return get
@@ -111,7 +111,7 @@ def plainly(folder: Path, number: int, **more: Any) -> tuple[np.ndarray, list[bo
 def refused(settings: GeneratorSettings, root: Path, message: str) -> None:
     """Loading fails in one line."""
     with pytest.raises(BuildError, match=message) as caught:
-        load(settings, root)
+        load_generator(settings, root)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
 
@@ -175,7 +175,7 @@ def test_the_same_child_is_the_same_bytes_whatever_was_drawn_before(sd: Generato
     first = draw(sd, 3)
     draw(sd, 1, 2)
     assert pixels(draw(sd, 3)).tobytes() == pixels(first).tobytes()
-    assert pixels(draw(load(drawing("sd"), models), 3)).tobytes() == pixels(first).tobytes()
+    assert pixels(draw(load_generator(drawing("sd"), models), 3)).tobytes() == pixels(first).tobytes()
 
 
 def test_a_batch_moves_the_last_bit_of_few_pixels(sd: Generator) -> None:
@@ -206,7 +206,7 @@ def test_sdxl_draws_without_the_watermark_that_it_would_add(models: Path, monkey
     monkeypatch.setattr(module, "StableDiffusionXLWatermarker", Marker, raising=False)
     marked, _ = plainly(models / "sdxl", 3)
     plain.cache_clear()
-    generator = load(drawing("sdxl"), models)
+    generator = load_generator(drawing("sdxl"), models)
     np.testing.assert_array_equal(pixels(draw(generator, 3)), expected)
     assert not np.array_equal(marked, expected)
     assert (generator.record["watermark"], generator.record["pipeline"]) == (False, "StableDiffusionXLPipeline")
@@ -250,7 +250,7 @@ def test_a_checker_can_be_left_off(model: str, loaded: Loaded) -> None:
 
 def test_a_checker_for_a_model_that_takes_none_is_refused(models: Path) -> None:
     refused(drawing("sdxl", safety_checker="sd"), models, r"sdxl: a StableDiffusionXLPipeline takes no safety checker")
-    assert load(drawing("sdxl", safety_checker="off"), models).record["safety_checker"] == "off"
+    assert load_generator(drawing("sdxl", safety_checker="off"), models).record["safety_checker"] == "off"
     refused(
         drawing("sd2", safety_checker="vae"),
         models,
@@ -288,7 +288,7 @@ def test_an_argument_that_the_pipeline_does_not_take_is_refused(models: Path) ->
 )
 def test_an_argument_that_is_not_the_users_to_choose_is_refused(argument: dict[str, Any], models: Path) -> None:
     (name,) = argument
-    refused(drawing("sd", arguments=argument), models, rf"sd: arguments cannot say {name!r}")
+    refused(drawing("sd", arguments=argument), models, rf"sd: arguments cannot set {name!r}")
 
 
 @pytest.mark.parametrize(
@@ -450,17 +450,17 @@ def hub(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("revision", ["", "main", COMMIT])
 @pytest.mark.usefixtures("hub")
 def test_a_model_of_the_hub_is_found_and_its_commit_recorded(revision: str, sd: Generator, tmp_path: Path) -> None:
-    generator = load(drawing("somebody/sd", revision=revision), tmp_path)
+    generator = load_generator(drawing("somebody/sd", revision=revision), tmp_path)
     assert generator.record["revision"] == COMMIT
     np.testing.assert_array_equal(pixels(draw(generator, 3)), pixels(draw(sd, 3)))
 
 
 @pytest.mark.usefixtures("hub")
 def test_a_checker_and_an_autoencoder_of_the_hub_are_found(models: Path, tmp_path: Path) -> None:
-    generator = load(drawing("somebody/sd2", safety_checker="somebody/sd"), tmp_path)
+    generator = load_generator(drawing("somebody/sd2", safety_checker="somebody/sd"), tmp_path)
     assert generator.record["safety_checker"] == f"somebody/sd@{COMMIT}"
     for model in ("somebody/sd", "somebody/vae"):
-        rebuilt = load(REBUILT.model_copy(update={"model": model}), tmp_path)
+        rebuilt = load_generator(REBUILT.model_copy(update={"model": model}), tmp_path)
         assert rebuilt.record["revision"] == COMMIT
 
 
@@ -478,7 +478,7 @@ def test_a_model_that_cannot_be_fetched_is_one_line(model: str, revision: str, k
 @pytest.mark.usefixtures("hub")
 def test_a_folder_goes_before_the_hub(models: Path, tmp_path: Path) -> None:
     shutil.copytree(models / "strict", tmp_path / "somebody" / "sd")
-    generator = load(drawing("somebody/sd"), tmp_path)
+    generator = load_generator(drawing("somebody/sd"), tmp_path)
     assert generator.record["revision"].startswith("files ")
     assert draw(generator, 0) == [None]
 
@@ -498,40 +498,40 @@ def test_the_record_is_json_and_says_what_decides(sd: Generator) -> None:
 def test_the_record_changes_with_any_file_of_a_folder(kind: str, models: Path, tmp_path: Path) -> None:
     folder = changed(models / "sd", tmp_path / "other")
     settings = drawing("other", kind=kind)
-    seen = [load(settings, tmp_path).record["revision"] for _ in range(2)]
+    seen = [load_generator(settings, tmp_path).record["revision"] for _ in range(2)]
     assert seen[0] == seen[1]
     weights = bytearray((folder / "vae" / "diffusion_pytorch_model.safetensors").read_bytes())
     weights[-1] ^= 1
     (folder / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(weights)
-    seen.append(load(settings, tmp_path).record["revision"])
+    seen.append(load_generator(settings, tmp_path).record["revision"])
     (folder / "unet" / "config.json").write_text((folder / "unet" / "config.json").read_text() + "\n")
-    seen.append(load(settings, tmp_path).record["revision"])
+    seen.append(load_generator(settings, tmp_path).record["revision"])
     (folder / "notes.txt").write_text("")
-    seen.append(load(settings, tmp_path).record["revision"])
+    seen.append(load_generator(settings, tmp_path).record["revision"])
     (folder / "notes.txt").rename(folder / "unet" / "notes.txt")
-    seen.append(load(settings, tmp_path).record["revision"])
+    seen.append(load_generator(settings, tmp_path).record["revision"])
     assert len(set(seen)) == 5
 
 
 def test_where_a_folder_is_does_not_matter(models: Path, tmp_path: Path) -> None:
     shutil.copytree(models / "sd", tmp_path / "deep" / "sd")
-    assert load(drawing("sd"), tmp_path / "deep").record == load(drawing("sd"), models).record
+    assert load_generator(drawing("sd"), tmp_path / "deep").record == load_generator(drawing("sd"), models).record
 
 
 @pytest.mark.usefixtures("threads")
 def test_as_many_threads_as_are_told_share_the_work(models: Path) -> None:
     for count in (2, 1):
-        assert load(REBUILT, models, count).record["threads"] == torch.get_num_threads() == count
-    assert load(REBUILT, models).record["threads"] == 1
+        assert load_generator(REBUILT, models, count).record["threads"] == torch.get_num_threads() == count
+    assert load_generator(REBUILT, models).record["threads"] == 1
 
 
 def test_precision_is_that_of_all_parts(models: Path) -> None:
-    generator = load(drawing("sd", precision="bfloat16"), models)
+    generator = load_generator(drawing("sd", precision="bfloat16"), models)
     pipeline = generator._pipeline  # type: ignore[attr-defined]
     parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder, pipeline.safety_checker)
     assert {part.dtype for part in parts} == {torch.bfloat16}
     assert generator.record["precision"] == "bfloat16"
-    rebuilt = load(REBUILT.model_copy(update={"precision": "bfloat16"}), models)
+    rebuilt = load_generator(REBUILT.model_copy(update={"precision": "bfloat16"}), models)
     assert rebuilt.record["precision"] == "bfloat16"
 
 
@@ -549,7 +549,7 @@ def test_a_reconstruction_is_the_autoencoders_own_round_trip_at_the_parents_size
     size: tuple[int, int], models: Path, tmp_path: Path
 ) -> None:
     helpers.natural(5, 64).crop((0, 0, *size)).save(tmp_path / "parent.png")
-    made = rebuilt(load(REBUILT, models), tmp_path / "parent.png")
+    made = rebuilt(load_generator(REBUILT, models), tmp_path / "parent.png")
     assert (made.mode, made.size) == ("RGB", size)
     vae = diffusers.AutoencoderKL.from_pretrained(models / "vae")
     width, height = size
@@ -560,12 +560,12 @@ def test_a_reconstruction_is_the_autoencoders_own_round_trip_at_the_parents_size
         out = vae.decode(latents).sample[0].permute(1, 2, 0).numpy()[:height, :width]
     expected = ((out + 1) * 127.5).clip(0, 255)
     assert np.abs(np.asarray(made) - expected).max() <= 0.51
-    pipelines = load(REBUILT.model_copy(update={"model": "sd"}), models)  # whose part it is
+    pipelines = load_generator(REBUILT.model_copy(update={"model": "sd"}), models)  # whose part it is
     assert made.tobytes() == rebuilt(pipelines, tmp_path / "parent.png").tobytes()
 
 
 def test_reconstructions_are_drawn_in_order_and_seeds_play_no_part(models: Path, tmp_path: Path) -> None:
-    generator = load(REBUILT, models)
+    generator = load_generator(REBUILT, models)
     for number, side in enumerate((40, 24, 32)):
         helpers.natural(number, side).save(tmp_path / f"{number}.png")
     some = [child(number, tmp_path / f"{number}.png") for number in range(3)]
@@ -593,7 +593,7 @@ def test_a_folder_without_an_autoencoder_is_refused(models: Path, tmp_path: Path
 def test_a_parent_too_large_for_the_device_costs_its_own_child_alone(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    generator = load(REBUILT, models)
+    generator = load_generator(REBUILT, models)
     for number, side in enumerate((40, 96, 32)):
         helpers.natural(number, side).save(tmp_path / f"{number}.png")
     encode = generator._model.encode  # type: ignore[attr-defined]
@@ -610,17 +610,18 @@ def test_a_parent_too_large_for_the_device_costs_its_own_child_alone(
 
 
 def test_half_precision_is_for_pipelines_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert generators._dtype(drawing("sd")) == torch.float32
+    half = torch.float16
+    assert select_dtype(drawing("sd"), half) == torch.float32
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert generators._dtype(drawing("sd")) == torch.float16
-    assert generators._dtype(REBUILT) == torch.float32
-    assert generators._dtype(REBUILT.model_copy(update={"precision": "float16"})) == torch.float16
+    assert select_dtype(drawing("sd"), half) == half
+    assert select_dtype(REBUILT, torch.float32) == torch.float32
+    assert select_dtype(REBUILT.model_copy(update={"precision": "float16"}), torch.float32) == half
 
 
 def test_a_device_that_is_full_ends_the_build_rather_than_leaving_children_out(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    generator = load(REBUILT, models)
+    generator = load_generator(REBUILT, models)
     helpers.natural(0).save(tmp_path / "parent.png")
 
     def full(_: torch.Tensor) -> Any:

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPTextConfig, CLIPTokenizer
 
-from changeling.generators.hub import quiet
+from changeling.generators.hub import silence_libraries
 
 SIDE = 64  # of what is drawn, in pixels
 _UNET = {
@@ -48,7 +48,7 @@ def save_pipelines(folder: Path) -> Path:
     - sdxl: like Stable Diffusion XL, with two text encoders;
     - vae: an autoencoder alone, the one of `sd`.
     """
-    quiet()
+    silence_libraries()
     torch.manual_seed(0)
     tokenizer = _tokenizer(folder / "tokenizer")
     vae = AutoencoderKL(**_VAE).eval()

@@ -61,7 +61,7 @@ MISTAKES = {
     "a generator called as parents are": (
         '[generators.parents]\nmodel = "m"\n',
         '[generators.parents]\nmodel = "m"\n',
-        r"\[generators.'parents'\]: choose another name; something else is kept as parents",
+        r"\[generators.'parents'\]: the name 'parents' is reserved; choose another name",
     ),
     "a generator called as the page is": (
         '[generators."index.html"]\nmodel = "m"\n',
@@ -71,7 +71,7 @@ MISTAKES = {
     "a generator whose children could be called as another's": (
         '[generators."a/b"]\nmodel = "m"\n',
         '[generators."a/b"]\nmodel = "m"\n',
-        r"\[generators.'a/b'\]: choose another name; ids are made of it and /",
+        r"\[generators.'a/b'\]: a name cannot contain '/', which separates the parts of an image id",
     ),
     "a setting that plays no part": (
         '[generators.vae]\nkind = "reconstruction"\nmodel = "m"\nsteps = 4\nsize = 64\n',

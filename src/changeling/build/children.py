@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from changeling.datasets.dataset import Dataset
 from changeling.errors import BuildError
 from changeling.generators.base import Child
+from changeling.generators.families import FAMILIES
 from changeling.generators.settings import GeneratorSettings
 
 
@@ -61,11 +62,11 @@ class Parents:
 
     def count(self, settings: GeneratorSettings) -> int:
         """How many children a generator makes: one a caption, or one a parent where no caption is read."""
-        return len(self) if settings.kind == "reconstruction" else len(self._places)
+        return len(self._places) if FAMILIES[settings.kind].uses_captions else len(self)
 
     def children(self, name: str, settings: GeneratorSettings, seed: int, start: int, stop: int) -> list[Child]:
         """The children of generator `name` from number `start` to before `stop`."""
-        drawn = settings.kind == "text-to-image"
+        drawn = FAMILIES[settings.kind].uses_captions
         places = self._places[start:stop] if drawn else np.arange(start, min(stop, len(self)))
         rows = self.images.take(places).to_pylist()
         spoken: list[dict[str, Any]] = self._captions.slice(start, len(rows)).to_pylist() if drawn else [{}] * len(rows)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from changeling.build.settings import BuildSettings
 from changeling.files import atomic_write
-from changeling.generators.settings import BuildSettings
 from changeling.images.decode import decode_image, read_file
 from changeling.images.encode import (
     FORMAT_SUFFIXES,

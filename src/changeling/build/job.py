@@ -8,8 +8,9 @@ from pathlib import Path
 
 from changeling.build.children import Parents
 from changeling.build.parts import PARENTS, PART, count_parts, part_path
+from changeling.build.settings import BuildSettings
 from changeling.generators.base import Child
-from changeling.generators.settings import BuildSettings, GeneratorSettings
+from changeling.generators.settings import GeneratorSettings
 
 
 @dataclass(frozen=True, slots=True)

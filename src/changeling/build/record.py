@@ -16,7 +16,8 @@ from changeling.build.parts import PARENTS, PART, Header, count_rows, made_of, p
 from changeling.errors import BuildError
 from changeling.files import atomic_write
 from changeling.generators.base import Child
-from changeling.generators.settings import ITS_OWN, NO_CHECKER, OWN, GeneratorSettings, is_commit
+from changeling.generators.revision import is_commit
+from changeling.generators.settings import ITS_OWN, NO_CHECKER, OWN, GeneratorSettings
 
 if TYPE_CHECKING:
     from changeling.generators.base import Generator

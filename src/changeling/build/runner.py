@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from changeling.build.job import Build
@@ -16,6 +14,7 @@ from changeling.build.status import free_bytes, in_bytes, until
 from changeling.build.write import build_children, build_parents, join
 from changeling.datasets.dataset import Dataset
 from changeling.errors import BuildError
+from changeling.generators.families import fetch_generator, load_generator
 from changeling.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -33,16 +32,13 @@ def load(build: Build, name: str, threads: int | None = None) -> Generator:
         BuildError: it cannot be had.
     """
     then = recorded(build.output, name) or {}
-    loaded: Generator = _generators(name).load(
-        kept(build.generators[name], then), build.root, then.get("threads") or threads
-    )
-    return loaded
+    return load_generator(kept(build.generators[name], then), build.root, then.get("threads") or threads)
 
 
 def find(build: Build, name: str) -> None:
     """Fetch a generator's files, and see whether they can be used as the settings say. Raises BuildError."""
     then = recorded(build.output, name) or {}
-    _generators(name).find(kept(build.generators[name], then), build.root)
+    fetch_generator(kept(build.generators[name], then), build.root)
 
 
 def run(
@@ -101,14 +97,6 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
         raise BuildError(f"--shard {text}: write I/N with I from 0 to N-1, such as 0/4")
     return int(index), int(count)
-
-
-def _generators(name: str) -> ModuleType:
-    if not all(importlib.util.find_spec(library) for library in ("torch", "diffusers", "transformers")):
-        raise BuildError(f"{name} needs diffusers: pip install 'changeling[generate]'")
-    from changeling.generators import text_to_image as generators
-
-    return generators
 
 
 def _preflight(build: Build, name: str, generator: Generator, left: int, note: Note) -> None:

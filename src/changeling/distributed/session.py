@@ -162,7 +162,7 @@ def _answers(address: str) -> None:
 
 def _drawing(ray: Any, build: Build, name: str, missing: Sequence[int]) -> Any:
     """The pipeline of a build: actors draw, tasks save."""
-    from changeling.generators.text_to_image import default_threads
+    from changeling.generators.runtime import default_threads
 
     shared = _packed(build)
     parts = ray.data.from_items([{"index": index} for index in missing], override_num_blocks=len(missing))

@@ -1,31 +1,34 @@
-"""The interface of generators: what they are asked for, and what they do."""
+"""The interface of generators: the children that are requested, and what draws them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
 
 from changeling.datasets.schema import Split
 
+if TYPE_CHECKING:
+    from changeling.generators.settings import GeneratorSettings
+
 Record = dict[str, Any]
 
 
 class OutOfMemoryError(Exception):
-    """So many children at once do not fit."""
+    """The device's memory is too small for the children that are drawn at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One child to be made.
+    """A request for one child.
 
     Attributes:
-        image_id: the generator's name, the parent's image_id and, if it is drawn from one, the caption's index.
-        number: its place among the generator's children, from 0; names its file.
-        seed: of the first try; each further one takes the next.
+        image_id: the generator's name, the parent's image_id and, if it is drawn from a caption, the caption's index.
+        number: its position among the generator's children, from 0; its file is named after it.
+        seed: the seed of the first attempt; each further attempt takes the next integer.
         parent: the parent's file, and `parent_hash` its sha256.
     """
 
@@ -42,11 +45,11 @@ class Child:
 
 
 class Generator(Protocol):
-    """What draws children.
+    """A loaded model that draws children.
 
     Attributes:
-        record: all that decides what is drawn: what generators.json holds.
-        device: what it runs on, by its maker's name.
+        record: everything that determines the images, as it is written to generators.json.
+        device: the name of the hardware that it runs on.
     """
 
     record: Record
@@ -56,8 +59,20 @@ class Generator(Protocol):
         """Draw each child from its seed: an RGB image, or None where the safety checker flags it.
 
         Raises:
-            OutOfMemoryError: there are too many of them.
-            ImageError: a parent that is needed cannot be read.
+            OutOfMemoryError: the memory is too small for so many children at once.
+            ImageError: a parent's image is needed and cannot be read.
             BuildError: the model fails.
         """
+        ...
+
+
+class GeneratorFamily(Protocol):
+    """The class of a family: called with settings it loads a generator."""
+
+    def __call__(self, settings: GeneratorSettings, root: Path) -> Generator:
+        """Load a generator. Raises BuildError."""
+        ...
+
+    def fetch_files(self, settings: GeneratorSettings, root: Path) -> None:
+        """Fetch a generator's files and check that they fit the settings, without loading it. Raises BuildError."""
         ...

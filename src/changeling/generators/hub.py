@@ -1,4 +1,4 @@
-"""The files of generators: a folder as it is, or what the Hugging Face Hub has, at a commit that is kept to."""
+"""Fetch a model's files: from a local folder, or from the Hugging Face Hub at a commit."""
 
 from __future__ import annotations
 
@@ -17,62 +17,63 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 
 from changeling.errors import BuildError, one_line
+from changeling.generators.revision import Revision
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """Where a model's files are, and which they are: a commit of the Hub, or a hash over a folder's files."""
+class ModelFiles:
+    """The folder of a model's files, and their revision."""
 
     folder: Path
-    revision: str
+    revision: Revision
 
 
-def fetch(model: str, revision: str, root: Path, files: Sequence[str] = ()) -> Source:
-    """Find a model: the folder `model` below `root` if there is one, else the Hub's repository (owner/name[@commit]).
+def fetch_model(model: str, revision: str, root: Path, files: Sequence[str] = ()) -> ModelFiles:
+    """The files of a model: a folder `model` below `root`, or else a repository of the Hub (owner/name[@commit]).
 
-    Of a repository the pipeline's own files are fetched, or those that the patterns `files` name; never pickles, and
-    nothing of it is run.
+    From a repository the pipeline's files are downloaded, or those that match the patterns `files`. Pickle files are
+    never downloaded, and no code from a repository is run.
 
     Raises:
-        BuildError: neither is there, or the Hub cannot be reached or refuses.
+        BuildError: there is neither, or the Hub cannot be reached or refuses access.
     """
     folder = root / model
     if folder.is_dir():
-        return Source(folder, f"files {_files_hash(folder)}")
+        return ModelFiles(folder, Revision("files", hash_folder(folder)))
     name, _, commit = model.partition("@")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise BuildError(f"{folder}: no such folder, and {model!r} is no id of the Hugging Face Hub (owner/name)")
     options: dict[str, Any] = {"revision": revision or commit or None}
-    with loading(model):
+    with explain_load_errors(model):
         if files:
-            found = snapshot_download(name, allow_patterns=list(files), **options)
+            downloaded = snapshot_download(name, allow_patterns=list(files), **options)
         else:
-            found = diffusers.DiffusionPipeline.download(name, use_safetensors=True, **options)
-    return Source(Path(found), Path(found).name)
+            downloaded = diffusers.DiffusionPipeline.download(name, use_safetensors=True, **options)
+    return ModelFiles(Path(downloaded), Revision("commit", Path(downloaded).name))
 
 
 @contextmanager
-def loading(model: str) -> Iterator[None]:
-    """Say in one line why a model cannot be had."""
+def explain_load_errors(model: str) -> Iterator[None]:
+    """Turn whatever the libraries raise while a model is loaded into a BuildError of one line."""
     try:
         yield
     except BuildError:
         raise
-    except Exception as error:  # the libraries raise whatever they like
-        cause = error.__cause__  # what the Hub has said, which diffusers may make something else of
-        said = cause if isinstance(cause, HfHubHTTPError) and not isinstance(error, HfHubHTTPError) else error
-        if isinstance(said, GatedRepoError):
+    except Exception as error:  # diffusers and huggingface_hub raise many kinds
+        cause = error.__cause__  # the Hub's answer, which diffusers may wrap in another error
+        reported = cause if isinstance(cause, HfHubHTTPError) and not isinstance(error, HfHubHTTPError) else error
+        if isinstance(reported, GatedRepoError):
             raise BuildError(
                 f"{model} is behind a licence: accept it on the Hugging Face Hub, and log in (`hf auth login`)"
             ) from None
-        if network := _unreachable(error):
+        if network := _find_network_error(error):
             raise BuildError(f"there is no folder {model}, and no way to the Hub: {one_line(network)}") from None
-        reason = one_line(said) or type(said).__name__
+        reason = one_line(reported) or type(reported).__name__
         raise BuildError(f"{model} cannot be loaded, neither as a folder nor from the Hub: {reason}") from None
 
 
-def _unreachable(error: BaseException | None) -> Exception | None:
-    """What a network that is not there has raised, whatever the library makes of it."""
+def _find_network_error(error: BaseException | None) -> Exception | None:
+    """The error of an unreachable network among the causes of an error; None if there is none."""
     while error:
         network = isinstance(error, ConnectionError) or type(error).__name__ in ("ConnectError", "ConnectTimeout")
         if network and isinstance(error, Exception):
@@ -81,25 +82,25 @@ def _unreachable(error: BaseException | None) -> Exception | None:
     return None
 
 
-def quiet() -> None:
-    """Keep the libraries' own progress bars and advice off the terminal."""
+def silence_libraries() -> None:
+    """Turn off the progress bars and log messages of diffusers and transformers."""
     for library in (diffusers, transformers):
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
 
 
-def _files_hash(folder: Path) -> str:
+def hash_folder(folder: Path) -> str:
     """Twelve hexadecimal digits over the names and contents of a folder's files."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return _hash(folder, tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths))
+    return _hash_files(folder, tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths))
 
 
 @lru_cache
-def _hash(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
-    """Of gigabytes, read once while they do not change: a model is looked at before it is loaded."""
-    whole = hashlib.sha256()
+def _hash_files(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Hash the files; the result is cached while sizes and times stay, as a model is checked before it is loaded."""
+    folder_hash = hashlib.sha256()
     for path, _, _ in files:
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
-        whole.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
-    return whole.hexdigest()[:12]
+        folder_hash.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return folder_hash.hexdigest()[:12]

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_v
 
 from changeling.build.children import Parents
 from changeling.build.job import Build
+from changeling.build.settings import BuildSettings
 from changeling.datasets.dataset import Dataset
 from changeling.errors import StudyError
 from changeling.experiments.settings import (
@@ -25,7 +26,8 @@ from changeling.experiments.settings import (
     ProbeSettings,
     Settings,
 )
-from changeling.generators.settings import BuildSettings, GeneratorSettings, with_ready
+from changeling.generators.presets import fill_from_presets
+from changeling.generators.settings import GeneratorSettings
 
 BUNDLED = "bundled"  # as a dataset: the true clusters that the package carries
 
@@ -39,7 +41,7 @@ class Study(Settings):
     experiments: tuple[Name, ...] = NAMES
     seed: int = Field(default=0, ge=0)
     build: BuildSettings = BuildSettings()
-    generators: Annotated[dict[str, GeneratorSettings], BeforeValidator(with_ready)] = Field(default={})
+    generators: Annotated[dict[str, GeneratorSettings], BeforeValidator(fill_from_presets)] = Field(default={})
     distances: DistancesSettings = DistancesSettings()
     probe: ProbeSettings = ProbeSettings()
     disentangle: DisentangleSettings = DisentangleSettings()
