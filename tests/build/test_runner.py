@@ -180,7 +180,10 @@ def test_a_generator_that_is_added_leaves_the_dataset_until_it_is_done(copy: Bui
         (drawing("sd", safety_checker="sd2"), "sd2 has no safety checker"),
         (drawing("sdxl", safety_checker="sd"), "a StableDiffusionXLPipeline takes no safety checker"),
         (drawing("vae"), "for an autoencoder alone write kind = 'reconstruction'"),
-        (GeneratorSettings(model="tokenizer", kind="reconstruction"), "tokenizer has no config.json: it is neither an autoenc"),
+        (
+            GeneratorSettings(model="tokenizer", kind="reconstruction"),
+            "tokenizer has no config.json: it is neither an autoenc",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
