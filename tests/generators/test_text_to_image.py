@@ -402,8 +402,10 @@ def failing(generator: Generator, error: Exception, fits: int = 0) -> Iterator[N
             raise error
 
     hook = generator._pipeline.unet.register_forward_pre_hook(fail)  # type: ignore[attr-defined]
-    yield
-    hook.remove()
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def test_too_many_for_the_memory_are_drawn_in_a_smaller_batch(sd: Generator, tmp_path: Path) -> None:
@@ -424,7 +426,7 @@ def test_too_many_for_the_memory_are_drawn_in_a_smaller_batch(sd: Generator, tmp
     ids=lambda error: type(error).__name__,
 )
 def test_a_model_that_fails_ends_the_build_in_one_line(error: Exception, sd: Generator) -> None:
-    message = r"sd fails: .+; mend it and start again: what is done is kept"
+    message = r"sd fails: .+; fix this and start the build again: finished parts are kept"
     with failing(sd, error), pytest.raises(BuildError, match=message) as caught:
         draw(sd, 0)
     assert "\n" not in str(caught.value)
@@ -586,7 +588,7 @@ def test_a_folder_without_an_autoencoder_is_refused(models: Path, tmp_path: Path
     refused(
         REBUILT.model_copy(update={"model": "empty"}),
         tmp_path,
-        r"empty has no config.json: it is no autoencoder",
+        r"empty has no config.json: it is neither an autoencoder nor a pipeline with one",
     )
 
 

@@ -66,7 +66,7 @@ MISTAKES = {
     "a generator called as the page is": (
         '[generators."index.html"]\nmodel = "m"\n',
         '[generators."index.html"]\nmodel = "m"\n',
-        r"\[generators.'index.html'\]: choose another name",
+        r"\[generators.'index.html'\]: the name 'index.html' is reserved; choose another name",
     ),
     "a generator whose children could be called as another's": (
         '[generators."a/b"]\nmodel = "m"\n',
