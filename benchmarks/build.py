@@ -87,7 +87,7 @@ def measure_build(folder: str, children: int) -> None:
     painter = Painter()
     build_parents(build)
     began = time.perf_counter()
-    build_children(build, "painter", painter, build.missing("painter"))
+    build_children(build, "painter", painter, build.parts("painter").missing)
     seconds = time.perf_counter() - began
     join(build)
     encoding = bare_encoding(build, painter)

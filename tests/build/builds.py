@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from changeling.build import page, redraw  # noqa: F401
 from changeling.build.children import Parents
 from changeling.build.job import Build
 from changeling.build.settings import BuildSettings
 from changeling.datasets.dataset import Dataset
 from changeling.datasets.importers.folder import from_csv, import_dataset
-from changeling.distributed import session  # noqa: F401 - with all that know how large a part is
 from changeling.generators.settings import GeneratorSettings
 from tests import helpers
 from tests.generators.tiny import SIDE
 from tests.hostile import saved
 
-PART = 4  # images in a part
-MODULES = [module for name, module in sys.modules.items() if name.startswith("changeling.") and hasattr(module, "PART")]
+PART_SIZE = 4
 CAPTIONS = 3
 SPLITS = ("train", "val", "test")
 
@@ -64,6 +60,6 @@ def drawing(model: str = "sd", **more: Any) -> GeneratorSettings:
 def make_build(
     parents: Dataset, output: Path, models: Path, generators: dict[str, GeneratorSettings], seed: int = 0, **more: Any
 ) -> Build:
-    """A build of these generators, `more` being of its [build] table."""
+    """A build of these generators in small parts, `more` being of its [build] table."""
     settings = BuildSettings.model_validate(more)
-    return Build(Parents(parents, settings.clusters), output, generators, settings, seed, models)
+    return Build(Parents(parents, settings.clusters), output, generators, settings, seed, models, PART_SIZE)

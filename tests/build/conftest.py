@@ -43,15 +43,6 @@ def parents(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return builds.write_parents(tmp_path_factory.mktemp("parents"))
 
 
-@pytest.fixture(scope="module")
-def small_parts() -> Iterator[None]:
-    """Parts of four images."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module in builds.MODULES:
-            patch.setattr(module, "PART", builds.PART)
-        yield
-
-
 @pytest.fixture(scope="session")
 def whole(parents: Dataset, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
     """A build that is done: of a generator with a safety checker, one that flags everything, and reconstructions."""
@@ -61,10 +52,7 @@ def whole(parents: Dataset, models: Path, tmp_path_factory: pytest.TempPathFacto
         "tiny vae": builds.drawing("vae", kind="reconstruction"),
     }
     build = builds.make_build(parents, tmp_path_factory.mktemp("whole") / "fakes", models, generators)
-    with pytest.MonkeyPatch.context() as patch:
-        for module in builds.MODULES:
-            patch.setattr(module, "PART", builds.PART)
-        assert runner.run(build)
+    assert runner.run(build)
     return build
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -18,6 +18,8 @@ from typing import Any
 import torch
 
 from changeling import cli
+from changeling.build.job import Build
+from changeling.studies.settings import Study
 from tests.build import builds
 
 
@@ -44,14 +46,14 @@ def fork_server() -> Iterator[ForkServerContext]:
 
 
 class CommandLine:
-    """`changeling ...` in a forked process; parts are small there, unless `part` is said to be another."""
+    """`changeling ...` in a forked process; its builds have parts of `part_size` images."""
 
     def __init__(self, context: ForkServerContext, folder: Path) -> None:
-        self.context, self.folder, self.part = context, folder, builds.PART
+        self.context, self.folder, self.part_size = context, folder, builds.PART_SIZE
 
     def start(self, *arguments: str | Path) -> Any:
         """Start it; what it says goes to files."""
-        process = self.context.Process(target=_main, args=(list(map(str, arguments)), self.folder, self.part))
+        process = self.context.Process(target=_main, args=(list(map(str, arguments)), self.folder, self.part_size))
         process.start()
         return process
 
@@ -65,13 +67,6 @@ class CommandLine:
         return Ran(process.exitcode, (self.folder / "out").read_text(), (self.folder / "err").read_text())
 
 
-def small_parts(part: int = builds.PART) -> None:
-    """What the fixture of that name does, in a process of its own."""
-    torch.set_num_threads(1)
-    for module in builds.MODULES:
-        module.PART = part  # type: ignore[attr-defined]
-
-
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
@@ -80,8 +75,14 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.002)
 
 
-def _main(arguments: Sequence[str], folder: Path, part: int) -> None:
-    small_parts(part)
+def _main(arguments: Sequence[str], folder: Path, part_size: int) -> None:
+    torch.set_num_threads(1)
+    to_build = Study.to_build
+
+    def to_build_of_small_parts(self: Study, folder: Path) -> Build:
+        return replace(to_build(self, folder), part_size=part_size)
+
+    Study.to_build = to_build_of_small_parts  # type: ignore[method-assign]
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.argv = ["changeling", *arguments]

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from changeling.build import parts
-from changeling.build.parts import part_path
 from changeling.datasets.dataset import Dataset
 from tests import helpers
 from tests.build.builds import CAPTIONS
@@ -71,7 +70,7 @@ def test_from_photographs_to_a_report(folder: Path, changeling: CommandLine, tin
     dataset = Dataset(folder / "fakes")
     assert [row["generator"] for row in dataset.images.to_pylist()] == [None] * 6 + ["sd"] * 18 + ["strict"] * 18
     assert dataset.captions.num_rows == 18
-    changeling.part = parts.PART  # as in that process
+    changeling.part_size = parts.PART_SIZE  # as in that process
     status = changeling("build", study, "--status")
     assert status.code == 0
     assert "strict" in status.out
@@ -107,14 +106,14 @@ def test_a_build_goes_on_whatever_it_is_told_and_says_when_others_are_not_done(
 def test_sigterm_ends_in_one_line_and_a_build_that_goes_on(folder: Path, changeling: CommandLine) -> None:
     study = write_study(folder, "[generators.sd]\nmodel = 'models/sd'\nsteps = 6\nsize = 64\n", build="clusters = 4\n")
     process = changeling.start("build", study)
-    wait_for(part_path(folder / "fakes", "sd", 0).exists)
+    wait_for((folder / "fakes" / "build" / "sd" / "part-00000.parquet").exists)
     process.terminate()
     ended = changeling.ended(process)
     assert (ended.code, ended.out, ended.err) == (143, "", "changeling: stopped\n")
     assert not (folder / "fakes" / "images.parquet").exists()
     assert not list((folder / "fakes").rglob("*.tmp"))
     done = {path: path.read_bytes() for path in (folder / "fakes").rglob("part-*")}
-    assert part_path(folder / "fakes", "sd", 2) not in done
+    assert (folder / "fakes" / "build" / "sd" / "part-00002.parquet") not in done
     again = changeling("build", study)
     assert again.code == 0, again.err
     assert len(Dataset(folder / "fakes")) == 4 * (1 + CAPTIONS)

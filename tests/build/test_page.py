@@ -14,7 +14,6 @@ from playwright.sync_api import Browser
 from changeling.build import page
 from changeling.build.job import Build
 from changeling.build.page import write_page
-from changeling.build.parts import part_path
 from changeling.build.runner import run
 from changeling.build.write import build_parents
 from changeling.datasets.dataset import Dataset, write_dataset
@@ -22,7 +21,6 @@ from changeling.datasets.schema import CaptionRow, ImageRow
 from tests import helpers
 from tests.build.builds import CAPTIONS, drawing, make_build
 
-pytestmark = pytest.mark.usefixtures("small_parts")
 HOSTILE = '"><script>alert(1)</script> & <img src=x onerror=alert(2)> {{ 7 * 7 }}'
 
 
@@ -98,8 +96,8 @@ def test_a_page_can_be_moved_with_its_dataset(copy: Build, tmp_path: Path) -> No
 
 def test_an_unfinished_build_loads_its_page_anew_and_shows_what_there_is(copy: Build) -> None:
     for index in (0, 1, 2, 3, 4):
-        part_path(copy.output, "picky", index).unlink()
-        part_path(copy.output, "strict", index).unlink()
+        copy.parts("picky").path(index).unlink()
+        copy.parts("strict").path(index).unlink()
     for path in (copy.output / "build").glob("tiny_vae*"):
         shutil.rmtree(path)
     shown = read(copy)
@@ -111,7 +109,7 @@ def test_an_unfinished_build_loads_its_page_anew_and_shows_what_there_is(copy: B
 
 
 def test_captions_stand_under_the_child_that_was_made_from_them(copy: Build) -> None:
-    part_path(copy.output, "picky", 0).unlink()
+    copy.parts("picky").path(0).unlink()
     shown = read(replace(copy, generators={"picky": copy.generators["picky"]}))
     rows = [row for row in Dataset(copy.output).images.to_pylist() if row["generator"] == "picky"][4:]
     captions = {(row["cluster_id"], row["caption_index"]): row["caption"] for row in copy.parents.captions.to_pylist()}
@@ -132,7 +130,7 @@ def test_no_more_clusters_are_shown_than_a_page_can_take(copy: Build, monkeypatc
 
 
 @pytest.fixture(scope="module")
-def hostile(models: Path, small_parts: None, tmp_path_factory: pytest.TempPathFactory) -> Build:
+def hostile(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
     """A build all of whose names and captions are markup; one parent is left out."""
     folder = tmp_path_factory.mktemp("hostile")
     for number in range(3):

@@ -1,4 +1,4 @@
-"""Parts on disk: what is written is read, joined in order, under names that no two generators share."""
+"""Part files of builds: their bytes, their errors, and joining them."""
 
 from __future__ import annotations
 
@@ -10,90 +10,107 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from changeling.build import parts
 from changeling.build.parts import (
-    PARENTS,
-    Header,
-    count_parts,
+    BuildHeader,
+    BuildPartFormat,
+    BuildParts,
+    build_parts,
+    count_written_rows,
+    hash_sources,
     image_path,
     join_parts,
-    made_of,
-    part_path,
-    read_header,
-    read_part,
-    slug,
-    write_part,
+    to_table,
 )
 from changeling.datasets.dataset import Dataset
 from changeling.datasets.schema import IMAGES_SCHEMA, ImageRow
 from changeling.errors import BuildError
 
-HEADER = Header(made_of="0123456789ab", batch=3, device="a GPU of somebody")
-names = st.text(min_size=1, max_size=20) | st.text("./\\ aA_-~:%", min_size=1, max_size=6)
+HEADER = BuildHeader(made_of="0123456789ab", batch=3, device="NVIDIA H100")
 
 
-def rows(start: int, count: int) -> list[ImageRow]:
+def image_rows(start: int, count: int) -> list[ImageRow]:
     return [
         ImageRow(f"i{n}", f"c{n}", "parent", f"{n}.jpg", "train", seed=2**62 + n, width=n)
         for n in range(start, start + count)
     ]
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    path = part_path(tmp_path, "sd", 3)
-    flagged = ImageRow("f", "c", "child", "", "test", generator="sd", status="flagged", error="it was")
-    write_part(path, HEADER, [*rows(0, 2), flagged])
-    assert read_header(path) == HEADER
-    assert [ImageRow(**row) for row in read_part(path).to_pylist()] == [*rows(0, 2), flagged]
-    assert path == tmp_path / "build" / "sd" / "part-00003.parquet"
-    assert list(path.parent.iterdir()) == [path]
+def written_parts(output: Path, name: str, image_count: int) -> BuildParts:
+    """Parts of two images, all written."""
+    parts = build_parts(output, name, image_count, part_size=2)
+    for index in parts.indices:
+        start, stop = parts.row_range(index)
+        parts.write(index, HEADER, to_table(image_rows(start, stop - start)))
+    return parts
 
 
-def test_the_same_part_is_the_same_bytes(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        write_part(tmp_path / name, HEADER, rows(0, 5))
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+def test_header_and_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
+    parts = build_parts(tmp_path, "sd", 7, part_size=2)
+    rows = [*image_rows(6, 1), ImageRow("f", "c", "child", "", "test", generator="sd", status="flagged", error="why")]
+    parts.write(3, HEADER, to_table(rows))
+    assert parts.read_header(3) == HEADER
+    assert [ImageRow(**row) for row in parts.read(3).to_pylist()] == rows
+    assert parts.path(3) == tmp_path / "build" / "sd" / "part-00003.parquet"
+    assert list(parts.folder.iterdir()) == [parts.path(3)]
+
+
+def test_the_header_is_stored_as_json_in_the_parquet_metadata(tmp_path: Path) -> None:
+    parts = written_parts(tmp_path, "sd", 1)
+    metadata = pq.read_schema(parts.path(0)).metadata
+    assert metadata == {b"changeling": b'{"made_of":"0123456789ab","batch":3,"device":"NVIDIA H100"}'}
+
+
+def test_equal_parts_have_equal_bytes(tmp_path: Path) -> None:
+    first, second = (written_parts(tmp_path, name, 2) for name in ("a", "b"))
+    assert first.path(0).read_bytes() == second.path(0).read_bytes()
+
+
+def test_rows_of_a_written_part_are_counted(tmp_path: Path) -> None:
+    written_parts(tmp_path, "sd", 3)
+    extended = build_parts(tmp_path, "sd", 4, part_size=2)
+    assert [count_written_rows(extended, index) for index in extended.indices] == [2, 1]
+    extended.path(1).write_bytes(b"no part")
+    with pytest.raises(BuildError, match=r"part-00001.parquet cannot be read .*; remove it and build again"):
+        count_written_rows(extended, 1)
 
 
 @pytest.mark.parametrize("count", [1, 64, 65, 150])
 def test_parts_are_joined_in_order(count: int, tmp_path: Path) -> None:
-    paths = [part_path(tmp_path, "sd", index) for index in range(count)]
-    for index, path in enumerate(paths):
-        write_part(path, HEADER, rows(2 * index, 2))
-    join_parts(paths, tmp_path / "images.parquet")
+    join_parts([written_parts(tmp_path, "sd", 2 * count)], tmp_path / "images.parquet")
     joined = pq.read_table(tmp_path / "images.parquet")
     assert joined.schema.equals(IMAGES_SCHEMA, check_metadata=True)
-    assert [ImageRow(**row) for row in joined.to_pylist()] == rows(0, 2 * count)
-    assert pq.ParquetFile(tmp_path / "images.parquet").num_row_groups == -(-count // 64)  # of what is held at once
+    assert [ImageRow(**row) for row in joined.to_pylist()] == image_rows(0, 2 * count)
+    row_groups = pq.ParquetFile(tmp_path / "images.parquet").num_row_groups
+    assert row_groups == -(-count // 64)  # no more than 64 parts are held in memory
     assert len(Dataset(tmp_path)) == 2 * count
 
 
-def test_a_part_of_others_rows_is_not_joined(tmp_path: Path) -> None:
-    good, bad = tmp_path / "good", tmp_path / "bad"
-    write_part(good, HEADER, rows(0, 2))
-    pq.write_table(pa.table({"x": [1]}), bad)
-    with pytest.raises(BuildError, match=r"bad cannot be read .*; remove it and build again"):
+def test_a_part_with_other_columns_is_not_joined(tmp_path: Path) -> None:
+    good, bad = written_parts(tmp_path, "good", 2), build_parts(tmp_path, "bad", 2)
+    bad.folder.mkdir()
+    pq.write_table(pa.table({"x": [1]}), bad.path(0))
+    with pytest.raises(BuildError, match=r"bad.part-00000.parquet cannot be read .*; remove it and build again"):
         join_parts([good, bad], tmp_path / "images.parquet")
-    assert not (tmp_path / "images.parquet").exists()
-    assert sorted(tmp_path.iterdir()) == [bad, good]
+    assert [path.name for path in tmp_path.iterdir()] == ["build"]
 
 
-@pytest.mark.parametrize("how", ["empty", "cut", "text", "a folder", "gone", "no header", "another header"])
-def test_broken_parts_are_named_in_one_line(how: str, tmp_path: Path) -> None:
-    path = tmp_path / "part-00000.parquet"
-    write_part(path, HEADER, rows(0, 2))
-    whole = path.read_bytes()
+@pytest.mark.parametrize("how", ["empty", "cut", "text", "folder", "missing", "no header", "other header"])
+def test_the_error_for_a_broken_part_is_one_line_with_its_path(how: str, tmp_path: Path) -> None:
+    parts = written_parts(tmp_path, "sd", 2)
+    path = parts.path(0)
+    complete = path.read_bytes()
     path.unlink()
     match how:
-        case "a folder":
+        case "folder":
             path.mkdir()
         case "no header":
             pq.write_table(IMAGES_SCHEMA.empty_table(), path)
-        case "another header":
+        case "other header":
             pq.write_table(IMAGES_SCHEMA.empty_table().replace_schema_metadata({"changeling": '{"made": 1}'}), path)
         case "empty" | "cut" | "text":
-            path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "text": b"not a part " * 40}[how])
-    readers = (read_header,) if "header" in how else (read_header, read_part)
+            path.write_bytes({"empty": b"", "cut": complete[: len(complete) // 2], "text": b"not a part " * 40}[how])
+    part_format = BuildPartFormat()
+    readers = (part_format.read_header,) if "header" in how else (part_format.read_header, part_format.read)
     for reader in readers:
         with pytest.raises(BuildError) as caught:
             reader(path)
@@ -102,49 +119,13 @@ def test_broken_parts_are_named_in_one_line(how: str, tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-@given(name=names, other=names)
-def test_no_two_generators_share_a_folder(name: str, other: str) -> None:
-    assert (slug(name) == slug(other)) == (name == other)
-
-
-@given(name=names.filter(lambda name: slug(name) != name))
-def test_nor_does_one_that_is_called_like_the_folder_of_another(name: str) -> None:
-    assert slug(slug(name)) != slug(name)
-
-
-@given(name=names)
-def test_a_folder_is_safe(name: str) -> None:
-    made = slug(name)
-    assert made
-    assert not set(made) & set('/\\:*?"<>|% \n\0')
-    assert not made.startswith(".")
-    assert (made == PARENTS) == (name == PARENTS)
-    assert (Path("/build") / made).resolve().parent == Path("/build")
-
-
-@pytest.mark.parametrize("name", ["stable-diffusion-v1.4", "reconstruction-sd1", "mine_2"])
-def test_a_plain_name_is_its_own_folder(name: str) -> None:
-    assert slug(name) == name
-
-
-def test_a_long_name_makes_a_folder(tmp_path: Path) -> None:
-    name = "ü" * 300
-    (tmp_path / slug(name)).mkdir()
-    assert slug(name) != slug(name + "ü")
-
-
-def test_images_are_a_thousand_a_folder() -> None:
+def test_a_folder_of_images_holds_a_thousand() -> None:
     assert image_path("sd", 999, ".jpg") == "images/sd/0000/0000999.jpg"
     assert image_path("sd", 1000, ".png") == "images/sd/0001/0001000.png"
     assert image_path("sd", 616_434, ".jpg") == "images/sd/0616/0616434.jpg"
 
 
-@pytest.mark.parametrize(("images", "count"), [(0, 0), (1, 1), (parts.PART, 1), (parts.PART + 1, 2)])
-def test_parts_hold_all_images(images: int, count: int) -> None:
-    assert count_parts(images) == count
-
-
-@given(one=st.lists(st.text(max_size=4)), other=st.lists(st.text(max_size=4)))
-def test_what_parts_are_made_of_is_told_apart(one: list[str], other: list[str]) -> None:
-    assert (made_of("record", one) == made_of("record", other)) == (one == other)
-    assert len(made_of(one)) == 12
+@given(first=st.lists(st.text(max_size=4)), second=st.lists(st.text(max_size=4)))
+def test_different_sources_have_different_hashes(first: list[str], second: list[str]) -> None:
+    assert (hash_sources("record", first) == hash_sources("record", second)) == (first == second)
+    assert len(hash_sources(first)) == 12

@@ -12,7 +12,6 @@ import torch
 
 from changeling.build import preflight, runner
 from changeling.build.job import Build
-from changeling.build.parts import part_path
 from changeling.build.preflight import ENOUGH, check_children, check_parents, try_batch
 from changeling.build.write import build_children, build_parents
 from changeling.datasets.dataset import Dataset, write_dataset
@@ -22,7 +21,6 @@ from changeling.generators.base import Generator
 from changeling.generators.families import load_generator
 from tests.build.builds import CAPTIONS, drawing, make_build
 
-pytestmark = pytest.mark.usefixtures("small_parts")
 CHILDREN = 7 * CAPTIONS
 
 
@@ -79,7 +77,7 @@ def test_what_is_left_of_the_children_must_fit(build: Build, sd: Generator, monk
     free(monkeypatch, 0)
     check_children(build, "sd")  # all are there
     for index in (5, 2):  # of one child, and of four
-        part_path(build.output, "sd", index).unlink()
+        build.parts("sd").path(index).unlink()
     free(monkeypatch, max(sizes) * 5 * ENOUGH)
     check_children(build, "sd")
     free(monkeypatch, min(sizes) * 5)

@@ -10,7 +10,7 @@ import pytest
 
 from changeling.build.children import Parents
 from changeling.build.job import Build
-from changeling.build.parts import part_path, read_header, read_part, write_part
+from changeling.build.parts import to_table
 from changeling.build.redraw import redraw
 from changeling.build.runner import run
 from changeling.datasets.dataset import Dataset, write_dataset
@@ -18,8 +18,6 @@ from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import BuildError
 from tests import helpers
 from tests.build.builds import drawing, make_build
-
-pytestmark = pytest.mark.usefixtures("small_parts")
 
 
 def row_of(build: Build, wanted: Callable[[dict[str, object]], bool]) -> dict[str, str]:
@@ -94,7 +92,7 @@ def test_what_is_not_there_cannot_be_drawn_again(image_id: str, whole: Build) ->
 
 
 def test_what_is_not_made_yet_cannot_be_drawn_again(copy: Build) -> None:
-    part_path(copy.output, "picky", 0).unlink()
+    copy.parts("picky").path(0).unlink()
     with pytest.raises(BuildError, match=r"picky/0.jpg/0 is not made yet; `changeling build` makes it"):
         list(redraw(copy, ["picky/0.jpg/0"]))
 
@@ -108,9 +106,9 @@ def test_what_is_flagged_is_flagged_again(copy: Build) -> None:
 
 def test_a_child_that_comes_out_otherwise_is_not_put_back(copy: Build) -> None:
     row = row_of(copy, lambda row: row["generator"] == "picky" and row["status"] == "ok")
-    path = part_path(copy.output, "picky", 0)
-    rows = [ImageRow(**one | {"sha256": "0" * 64}) for one in read_part(path).to_pylist()]
-    write_part(path, read_header(path).model_copy(update={"device": "a machine of old"}), rows)
+    parts = copy.parts("picky")
+    rows = [ImageRow(**row | {"sha256": "0" * 64}) for row in parts.read(0).to_pylist()]
+    parts.write(0, parts.read_header(0).model_copy(update={"device": "a machine of old"}), to_table(rows))
     before = helpers.contents(copy.output)
     with pytest.raises(
         BuildError, match=r"has other bytes now; nothing was written \(it was drawn on a machine of old"

@@ -23,8 +23,6 @@ from changeling.generators.settings import GeneratorSettings
 from tests import helpers
 from tests.build.builds import drawing, make_build
 
-pytestmark = pytest.mark.usefixtures("small_parts")
-
 
 @given(index=st.integers(0, 99), count=st.integers(1, 100))
 def test_shards_are_counted_from_nought(index: int, count: int) -> None:

@@ -15,12 +15,11 @@ from rich.console import Console
 
 from changeling.build.children import seed_of
 from changeling.build.job import Build
-from changeling.build.parts import PARENTS, part_path
+from changeling.build.parts import PARENTS
 from changeling.build.status import Count, count, free_bytes, idle, show_status, until
 from changeling.datasets.dataset import Dataset
-from tests.build.builds import CAPTIONS, PART, SPLITS
+from tests.build.builds import CAPTIONS, PART_SIZE, SPLITS
 
-pytestmark = pytest.mark.usefixtures("small_parts")
 CHILDREN = 7 * CAPTIONS
 
 
@@ -34,7 +33,7 @@ def show(build: Build, width: int = 120) -> str:
 def without(build: Build, name: str, indices: Sequence[int]) -> Build:
     """Remove parts, and with them the dataset."""
     for index in indices:
-        part_path(build.output, name, index).unlink()
+        build.parts(name).path(index).unlink()
     (build.output / "images.parquet").unlink(missing_ok=True)
     return build
 
@@ -60,9 +59,12 @@ def test_all_is_counted_of_a_build_that_is_done(whole: Build) -> None:
 def test_what_is_left_is_counted_of_a_build_that_is_half_done(copy: Build) -> None:
     rows = [row for row in Dataset(copy.output).images.to_pylist() if row["generator"] == "picky"]
     _, picky, strict, _ = count(without(without(copy, "picky", [2, 5]), "strict", range(6)))
-    assert (picky.done, picky.left, picky.total) == (CHILDREN - PART - 1, PART + 1, CHILDREN)  # the last part has one
+    written = CHILDREN - PART_SIZE - 1  # the last part has one image
+    assert (picky.done, picky.left, picky.total) == (written, PART_SIZE + 1, CHILDREN)
     assert (strict.done, strict.left) == (0, CHILDREN)
-    kept = [row["split"] for row in rows[: 2 * PART] + rows[3 * PART : 5 * PART] if row["status"] == "ok"]
+    kept = [
+        row["split"] for row in rows[: 2 * PART_SIZE] + rows[3 * PART_SIZE : 5 * PART_SIZE] if row["status"] == "ok"
+    ]
     assert picky.splits == {split: kept.count(split) for split in SPLITS}
 
 
@@ -79,9 +81,9 @@ def test_speed_and_time_left_are_those_of_the_last_parts(copy: Build) -> None:
     without(copy, "picky", [5])
     now = time.time()
     for index in range(5):
-        os.utime(part_path(copy.output, "picky", index), (now, now - 10 * (5 - index)))
+        os.utime(copy.parts("picky").path(index), (now, now - 10 * (5 - index)))
     picky = count(copy)[1]
-    assert picky.speed == pytest.approx(PART / 10, rel=1e-4)
+    assert picky.speed == pytest.approx(PART_SIZE / 10, rel=1e-4)
     line = next(line for line in show(copy).splitlines() if line.startswith("picky"))
     assert re.fullmatch(r"picky +20 +21 +\d+ +\d+ +0 +1,440 +2 s, until \w{3} \d\d \w{3} \d\d:\d\d *", line)
 
@@ -91,7 +93,7 @@ def test_the_disk_that_is_needed_is_that_of_images_alike(copy: Build) -> None:
     without(copy, "picky", [4, 5])
     picky = count(copy)[1]
     assert picky.sampled == 4
-    assert min(sizes) <= picky.disk_left / (PART + 1) <= max(sizes)
+    assert min(sizes) <= picky.disk_left / (PART_SIZE + 1) <= max(sizes)
     assert Count("x", 10, sampled=2, bytes=20).disk_left == 100
 
 

@@ -18,12 +18,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from changeling.build import runner
 from changeling.build.children import seed_of
 from changeling.build.job import Build
-from changeling.build.parts import PARENTS, part_path, read_header, slug
+from changeling.build.parts import PARENTS, BuildPartFormat
 from changeling.build.record import agree
 from changeling.build.runner import run
 from changeling.build.write import build_children
@@ -34,11 +35,11 @@ from changeling.generators.base import Child, Generator
 from changeling.generators.families import load_generator
 from changeling.images.decode import read_file
 from changeling.images.encode import read_encoding
+from changeling.parts import unique_folder_name
 from tests import helpers
-from tests.build.builds import CAPTIONS, PART, SPLITS, drawing, make_build
-from tests.build.processes import small_parts
+from tests.build.builds import CAPTIONS, PART_SIZE, SPLITS, drawing, make_build
 
-pytestmark = pytest.mark.usefixtures("server", "small_parts")
+pytestmark = pytest.mark.usefixtures("server")
 KILLS = 20
 GENERATORS = {
     "sd": drawing("sd"),
@@ -86,7 +87,6 @@ def finished(
     parents: Dataset,
     models: Path,
     remembering: dict[str, Remembering],
-    small_parts: None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """The dataset that a build makes which nothing disturbs."""
@@ -173,16 +173,16 @@ def test_there_are_no_files_but_those_of_the_rows(finished: Path, expected: dict
     assert {name for name in expected if name.startswith("images/")} == paths
     others = {name for name in expected if not name.startswith(("images/", "build/"))}
     assert others == {"images.parquet", "captions.parquet", "generators.json"}
-    numbers = {name: range(-(-count // PART)) for name, count in COUNTS.items()}
-    parts = [f"build/{slug(name)}/part-0000{n}.parquet" for name in COUNTS for n in numbers[name]]
-    records = [f"build/{slug(name)}/generator.json" for name in GENERATORS]
+    numbers = {name: range(-(-count // PART_SIZE)) for name, count in COUNTS.items()}
+    parts = [f"build/{unique_folder_name(name)}/part-0000{n}.parquet" for name in COUNTS for n in numbers[name]]
+    records = [f"build/{unique_folder_name(name)}/generator.json" for name in GENERATORS]
     assert {name for name in expected if name.startswith("build/")} == {*parts, *records, "build/index.html"}
 
 
 def test_a_part_says_how_it_was_made(finished: Path, loaded: dict[str, Generator]) -> None:
-    header = read_header(part_path(finished, "sd", 0))
+    header = BuildPartFormat().read_header(finished / "build" / "sd" / "part-00000.parquet")
     assert (header.batch, header.device) == (1, loaded["sd"].device)
-    others = {read_header(path).made_of for path in (finished / "build").rglob("part-*")}
+    others = {BuildPartFormat().read_header(path).made_of for path in (finished / "build").rglob("part-*")}
     assert len(others) == 2 + 6 + 6 + 2
 
 
@@ -228,7 +228,7 @@ def test_a_batch_is_the_same_twice_and_nearly_the_same_as_one(
     for output in outputs:
         run(make_build(parents, output, models, some, batch=3, clusters=4))
     assert helpers.contents(outputs[0]) == helpers.contents(outputs[1])
-    assert read_header(part_path(outputs[0], "picky", 0)).batch == 3
+    assert BuildPartFormat().read_header(outputs[0] / "build" / "picky" / "part-00000.parquet").batch == 3
     columns = ["image_id", "seed", "status", "path", "width", "split"]
     together, alone = (pq.read_table(folder / "images.parquet", columns=columns) for folder in (outputs[0], finished))
     assert together.slice(4).equals(alone.slice(7 + 21, 4 * CAPTIONS))
@@ -250,7 +250,7 @@ def test_a_generator_added_later_keeps_what_there_is(
 def test_parts_that_are_gone_are_made_again(build: Build, expected: dict[str, bytes], finished: Path) -> None:
     shutil.copytree(finished, build.output)
     for name, index in ((PARENTS, 1), ("sd", 0), ("picky", 5), ("sd: rebuilt", 1)):
-        part_path(build.output, name, index).unlink()
+        build.parts(name).path(index).unlink()
     for path in ("images/sd/0000/0000002.jpg", "images.parquet", "captions.parquet"):
         (build.output / path).unlink()
     run(build)
@@ -263,7 +263,7 @@ def test_other_seeds_make_other_children(
     other = make_build(build.parents.dataset, build.output, build.root, GENERATORS, seed=1)
     build_children(other, "sd", loaded["sd"], [0])
     made = helpers.contents(build.output / "images")
-    assert len(made) == PART
+    assert len(made) == PART_SIZE
     assert not set(made.values()) & set(expected.values())
 
 
@@ -469,7 +469,7 @@ def _write_whole(write: Callable[..., None], table: Any, where: Path) -> None:
 
 def work(build: Build, stage: str, reached: Event) -> None:
     """Build in a process of its own, tell when `stage` is reached, and never end, so that no kill is too late."""
-    small_parts()
+    torch.set_num_threads(1)
     run(build, progress=lambda what, *_: reached.set() if what == stage else None)
     reached.set()
     while True:
@@ -504,7 +504,7 @@ def test_what_is_killed_again_and_again_is_resumed_to_the_same_bytes(
 
 def die_at(build: Build, method: str, name: str, half: bool) -> None:
     """Build until a file of this name is to be written, or renamed, and be killed there."""
-    small_parts()
+    torch.set_num_threads(1)
     before = getattr(Path, method)
 
     def dying(path: Path, *given: Any) -> Any:
@@ -547,7 +547,7 @@ def test_a_file_that_was_being_written_is_written_again(
     if missing.startswith("images/"):  # the part that the image is in
         (gone_image, *_) = gone
         number = int(gone_image.stem)
-        gone.append(part_path(build.output, gone_image.parts[-3], number // PART))
+        gone.append(build.parts(gone_image.parts[-3]).path(number // PART_SIZE))
     for path in set(gone):
         path.unlink()
     process = server.Process(target=die_at, args=(build, method, name, half))

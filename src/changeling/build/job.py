@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from changeling.build.children import Parents
-from changeling.build.parts import PARENTS, PART, count_parts, part_path
+from changeling.build.parts import PARENTS, PART_SIZE, BuildParts, build_parts
 from changeling.build.settings import BuildSettings
 from changeling.generators.base import Child
 from changeling.generators.settings import GeneratorSettings
@@ -20,6 +19,7 @@ class Build:
     Attributes:
         output: the dataset folder that is made.
         root: the folder that local models are looked for in.
+        part_size: how many images a part has.
     """
 
     parents: Parents
@@ -28,29 +28,27 @@ class Build:
     settings: BuildSettings
     seed: int
     root: Path
+    part_size: int = PART_SIZE
 
     def count(self, name: str) -> int:
         """How many images there are to be, of a generator or of `PARENTS`."""
         return len(self.parents) if name == PARENTS else self.parents.count(self.generators[name])
 
-    def size(self, name: str, parts: Iterable[int]) -> int:
-        """How many images there are to be in these parts."""
-        return sum(min(PART, self.count(name) - index * PART) for index in parts)
-
-    def missing(self, name: str) -> list[int]:
-        """The parts that are not there yet, in order."""
-        return [index for index, path in enumerate(self.paths_of(name)) if not path.exists()]
+    def parts(self, name: str) -> BuildParts:
+        """The parts of a generator or of `PARENTS`, written or not."""
+        return build_parts(self.output, name, self.count(name), self.part_size)
 
     def children(self, name: str, index: int) -> list[Child]:
         """The children of one part."""
-        start = index * PART
-        return self.parents.children(name, self.generators[name], self.seed, start, start + PART)
+        start, stop = self.parts(name).row_range(index)
+        return self.parents.children(name, self.generators[name], self.seed, start, stop)
 
-    def paths_of(self, name: str) -> list[Path]:
-        """All parts that there are to be, of a generator or of `PARENTS`."""
-        return [part_path(self.output, name, index) for index in range(count_parts(self.count(name)))]
+    @property
+    def stores(self) -> list[BuildParts]:
+        """The parts of the parents, then those of each generator."""
+        return [self.parts(name) for name in (PARENTS, *self.generators)]
 
     @property
     def paths(self) -> list[Path]:
-        """All parts that there are to be, parents first."""
-        return [path for name in (PARENTS, *self.generators) for path in self.paths_of(name)]
+        """The paths of all part files, written or not, parents first."""
+        return [path for store in self.stores for path in store.paths]

@@ -11,7 +11,7 @@ from typing import Any
 import jinja2
 
 from changeling.build.job import Build
-from changeling.build.parts import PARENTS, PART, part_path, read_part
+from changeling.build.parts import PARENTS
 from changeling.build.status import count, until
 from changeling.files import atomic_write
 from changeling.progress import Progress
@@ -79,8 +79,9 @@ def _clusters(build: Build) -> list[_Cluster]:
 
 
 def _rows(build: Build, name: str, most: int) -> list[dict[str, Any]]:
-    paths = [part_path(build.output, name, index) for index in range(-(-most // PART))]
-    return [row for path in paths if path.exists() for row in read_part(path).to_pylist()][:most]
+    parts = build.parts(name)
+    indices = parts.indices[: -(-most // parts.part_size)]
+    return [row for index in indices if parts.exists(index) for row in parts.read(index).to_pylist()][:most]
 
 
 def _templates() -> jinja2.Environment:

@@ -1,4 +1,4 @@
-"""Parts of a build on disk: rows of images.parquet, written when all their image files are there, whole or absent."""
+"""Parts of a build: rows of images.parquet, each part written after all of its image files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,91 +15,106 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from changeling.datasets.schema import IMAGES_SCHEMA, ImageRow
 from changeling.errors import BuildError, one_line
 from changeling.files import atomic_write
+from changeling.parts import METADATA_KEY, PartStore, unique_folder_name
 
-PART = 32  # children in a part: what a kill can cost, and what a worker takes at a time
-PARENTS = "parents"  # the name under which the parents' own parts are kept
-_IN_A_FOLDER = 1000  # image files
-_LONGEST = 80  # letters in the name of a folder
+PART_SIZE = 32  # images in a part: what is lost when a process is killed, and what a worker takes at a time
+PARENTS = "parents"  # the name that the parts of the parents are stored under
+_FOLDER_SIZE = 1000  # image files in a folder
+_JOINED_PARTS = 64  # parts that are held in memory while they are joined
 
 
-class Header(BaseModel):
-    """What a part says of itself, in the metadata of its parquet file."""
+class BuildHeader(BaseModel):
+    """How the images of a part were made; stored as JSON in the metadata of its Parquet file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    made_of: str  # hash of all that its images come from: another one is another part
+    made_of: str  # hash of everything that its images are made from
     batch: int  # how many children the model drew at once
     device: str
 
 
-def part_path(dataset: Path, name: str, index: int) -> Path:
-    """Where a part is, of a generator or of `PARENTS`."""
-    return dataset / "build" / slug(name) / f"part-{index:05d}.parquet"
+class BuildPartFormat:
+    """Part files of a build: Parquet, with the columns of images.parquet."""
+
+    suffix = ".parquet"
+
+    def write(self, path: Path, header: BuildHeader, content: pa.Table) -> None:
+        """Write a part file."""
+        pq.write_table(content.replace_schema_metadata({METADATA_KEY: header.model_dump_json()}), path)
+
+    def read_header(self, path: Path) -> BuildHeader:
+        """Return the header of a part file. Raises BuildError if the file is not a part of a build."""
+        try:
+            return BuildHeader.model_validate_json((pq.read_schema(path).metadata or {})[METADATA_KEY.encode()])
+        except (pa.ArrowException, OSError, KeyError, ValidationError) as error:
+            reason = one_line(error)
+            raise BuildError(f"{path} is not a part of a build ({reason}); remove it and build again") from None
+
+    def read(self, path: Path) -> pa.Table:
+        """Return the rows of a part file. Raises BuildError if it cannot be read."""
+        try:
+            with pq.ParquetFile(path) as file:
+                return file.read().select(IMAGES_SCHEMA.names).cast(IMAGES_SCHEMA)
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise _unreadable(path, error) from None
+
+
+BuildParts: TypeAlias = PartStore[BuildHeader, pa.Table]
+
+
+def build_parts(output: Path, name: str, image_count: int, part_size: int = PART_SIZE) -> BuildParts:
+    """The parts of a generator, or of `PARENTS`, in the dataset folder `output`."""
+    return PartStore(build_folder(output, name), BuildPartFormat(), image_count, part_size)
+
+
+def build_folder(output: Path, name: str) -> Path:
+    """The folder of the parts and the record of a generator, or of `PARENTS`."""
+    return output / "build" / unique_folder_name(name)
 
 
 def image_path(name: str, number: int, suffix: str) -> str:
-    """Where the image with this number is, from the dataset folder."""
-    return f"images/{slug(name)}/{number // _IN_A_FOLDER:04d}/{number:07d}{suffix}"
+    """The path of the image with this number, relative to the dataset folder."""
+    return f"images/{unique_folder_name(name)}/{number // _FOLDER_SIZE:04d}/{number:07d}{suffix}"
 
 
-def slug(name: str) -> str:
-    """A generator's name as a folder: what is odd in it is replaced, and told apart by a hash after a tilde."""
-    plain = "".join(letter if (letter.isascii() and letter.isalnum()) or letter in "-_." else "_" for letter in name)
-    plain = plain[:_LONGEST].lstrip(".")
-    return name if name and plain == name else f"{plain}~{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+def hash_sources(*sources: object) -> str:
+    """Twelve hexadecimal digits over everything that a part is made from."""
+    return hashlib.sha256(repr(sources).encode()).hexdigest()[:12]
 
 
-def made_of(*what: object) -> str:
-    """Twelve hexadecimal digits over what a part is made of."""
-    return hashlib.sha256(repr(what).encode()).hexdigest()[:12]
+def to_table(rows: Sequence[ImageRow]) -> pa.Table:
+    """Rows of images.parquet as an Arrow table."""
+    records = [asdict(row) for row in rows]
+    columns = {name: [record[name] for record in records] for name in IMAGES_SCHEMA.names}
+    return pa.table(columns, schema=IMAGES_SCHEMA)
 
 
-def count_parts(images: int) -> int:
-    """How many parts so many images are in."""
-    return -(-images // PART)
-
-
-def write_part(path: Path, header: Header, rows: Sequence[ImageRow]) -> None:
-    """Write a part under a temporary name and rename it last: from then on its images are done."""
-    columns = {name: [asdict(row)[name] for row in rows] for name in IMAGES_SCHEMA.names}
-    schema = IMAGES_SCHEMA.with_metadata({"changeling": header.model_dump_json()})
-    with atomic_write(path) as temporary:
-        pq.write_table(pa.table(columns, schema=schema), temporary)
-
-
-def read_header(path: Path) -> Header:
-    """Read what a part says of itself. Raises BuildError if it is not a part."""
-    try:
-        return Header.model_validate_json((pq.read_schema(path).metadata or {})[b"changeling"])
-    except (pa.ArrowException, OSError, KeyError, ValidationError) as error:
-        raise BuildError(f"{path} is not a part of a build ({one_line(error)}); remove it and build again") from None
-
-
-def count_rows(path: Path) -> int:
-    """How many images a part has. Raises BuildError if it cannot be read."""
+def count_written_rows(parts: BuildParts, index: int) -> int:
+    """How many rows a part has that is written. Raises BuildError if it cannot be read."""
+    path = parts.path(index)
     try:
         return int(pq.read_metadata(path).num_rows)
     except (pa.ArrowException, OSError) as error:
-        raise BuildError(f"{path} cannot be read ({one_line(error)}); remove it and build again") from None
+        raise _unreadable(path, error) from None
 
 
-def read_part(path: Path) -> pa.Table:
-    """The rows of a part. Raises BuildError if it cannot be read."""
-    try:
-        with pq.ParquetFile(path) as file:
-            return file.read().select(IMAGES_SCHEMA.names).cast(IMAGES_SCHEMA)
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise BuildError(f"{path} cannot be read ({one_line(error)}); remove it and build again") from None
-
-
-def join_parts(paths: Iterable[Path], images: Path) -> None:
-    """Write images.parquet from all parts, one after the other, in little memory."""
+def join_parts(stores: Iterable[BuildParts], images: Path) -> None:
+    """Write images.parquet from all parts of all stores, one after the other, in little memory."""
+    tables: list[pa.Table] = []
     with atomic_write(images) as temporary, pq.ParquetWriter(temporary, IMAGES_SCHEMA) as writer:
-        waiting: list[pa.Table] = []
-        for path in paths:
-            waiting.append(read_part(path))
-            if len(waiting) == 64:
-                writer.write_table(pa.concat_tables(waiting).replace_schema_metadata(None))
-                waiting.clear()
-        if waiting:
-            writer.write_table(pa.concat_tables(waiting).replace_schema_metadata(None))
+        for store in stores:
+            for index in store.indices:
+                tables.append(store.read(index))
+                if len(tables) == _JOINED_PARTS:
+                    _write_tables(writer, tables)
+                    tables.clear()
+        if tables:
+            _write_tables(writer, tables)
+
+
+def _write_tables(writer: pq.ParquetWriter, tables: Sequence[pa.Table]) -> None:
+    writer.write_table(pa.concat_tables(tables).replace_schema_metadata(None))
+
+
+def _unreadable(path: Path, error: Exception) -> BuildError:
+    return BuildError(f"{path} cannot be read ({one_line(error)}); remove it and build again")

@@ -37,13 +37,13 @@ class Trial:
 
 def check_parents(build: Build) -> None:
     """Raise BuildError if the parents' files will not fit on the disk."""
-    left = build.missing(PARENTS)
+    left = build.parts(PARENTS).missing
     paths = [build.parents.dataset.resolve_path(path) for path in build.parents.images["path"].to_pylist()[:64]]
     sizes = [path.stat().st_size for path in paths if path.exists()]
     if left and not sizes:
         raise BuildError(f"{build.parents.dataset.path}: none of the first {len(paths)} parents' files is there")
     if left:
-        _check_disk(build, "its parents", sum(sizes) / len(sizes) * build.size(PARENTS, left))
+        _check_disk(build, "its parents", sum(sizes) / len(sizes) * build.parts(PARENTS).count_rows(left))
 
 
 def check_children(build: Build, name: str) -> None:

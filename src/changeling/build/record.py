@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from changeling.build.encoding import Encoder
 from changeling.build.job import Build
-from changeling.build.parts import PARENTS, PART, Header, count_rows, made_of, part_path, read_header, slug
+from changeling.build.parts import PARENTS, BuildParts, build_folder, count_written_rows, hash_sources
 from changeling.errors import BuildError
 from changeling.files import atomic_write
 from changeling.generators.base import Child
@@ -49,8 +49,7 @@ def check_made(build: Build, name: str, mine: Iterable[int]) -> None:
     if then is not None:
         _compare(build, name, then, _asked(build.generators[name], then) | _decided(build))
         for index in mine:
-            header = Header(made_of=part_of(then, build.children(name, index)), batch=1, device="")
-            same(part_path(build.output, name, index), header)
+            same(build.parts(name), index, part_of(then, build.children(name, index)))
 
 
 def kept(settings: GeneratorSettings, then: dict[str, Any]) -> GeneratorSettings:
@@ -80,21 +79,22 @@ def recorded(output: Path, name: str) -> dict[str, Any] | None:
 
 def part_of(record: dict[str, Any], children: Sequence[Child]) -> str:
     """The hash of all that a part of children is made of."""
-    return made_of(
+    return hash_sources(
         json.dumps(record, sort_keys=True), [(one.image_id, one.prompt, one.seed, one.parent_hash) for one in children]
     )
 
 
 def parents_of(build: Build, rows: Sequence[dict[str, Any]]) -> str:
     """The hash of all that a part of parents is made of."""
-    return made_of(Encoder(build.settings).record, [(row["image_id"], row["sha256"]) for row in rows])
+    return hash_sources(Encoder(build.settings).record, [(row["image_id"], row["sha256"]) for row in rows])
 
 
-def same(path: Path, wanted: Header) -> bool:
+def same(parts: BuildParts, index: int, made_of: str) -> bool:
     """Whether a part is there. Raises BuildError if it is, but was made of something else."""
-    if not path.exists():
+    if not parts.exists(index):
         return False
-    if read_header(path).made_of != wanted.made_of:
+    if parts.read_header(index).made_of != made_of:
+        path = parts.path(index)
         what = "more clusters, other parents or captions"
         if path.parent.name == PARENTS:
             what = "more clusters or other parents, or saved in another way"
@@ -105,10 +105,10 @@ def same(path: Path, wanted: Header) -> bool:
 def grown(build: Build, name: str, indices: Iterable[int]) -> list[int]:
     """Those parts of a generator, or of `PARENTS`, that hold the first of the images that they would hold now."""
     found = []
-    for index in indices:
-        path = part_path(build.output, name, index)
-        had = count_rows(path) if path.exists() else build.size(name, [index])
-        if had < build.size(name, [index]) and read_header(path).made_of == _first_of(build, name, index, had):
+    parts = build.parts(name)
+    for index in filter(parts.exists, indices):
+        had = count_written_rows(parts, index)
+        if had < parts.count_rows([index]) and parts.read_header(index).made_of == _first_of(build, name, index, had):
             found.append(index)
     return found
 
@@ -120,9 +120,9 @@ def make_room(build: Build, again: Mapping[str, Sequence[int]]) -> None:
     """
     for name, indices in again.items():
         for index in indices:
-            part_path(build.output, name, index).unlink(missing_ok=True)
+            build.parts(name).remove(index)
     table = build.output / "images.parquet"
-    lacking = [name for name in (PARENTS, *build.generators) if build.missing(name)]
+    lacking = [name for name in (PARENTS, *build.generators) if build.parts(name).missing]
     if lacking and table.exists():
         with suppress(FileNotFoundError):  # another process was faster
             listed = set(pq.read_table(table, columns=["generator"])["generator"].unique().to_pylist())
@@ -133,12 +133,13 @@ def make_room(build: Build, again: Mapping[str, Sequence[int]]) -> None:
 def _first_of(build: Build, name: str, index: int, count: int) -> str:
     """The hash of what the first images of a part are made of."""
     if name == PARENTS:
-        return parents_of(build, build.parents.images.slice(index * PART, count).to_pylist())
+        start, _ = build.parts(name).row_range(index)
+        return parents_of(build, build.parents.images.slice(start, count).to_pylist())
     return part_of(recorded(build.output, name) or {}, build.children(name, index)[:count])
 
 
 def _record_path(output: Path, name: str) -> Path:
-    return output / "build" / slug(name) / "generator.json"
+    return build_folder(output, name) / "generator.json"
 
 
 def _asked(settings: GeneratorSettings, then: dict[str, Any]) -> dict[str, Any]:

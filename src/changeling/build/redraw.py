@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from changeling.build.draw import draw_part
 from changeling.build.encoding import Encoder
 from changeling.build.job import Build
-from changeling.build.parts import PARENTS, PART, count_parts, part_path, read_header, read_part
+from changeling.build.parts import PARENTS
 from changeling.build.record import agree, parents_of, part_of
 from changeling.build.runner import load
 from changeling.errors import BuildError, ImageError
@@ -33,13 +33,14 @@ def redraw(build: Build, image_ids: Sequence[str]) -> Iterator[Path]:
     found = [(image_id, *_find(build, image_id)) for image_id in image_ids]
     loaded = cache(lambda name: load(build, name))
     for image_id, name, number in found:
-        path = part_path(build.output, name, number // PART)
-        if not path.exists():
+        parts = build.parts(name)
+        index, place = divmod(number, parts.part_size)
+        if not parts.exists(index):
             raise BuildError(f"{image_id} is not made yet; `changeling build` makes it")
-        rows = read_part(path).to_pylist()
-        if number % PART >= len(rows):
+        rows = parts.read(index).to_pylist()
+        if place >= len(rows):
             raise BuildError(f"{image_id} is not made yet; `changeling build` makes it")
-        row = rows[number % PART]
+        row = rows[place]
         if row["status"] != "ok":
             raise BuildError(f"{image_id} has no file: {row['error']}")
         try:
@@ -59,7 +60,7 @@ def _find(build: Build, image_id: str) -> tuple[str, int]:
         return PARENTS, place
     for name in build.generators:
         if image_id.startswith(f"{name}/"):
-            for index in range(count_parts(build.count(name))):
+            for index in build.parts(name).indices:
                 for child in build.children(name, index):
                     if child.image_id == image_id:
                         return name, child.number
@@ -69,10 +70,11 @@ def _find(build: Build, image_id: str) -> tuple[str, int]:
 
 def _parent(build: Build, number: int, count: int) -> bytes:
     """The bytes of its file; its part has so many images."""
-    index, place = divmod(number, PART)
-    rows = build.parents.images.slice(index * PART, count).to_pylist()
+    parts = build.parts(PARENTS)
+    index, place = divmod(number, parts.part_size)
+    rows = build.parents.images.slice(number - place, count).to_pylist()
     row = rows[place]
-    if read_header(part_path(build.output, PARENTS, index)).made_of != parents_of(build, rows):
+    if parts.read_header(index).made_of != parents_of(build, rows):
         raise BuildError(f"{row['image_id']} is of other parents, or was saved in another way, than there are now")
     path = build.parents.dataset.resolve_path(row["path"])
     read_file(path, row["sha256"])
@@ -81,8 +83,9 @@ def _parent(build: Build, number: int, count: int) -> bytes:
 
 def _child(build: Build, name: str, number: int, count: int, generator: Generator) -> tuple[bytes, str]:
     """The bytes of its file, whose part has so many images; and on what it was drawn then and now."""
-    index, place = divmod(number, PART)
-    header, children = read_header(part_path(build.output, name, index)), build.children(name, index)[:count]
+    parts = build.parts(name)
+    index, place = divmod(number, parts.part_size)
+    header, children = parts.read_header(index), build.children(name, index)[:count]
     child = children[place]
     if header.made_of != part_of(agree(build, name, generator), children):
         raise BuildError(f"{child.image_id} was made of other parents or captions than there are now")

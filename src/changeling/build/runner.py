@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from changeling.build.job import Build
 from changeling.build.page import Filling, write_page
-from changeling.build.parts import PARENTS, count_parts
+from changeling.build.parts import PARENTS
 from changeling.build.preflight import check_parents, try_batch
 from changeling.build.record import agree, check_made, grown, kept, make_room, recorded
 from changeling.build.status import free_bytes, in_bytes, until
@@ -61,10 +61,10 @@ def run(
         raise BuildError(
             f"{build.output} has images that were not built here, or build/ is gone; let `dataset` name a new folder"
         )
-    every = {name: range(shard[0], count_parts(build.count(name)), shard[1]) for name in build.generators}
-    every[PARENTS] = range(0 if shard[0] else count_parts(build.count(PARENTS)))  # the first shard's alone
+    every = {name: build.parts(name).indices[shard[0] :: shard[1]] for name in build.generators}
+    every[PARENTS] = range(0) if shard[0] else build.parts(PARENTS).indices  # the first shard's alone
     again = {name: grown(build, name, mine) for name, mine in every.items()}
-    asked = {name: sorted({*build.missing(name), *again[name]} & {*every[name]}) for name in build.generators}
+    asked = {name: sorted({*build.parts(name).missing, *again[name]} & {*every[name]}) for name in build.generators}
     for name in build.generators:
         check_made(build, name, sorted({*every[name]} - {*again[name]}))
     for name in (name for name, mine in asked.items() if mine):
@@ -87,7 +87,7 @@ def make_here(build: Build, name: str, mine: Sequence[int], progress: Progress, 
     """Load a generator, try it if there is much to do, and make its parts."""
     generator = load(build, name)
     agree(build, name, generator)  # before the trial, which may take minutes
-    _preflight(build, name, generator, build.size(name, mine), note)
+    _preflight(build, name, generator, build.parts(name).count_rows(mine), note)
     build_children(build, name, generator, mine, progress)
 
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from changeling.build.children import seed_of
 from changeling.build.job import Build
-from changeling.build.parts import PARENTS, PART, count_parts, part_path, read_part
+from changeling.build.parts import PARENTS
 
 _QUIET = 300.0  # seconds without a new part, after which nobody seems to be at work
 RECENT = 20  # parts, over which speed is measured
@@ -69,12 +69,10 @@ def count_one(build: Build, name: str) -> Count:
     """Count the parts that are there of a generator, or of `PARENTS`."""
     made = Count(name, build.count(name))
     times: list[float] = []
-    for index in range(count_parts(made.total)):
-        path = part_path(build.output, name, index)
-        if not path.exists():
-            continue
-        times.append(path.stat().st_mtime)
-        rows = read_part(path)
+    parts = build.parts(name)
+    for index in filter(parts.exists, parts.indices):
+        times.append(parts.path(index).stat().st_mtime)
+        rows = parts.read(index)
         made.status.update(rows["status"].to_pylist())
         good = rows.filter(pc.equal(rows["status"], "ok"))
         made.splits.update(good["split"].to_pylist())
@@ -89,7 +87,7 @@ def count_one(build: Build, name: str) -> Count:
                 made.sampled += 1
     times = sorted(times)[-RECENT:]
     if len(times) > 1 and times[-1] > times[0]:
-        made.speed = (len(times) - 1) * PART / (times[-1] - times[0])
+        made.speed = (len(times) - 1) * build.part_size / (times[-1] - times[0])
     return made
 
 
@@ -129,7 +127,7 @@ def show_status(build: Build, console: Console) -> None:
     table = Table("", "done", "of", "redrawn", "flagged", "unread", "per hour", "left", box=None, padding=(0, 2, 0, 0))
     slowest = min((one.speed for one in counts if one.left and one.speed), default=float("inf"))
     quiet = idle(build)
-    stopped = quiet != float("inf") and quiet > max(_QUIET, 10 * PART / slowest)
+    stopped = quiet != float("inf") and quiet > max(_QUIET, 10 * build.part_size / slowest)
     for one in counts:
         unreadable = one.done - one.status["ok"] - one.status["flagged"]
         numbers = (one.done, one.total, one.redrawn, one.status["flagged"], unreadable, round(one.speed * 3600))

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from changeling.build.draw import Drawn, draw_part
 from changeling.build.encoding import Encoder, File, save
 from changeling.build.job import Build
-from changeling.build.parts import PARENTS, PART, Header, count_parts, image_path, join_parts, part_path, write_part
+from changeling.build.parts import PARENTS, BuildHeader, image_path, join_parts, to_table
 from changeling.build.record import agree, parents_of, part_of, recorded, same
 from changeling.datasets.dataset import Dataset
 from changeling.datasets.schema import ImageRow
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 def build_parents(build: Build, progress: Progress = silent) -> None:
     """Save the parents by the policy of the build."""
     encoder = Encoder(build.settings)
-    total = build.count(PARENTS)
+    parts = build.parts(PARENTS)
     with _keeping(build.output), ThreadPoolExecutor(4) as pool:
-        for index in range(count_parts(total)):
-            start = index * PART
-            rows = build.parents.images.slice(start, PART).to_pylist()
-            header = Header(made_of=parents_of(build, rows), batch=1, device="")
-            path = part_path(build.output, PARENTS, index)
-            if not same(path, header):
+        for index in parts.indices:
+            start, stop = parts.row_range(index)
+            rows = build.parents.images.slice(start, stop - start).to_pylist()
+            header = BuildHeader(made_of=parents_of(build, rows), batch=1, device="")
+            if not same(parts, index, header.made_of):
                 numbered = enumerate(rows, start)
-                write_part(path, header, list(pool.map(lambda one: save_parent(build, encoder, *one), numbered)))
-            progress(PARENTS, start + len(rows), total)
+                images = list(pool.map(lambda one: save_parent(build, encoder, *one), numbered))
+                parts.write(index, header, to_table(images))
+            progress(PARENTS, stop, parts.row_count)
 
 
 def build_children(
@@ -52,35 +52,37 @@ def build_children(
     Raises:
         BuildError: parts exist that were made of something else, the model fails, or the disk is full.
     """
-    encoder, batch, total = Encoder(build.settings), build.settings.batch, build.count(name)
+    encoder, batch, parts = Encoder(build.settings), build.settings.batch, build.parts(name)
     record = agree(build, name, generator)
     saving: Future[None] | None = None
     with _keeping(build.output), ThreadPoolExecutor(1) as pool:
         for index in mine:
             children = build.children(name, index)
-            path = part_path(build.output, name, index)
-            header = Header(made_of=part_of(record, children), batch=batch, device=generator.device)
-            if not same(path, header):
-                told = _beside(progress, name, index * PART, total)
+            start, stop = parts.row_range(index)
+            header = BuildHeader(made_of=part_of(record, children), batch=batch, device=generator.device)
+            if not same(parts, index, header.made_of):
+                told = _beside(progress, name, start, parts.row_count)
                 drawn, batch = draw_part(generator, children, build.generators[name].redraws, batch, told)
                 if saving:
                     saving.result()
                 header = header.model_copy(update={"batch": batch})
-                saving = pool.submit(save_part, build.output, name, path, header, drawn, encoder)
-            progress(name, min((index + 1) * PART, total), total)
+                saving = pool.submit(save_part, build, name, index, header, drawn, encoder)
+            progress(name, stop, parts.row_count)
         if saving:
             saving.result()
 
 
-def save_part(output: Path, name: str, path: Path, header: Header, drawn: Sequence[Drawn], encoder: Encoder) -> None:
+def save_part(
+    build: Build, name: str, index: int, header: BuildHeader, drawn: Sequence[Drawn], encoder: Encoder
+) -> None:
     """Write the image files of a part, then the part."""
-    write_part(path, header, [_child(output, name, one, encoder) for one in drawn])
+    rows = [_child(build.output, name, one, encoder) for one in drawn]
+    build.parts(name).write(index, header, to_table(rows))
 
 
 def join(build: Build) -> Dataset | None:
     """Write the dataset's own files, images.parquet last, if all parts are there."""
-    paths = build.paths
-    if not all(path.exists() for path in paths):
+    if any(store.missing for store in build.stores):
         return None
     with _keeping(build.output):
         with atomic_write(build.output / "generators.json") as temporary:
@@ -88,7 +90,7 @@ def join(build: Build) -> Dataset | None:
             temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
         with atomic_write(build.output / "captions.parquet") as temporary:
             pq.write_table(build.parents.captions.replace_schema_metadata(None), temporary)
-        join_parts(paths, build.output / "images.parquet")
+        join_parts(build.stores, build.output / "images.parquet")
     return Dataset(build.output)
 
 

@@ -28,7 +28,7 @@ from changeling.build import runner
 from changeling.build.draw import draw_part
 from changeling.build.encoding import Encoder
 from changeling.build.job import Build
-from changeling.build.parts import Header, part_path
+from changeling.build.parts import BuildHeader
 from changeling.build.preflight import check_children
 from changeling.build.record import agree, part_of
 from changeling.build.write import save_part
@@ -65,17 +65,17 @@ def build_on_ray(build: Build, address: str, progress: Progress = silent) -> Dat
 
 def _make(ray: Any, build: Build, name: str, mine: Sequence[int], progress: Progress, _note: runner.Note) -> None:
     """Make the parts of a generator on the cluster; what is lost with a machine is in the next pass."""
-    total = build.count(name)
+    parts = build.parts(name)
     for _ in range(TRIES):
-        mine = [index for index in mine if not part_path(build.output, name, index).exists()]
+        mine = [index for index in mine if not parts.exists(index)]
         if not mine:
             break
         check_children(build, name)
-        done = total - build.size(name, mine)
+        done = parts.row_count - parts.count_rows(mine)
         with closing(_rows(_drawing(ray, build, name, mine))) as rows:
             for number, row in enumerate(rows):
                 done += row["images"]
-                progress(name, done, total)
+                progress(name, done, parts.row_count)
                 if number == 0:
                     check_children(build, name)  # the first part shows whether all will fit
 
@@ -243,7 +243,7 @@ class _Draw:
             drawn, batch = draw_part(self._generator, children, build.generators[name].redraws, build.settings.batch)
         except ChangelingError as error:
             return {"index": [index], "part": [b""], "failure": [pickle.dumps(error)]}
-        header = Header(made_of=made_of, batch=batch, device=self._generator.device)
+        header = BuildHeader(made_of=made_of, batch=batch, device=self._generator.device)
         return {"index": [index], "part": [pickle.dumps((header, drawn))], "failure": [b""]}
 
 
@@ -252,8 +252,7 @@ def _save(row: Row, shared: bytes, name: str) -> Row:
         return {"index": row["index"], "images": 0, "failure": row["failure"]}
     build: Build = _unpacked(shared)
     header, drawn = pickle.loads(row["part"])  # noqa: S301 - made by the stage before
-    path = part_path(build.output, name, row["index"])
-    save_part(build.output, name, path, header, drawn, Encoder(build.settings))
+    save_part(build, name, row["index"], header, drawn, Encoder(build.settings))
     return {"index": row["index"], "images": len(drawn), "failure": b""}
 
 

@@ -21,6 +21,7 @@ from changeling.experiments.base import Context
 from changeling.experiments.settings import DisentangleSettings
 from changeling.features.store import Features
 from changeling.files import atomic_write
+from changeling.parts import replace_separators
 from changeling.stats.contrastive import AdamW, contrast, unit
 
 Kind = Literal["S", "T"]
@@ -200,5 +201,5 @@ def _checkpoint(
         "generator": generator,
     }
     digest = hashlib.sha256(repr(sorted(told.items())).encode()).hexdigest()[:12]
-    safe = f"{header.backbone}-{generator}".replace("/", "_").replace(":", "_")
-    return context.heads / f"{kind}-{safe}-{digest}.safetensors"
+    name = replace_separators(f"{header.backbone}-{generator}")
+    return context.heads / f"{kind}-{name}-{digest}.safetensors"
