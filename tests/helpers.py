@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from sklearn.datasets import load_sample_images
+from typer.testing import CliRunner
 
 import changeling
 from changeling.backbones.onnx import OnnxBackbone, describe
+from changeling.cli import run_command_line
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow, Split
 from changeling.detect.model import Head, Model, Trained
@@ -193,6 +196,20 @@ def run_unprivileged(script: str, *arguments: str | bytes) -> str:
         preexec_fn=give_up,
     )
     return done.stdout
+
+
+def run_changeling(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    """Run a command of changeling in this process; return its exit code and what it printed."""
+    command = [str(argument) for argument in arguments]
+    wide_terminal = {"COLUMNS": "250"}  # no path is cut
+    with warnings.catch_warnings(), CliRunner().isolation(stdin, wide_terminal) as (stdout, stderr, _):
+        with pytest.raises(SystemExit) as exit_info:
+            run_command_line(command)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        printed = stdout.getvalue().decode(), stderr.getvalue().decode()
+    assert isinstance(exit_info.value.code, int)
+    return subprocess.CompletedProcess(command, exit_info.value.code, *printed)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -1,10 +1,11 @@
-"""The command line as a user runs it: a process, its exit code, and the one line that says what is wrong."""
+"""The command line as a user runs it: what it prints, its exit codes, and its errors in one line."""
 
 import csv
 import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,16 +17,19 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from changeling import __version__
 from changeling.backbones.onnx import OnnxBackbone
 from changeling.demo import STUDY
 from changeling.detect.output import FIELDS
 from tests import helpers
+from tests.helpers import run_changeling
 
 
-def changeling(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def run_process(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "changeling", *map(str, arguments)]
-    wide = os.environ | {"COLUMNS": "250"}  # no path is cut
-    return subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=300, env=wide)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=300, env=os.environ | environment
+    )
 
 
 @pytest.fixture
@@ -45,8 +49,8 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
-def test_detect_writes_a_verdict_an_image_and_a_summary(model: Path, pictures: Path) -> None:
-    ran = changeling("detect", pictures, "--model", model, "--format", "jsonl")
+def test_detect_prints_one_verdict_per_image_and_a_summary(model: Path, pictures: Path) -> None:
+    ran = run_changeling("detect", pictures, "--model", model, "--format", "jsonl")
     rows = [json.loads(line) for line in ran.stdout.splitlines()]
     assert ran.returncode == 0
     assert [Path(row["path"]).name for row in rows] == ["0.png", "2.png", "broken.jpg", "1.png", "3.png"]
@@ -56,45 +60,44 @@ def test_detect_writes_a_verdict_an_image_and_a_summary(model: Path, pictures: P
     assert broken["status"] in ("truncated", "corrupt", "unsupported")
     assert broken["error"]
     assert all(row["label"] in ("real", "fake", "unsure") and row["status"] == "ok" for row in rows)
-    summary = ran.stderr.decode()
-    assert summary.startswith("5 images: ")
-    assert f"1 unreadable (1 {broken['status']})" in summary
+    assert ran.stderr.startswith("5 images: ")
+    assert f"1 unreadable (1 {broken['status']})" in ran.stderr
 
 
-def test_every_format_says_the_same(model: Path, pictures: Path, tmp_path: Path) -> None:
-    said = {}
-    for form in ("jsonl", "csv", "parquet"):
-        output = tmp_path / f"verdicts.{form}"
-        ran = changeling("detect", pictures, "--model", model, "--format", form, "--output", output)
-        assert (ran.returncode, ran.stdout) == (0, b"")
-        if form == "jsonl":
-            said[form] = [list(json.loads(line).values()) for line in output.read_text().splitlines()]
-        elif form == "csv":
-            header, *rows = csv.reader(io.StringIO(output.read_text()))
-            assert tuple(header) == FIELDS
-            said[form] = [[value or None for value in row] for row in rows]
-            said[form] = [[r[0], r[1], float(r[2]) if r[2] else None, *r[3:]] for r in said[form]]
-        else:
-            said[form] = [list(row.values()) for row in pq.read_table(output).to_pylist()]
-    assert said["jsonl"] == said["csv"] == said["parquet"]
-    table = changeling("detect", pictures, "--model", model).stdout.decode()
-    assert all(name in table for name in ("0.png", "broken.jpg", "probability"))
+def test_all_formats_hold_the_same_verdicts(model: Path, pictures: Path, tmp_path: Path) -> None:
+    output = {}
+    for name in ("jsonl", "csv", "parquet"):
+        output[name] = tmp_path / f"verdicts.{name}"
+        ran = run_changeling("detect", pictures, "--model", model, "--format", name, "--output", output[name])
+        assert (ran.returncode, ran.stdout) == (0, "")
+    verdicts = [list(json.loads(line).values()) for line in output["jsonl"].read_text().splitlines()]
+    header, *csv_rows = csv.reader(io.StringIO(output["csv"].read_text()))
+    assert tuple(header) == FIELDS
+    assert [[r[0], r[1] or None, float(r[2]) if r[2] else None, *(v or None for v in r[3:])] for r in csv_rows] == (
+        verdicts
+    )
+    assert [list(row.values()) for row in pq.read_table(output["parquet"]).to_pylist()] == verdicts
+    table = run_changeling("detect", pictures, "--model", model).stdout
+    assert all(text in table for text in ("0.png", "broken.jpg", "probability"))
 
 
-def test_the_output_says_its_format_and_what_cannot_be_read_at_all_fails(model: Path, pictures: Path) -> None:
+def test_the_suffix_of_the_output_chooses_the_format(model: Path, pictures: Path) -> None:
     output = pictures / "verdicts.csv"
-    assert changeling("detect", pictures / "0.png", "--model", model, "--output", output).returncode == 0
+    assert run_changeling("detect", pictures / "0.png", "--model", model, "--output", output).returncode == 0
     assert output.read_text().splitlines()[0] == ",".join(FIELDS)
+
+
+def test_the_exit_code_is_1_where_no_image_can_be_read(model: Path, pictures: Path) -> None:
     (pictures / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
-    ran = changeling("detect", pictures / "phone.heic", pictures / "gone.png", "--model", model, "--format", "jsonl")
+    paths = (pictures / "phone.heic", pictures / "gone.png")
+    ran = run_changeling("detect", *paths, "--model", model, "--format", "jsonl")
     assert [json.loads(line)["status"] for line in ran.stdout.splitlines()] == ["unsupported", "missing"]
     assert ran.returncode == 1
-    assert changeling("--version").stdout.startswith(b"changeling ")
 
 
-def test_a_list_on_standard_input(model: Path, pictures: Path) -> None:
-    listed = f"{pictures}/3.png\n{pictures}/gone.png\n{pictures}/0.png\n".encode()
-    ran = changeling("detect", "-", "--model", model, "--format", "jsonl", stdin=listed)
+def test_detect_reads_a_list_of_paths_from_standard_input(model: Path, pictures: Path) -> None:
+    paths = f"{pictures}/3.png\n{pictures}/gone.png\n{pictures}/0.png\n".encode()
+    ran = run_changeling("detect", "-", "--model", model, "--format", "jsonl", stdin=paths)
     assert [json.loads(line)["status"] for line in ran.stdout.splitlines()] == ["missing", "missing", "ok"]
 
 
@@ -108,98 +111,98 @@ def test_a_dataset_from_import_to_report(tiny_onnx: Path, tmp_path: Path) -> Non
     (tmp_path / "list.csv").write_text("\n".join(lines))
     dataset, backbone = tmp_path / "dataset", f"onnx:{tiny_onnx}"
     (tmp_path / "gone.csv").write_text("file,role\n0-0.png,parent\nnope.png,parent\n")
-    lost = changeling("import", "folder", tmp_path / "gone.csv", "--output", tmp_path / "lost").stderr
-    assert b"1 file cannot be read (nope.png): see `status` in images.parquet" in lost
-    imported = changeling("import", "folder", tmp_path / "list.csv", "--output", dataset)
-    assert b"72 images (48 fake) in 24 clusters" in imported.stderr
-    assert b"72 images encoded, 0 were done already" in changeling("extract", dataset, "--backbone", backbone).stderr
-    assert b"0 images encoded, 72 were done already" in changeling("extract", dataset, "--backbone", backbone).stderr
-    studied = changeling("study", dataset)
+    incomplete = run_changeling("import", "folder", tmp_path / "gone.csv", "--output", tmp_path / "incomplete")
+    assert "1 file cannot be read (nope.png): see `status` in images.parquet" in incomplete.stderr
+    imported = run_changeling("import", "folder", tmp_path / "list.csv", "--output", dataset)
+    assert "72 images (48 fake) in 24 clusters" in imported.stderr
+    assert "72 images encoded, 0 were done already" in run_changeling("extract", dataset, "--backbone", backbone).stderr
+    assert "0 images encoded, 72 were done already" in run_changeling("extract", dataset, "--backbone", backbone).stderr
+    studied = run_changeling("study", dataset)
     assert studied.returncode == 0
-    assert b"Table 1: " in studied.stdout
+    assert "Table 1: " in studied.stdout
     assert (dataset / "report" / "index.html").stat().st_size > 10_000
     assert sorted(path.name for path in (dataset / "results").iterdir()) == [
         f"{name}.json"
         for name in ("confounds", "disentangle", "distances", "embedding", "gallery", "probe", "retrieval")
     ]
-    assert b"Not run: " in studied.stdout  # there are no captions
+    assert "Not run: " in studied.stdout  # there are no captions
     assert len(list((dataset / "heads").glob("*.safetensors"))) == 2
     assert (dataset / "tables.csv").read_text().startswith("experiment,")
     assert "\\toprule" in (dataset / "latex" / "distances.tex").read_text()
-    again = changeling("report", dataset / "results", "--output", tmp_path / "again.html")
+    again = run_changeling("report", dataset / "results", "--output", tmp_path / "again.html")
     assert again.returncode == 0
     assert (tmp_path / "again.html").read_bytes() == (dataset / "report" / "index.html").read_bytes()
-    trained = changeling("train", dataset, "--backbone", backbone, "--output", tmp_path / "mine")
+    trained = run_changeling("train", dataset, "--backbone", backbone, "--output", tmp_path / "detector")
     assert trained.returncode == 0
-    assert b"held-out AUROC" in trained.stdout
-    ran = changeling("detect", tmp_path / "0-0.png", "--model", tmp_path / "mine", "--format", "jsonl")
-    assert json.loads(ran.stdout)["model"] == "mine"
+    assert "held-out AUROC" in trained.stdout
+    ran = run_changeling("detect", tmp_path / "0-0.png", "--model", tmp_path / "detector", "--format", "jsonl")
+    assert json.loads(ran.stdout)["model"] == "detector"
 
 
-def test_extract_says_that_features_are_of_other_weights(tiny_onnx: Path, tmp_path: Path) -> None:
+def test_extract_refuses_to_mix_features_of_different_weights(tiny_onnx: Path, tmp_path: Path) -> None:
     dataset = helpers.tiny_dataset(tmp_path / "tiny")
-    mine = tmp_path / "mine.onnx"
-    mine.write_bytes(tiny_onnx.read_bytes())
-    assert changeling("extract", dataset.path, "--backbone", f"onnx:{mine}").returncode == 0
-    helpers.tiny_onnx(mine, seed=1)
-    ran = changeling("extract", dataset.path, "--backbone", f"onnx:{mine}")
+    backbone = tmp_path / "backbone.onnx"
+    backbone.write_bytes(tiny_onnx.read_bytes())
+    assert run_changeling("extract", dataset.path, "--backbone", f"onnx:{backbone}").returncode == 0
+    helpers.tiny_onnx(backbone, seed=1)
+    ran = run_changeling("extract", dataset.path, "--backbone", f"onnx:{backbone}")
     assert ran.returncode == 2
-    assert b"was made with other weights" in ran.stderr
+    assert "was made with other weights" in ran.stderr
 
 
-def test_a_study_file_is_all_that_a_study_needs(tiny_onnx: Path, tmp_path: Path) -> None:
+def test_a_study_runs_from_its_file_and_replaces_the_results_of_an_earlier_one(tiny_onnx: Path, tmp_path: Path) -> None:
     dataset = helpers.tiny_dataset(tmp_path / "tiny", clusters=24)
-    written = changeling("init", tmp_path / "study.toml")
+    written = run_changeling("init", tmp_path / "study.toml")
     assert written.returncode == 0
     text = (tmp_path / "study.toml").read_text()
     text = text.replace('"bundled" ', '"tiny" ', 1).replace("backbones = []", f'backbones = ["onnx:{tiny_onnx}@proj"]')
     text = text.replace("epochs = 25", "epochs = 2").replace('output = "study"', 'output = "deep/study"')
     (tmp_path / "study.toml").write_text(text)
-    planned = changeling("study", tmp_path / "study.toml", "--dry-run")
+    planned = run_changeling("study", tmp_path / "study.toml", "--dry-run")
     assert planned.returncode == 0, planned.stderr
-    assert f"{len(dataset)} of {len(dataset)} images" in planned.stdout.decode()
+    assert f"{len(dataset)} of {len(dataset)} images" in planned.stdout
     assert not (tmp_path / "deep").exists()
     assert not (dataset.path / "features").exists()
-    studied = changeling("study", tmp_path / "study.toml")
+    studied = run_changeling("study", tmp_path / "study.toml")
     assert studied.returncode == 0, studied.stderr
-    assert f"{len(dataset)} images encoded".encode() in studied.stderr
+    assert f"{len(dataset)} images encoded" in studied.stderr
     output = tmp_path / "deep" / "study"
     assert (output / "report" / "index.html").exists()
     first = {path.name: path.read_bytes() for path in (output / "results").iterdir()}
-    again = changeling("study", tmp_path / "study.toml")
-    assert b"0 images encoded" in again.stderr
+    again = run_changeling("study", tmp_path / "study.toml")
+    assert "0 images encoded" in again.stderr
     assert {path.name: path.read_bytes() for path in (output / "results").iterdir()} == first  # bit for bit
     (output / "latex" / "mine.tex").write_text("somebody else's")
     (tmp_path / "study.toml").write_text(re.sub("(?m)^experiments = .*", 'experiments = ["distances"]', text))
-    assert changeling("study", tmp_path / "study.toml").returncode == 0
+    assert run_changeling("study", tmp_path / "study.toml").returncode == 0
     assert [path.name for path in (output / "results").iterdir()] == ["distances.json"]  # nothing of the first study
     assert sorted(path.name for path in (output / "latex").iterdir()) == ["distances.tex", "mine.tex"]
     assert "Table 2" not in (output / "report" / "index.html").read_text()
-    shown = changeling("report", output, "--output", tmp_path / "new" / "page.html")
+    shown = run_changeling("report", output, "--output", tmp_path / "new" / "page.html")
     assert shown.returncode == 0
     assert (tmp_path / "new" / "page.html").read_bytes() == (output / "report" / "index.html").read_bytes()
 
 
 @pytest.mark.parametrize("backbone", ["clip-vit-b61", "clip-vit-b16@pre"])
-def test_the_bundled_clusters_are_not_extracted(backbone: str, tmp_path: Path) -> None:
+def test_extracting_the_bundled_clusters_is_refused(backbone: str, tmp_path: Path) -> None:
     before = sorted(STUDY.rglob("*"))
     (tmp_path / "study.toml").write_text(f'backbones = ["clip-vit-b16", "{backbone}"]')
     for options in ([], ["--dry-run"]):
-        ran = changeling("study", tmp_path / "study.toml", *options)
+        ran = run_changeling("study", tmp_path / "study.toml", *options)
         assert ran.returncode == 2
-        assert f"not by {backbone}, and their image files are not part of the package" in ran.stderr.decode()
+        assert f"not by {backbone}, and their image files are not part of the package" in ran.stderr
     assert sorted(STUDY.rglob("*")) == before
     assert not (tmp_path / "study").exists()
 
 
-def test_features_of_images_that_are_not_there_are_an_error(tiny_onnx: Path, tmp_path: Path) -> None:
+def test_extract_fails_where_no_image_can_be_read(tiny_onnx: Path, tmp_path: Path) -> None:
     dataset = helpers.tiny_dataset(tmp_path / "tiny")
     for path in dataset.column("path"):
         dataset.resolve_path(path).unlink()
-    ran = changeling("extract", dataset.path, "--backbone", f"onnx:{tiny_onnx}")
+    ran = run_changeling("extract", dataset.path, "--backbone", f"onnx:{tiny_onnx}")
     assert ran.returncode == 2
-    assert b"not one image can be read (42 missing)" in ran.stderr
-    assert b"encoded" not in ran.stderr
+    assert "not one image can be read (42 missing)" in ran.stderr
+    assert "encoded" not in ran.stderr
 
 
 @pytest.mark.parametrize(
@@ -233,7 +236,7 @@ def test_features_of_images_that_are_not_there_are_an_error(tiny_onnx: Path, tmp
         (["import", "coco", "none.json", "EMPTY", "--output", "out"], "none.json cannot be read: No such file"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line_and_exit_code_2(
+def test_an_error_of_the_user_is_one_line_and_exit_code_2(
     arguments: list[str], message: str, model: Path, tiny_onnx: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -256,50 +259,72 @@ def test_what_a_user_can_mend_is_one_line_and_exit_code_2(
         names["STUDYFILE"].write_text("sed = 1\n")
     filled = [str(names.get(a, a)) for a in arguments]
     filled = [a.replace("BACKBONE", f"onnx:{tiny_onnx}").replace("EMPTY/", f"{tmp_path}/empty/") for a in filled]
-    ran = changeling(*filled)
-    said = ran.stderr.decode()
-    assert ran.returncode == 2, said
-    assert ran.stdout == b""
-    assert said.startswith("changeling: ")
-    assert message in said
-    assert said.count("\n") == 1
-    assert "Traceback" not in said
+    ran = run_changeling(*filled)
+    assert ran.returncode == 2, ran.stderr
+    assert ran.stdout == ""
+    assert ran.stderr.startswith("changeling: ")
+    assert message in ran.stderr
+    assert ran.stderr.count("\n") == 1
 
 
-def test_an_interrupt_ends_in_one_line(model: Path, pictures: Path, tmp_path: Path) -> None:
-    listed = tmp_path / "many.txt"
-    listed.write_text(f"{pictures}/0.png\n" * 200_000)
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_process_prints_one_line_and_leaves_no_file(
+    number: signal.Signals, exit_code: int, model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    path_list = tmp_path / "many.txt"
+    path_list.write_text(f"{pictures}/0.png\n" * 200_000)
     command = [sys.executable, "-m", "changeling", "detect", "-", "--model", str(model), "--format", "jsonl"]
     output = tmp_path / "verdicts.jsonl"
-    with listed.open("rb") as stdin:
-        running = subprocess.Popen(
+    with path_list.open("rb") as stdin:
+        process = subprocess.Popen(
             [*command, "--output", str(output)],
             stdin=stdin,
             stderr=subprocess.PIPE,
+            text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         )
-        while not list(tmp_path.glob(".verdicts*")) and running.poll() is None:
+        while not list(tmp_path.glob(".verdicts*")) and process.poll() is None:
             time.sleep(0.05)
-        running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=60)
-    assert running.returncode == 130
-    assert said.decode().strip() == "changeling: stopped"
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == exit_code
+    assert errors == "changeling: stopped\n"
     assert not output.exists()
     assert not list(tmp_path.glob(".verdicts*"))
 
 
-def test_starting_the_detector_loads_nothing_heavy() -> None:
+def test_the_installed_program_prints_its_version() -> None:
+    program = shutil.which("changeling", path=str(Path(sys.executable).parent))
+    assert program is not None
+    ran = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    assert ran.stdout == f"changeling {__version__}\n"
+
+
+def test_exit_codes_reach_the_shell(tmp_path: Path) -> None:
+    assert run_process("--help").returncode == 0
+    failed = run_process("study", tmp_path / "none.toml", COLUMNS="250")
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("changeling: ")
+    assert failed.stderr.count("\n") == 1
+
+
+def test_a_name_that_the_terminal_cannot_show_is_printed_as_its_code(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "\u732b.png"
+    ran = run_process("detect", path, "--model", model, PYTHONIOENCODING="latin-1", COLUMNS="250")
+    assert ran.returncode == 1
+    assert "\\u732b.png" in ran.stdout
+
+
+def test_the_detector_starts_without_heavy_libraries() -> None:
     script = "import sys, changeling.detect.detector, changeling.cli; print(*sys.modules)"
-    loaded = set(
-        subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout.decode().split()
-    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     heavy = {"torch", "sklearn", "scipy", "matplotlib", "pyarrow", "changeling.experiments", "changeling.report"}
-    assert not loaded & heavy
+    assert not heavy & set(ran.stdout.split())
 
 
-def test_a_picture_that_is_a_bomb_is_a_row_and_not_a_warning(model: Path, tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_an_oversized_image_and_not_a_warning(model: Path, tmp_path: Path) -> None:
     Image.new("1", (12_000, 12_000)).save(tmp_path / "large.png")
-    ran = changeling("detect", tmp_path / "large.png", "--model", model, "--format", "jsonl")
+    ran = run_process("detect", tmp_path / "large.png", "--model", model, "--format", "jsonl")
     assert json.loads(ran.stdout)["status"] == "oversized"
-    assert b"Warning" not in ran.stderr
-    assert os.linesep.encode() in ran.stderr
+    (summary,) = ran.stderr.splitlines()
+    assert summary.startswith("1 images: 0 real, 0 fake, 0 unsure, 1 unreadable (1 oversized)")

@@ -1,4 +1,4 @@
-"""The command line: which commands there are, and how what goes wrong is said."""
+"""The command line: its commands, and how errors are printed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -24,31 +25,54 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is said in one line, with exit code 2."""
-    from PIL import Image
+    """Run the command line as a process: the entry point of the program."""
+    # end as after an interrupt, so that no half-written file stays
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    run_command_line()
 
-    warnings.filterwarnings("ignore", module="PIL")  # of odd metadata; what matters becomes a row
-    warnings.simplefilter("error", Image.DecompressionBombWarning)  # which is a row, too
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a name shows its code
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends as an interrupt does: nothing half-written stays
+
+def run_command_line(arguments: Sequence[str] | None = None) -> None:
+    """Run one command, by default the one in sys.argv, and exit.
+
+    An error that the user can correct is printed in one line; the exit code is then 2.
+    """
+    _configure_warnings()
+    _configure_output()
     try:
-        app()
+        app(arguments, prog_name="changeling")
     except ChangelingError as error:
-        typer.secho(f"changeling: {error}", err=True, fg="red")
+        _print_error(str(error))
         sys.exit(2)
     except OSError as error:
-        typer.secho(f"changeling: {error.filename or 'the system'}: {error.strerror or error}", err=True, fg="red")
+        _print_error(f"{error.filename or 'the system'}: {error.strerror or error}")
         sys.exit(2)
     except SystemExit as end:
-        if end.code in (15, 130, 143):  # an interrupt, as typer passes it on, or SIGTERM, as Ray or we catch it
-            typer.secho("changeling: stopped", err=True, fg="red")
+        if end.code in (15, 130, 143):  # an interrupt, as typer passes it on, or SIGTERM, as Ray or `main` catches it
+            _print_error("stopped")
         raise
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _configure_warnings() -> None:
+    """Ignore Pillow's warnings about odd metadata; turn those about huge images into errors, which become rows."""
+    from PIL import Image
+
+    warnings.filterwarnings("ignore", module="PIL")
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def _configure_output() -> None:
+    """Print the code of a character that the terminal cannot show."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _print_error(message: str) -> None:
+    typer.secho(f"changeling: {message}", err=True, fg="red")
+
+
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"changeling {__version__}")
         raise typer.Exit
 
@@ -56,7 +80,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Tell images made by text-to-image models from natural ones, and study why they can be told apart."""

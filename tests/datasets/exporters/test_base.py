@@ -24,7 +24,7 @@ from changeling.errors import DatasetError
 from changeling.progress import Progress, silent
 from tests import helpers
 from tests.datasets.odd import FORMATS, Odd, encoded, odd_datasets
-from tests.test_cli import changeling
+from tests.helpers import run_changeling
 
 
 class There(Protocol):
@@ -238,14 +238,14 @@ def test_images_that_lie_elsewhere_come_along(way: Way, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", WAYS)
 def test_the_command_line_there_and_back(name: str, tiny_dataset: Dataset, tmp_path: Path) -> None:
-    there = changeling("export", name, tiny_dataset.path, "--output", tmp_path / "out")
-    assert (there.returncode, there.stdout) == (0, b""), there.stderr
+    there = run_changeling("export", name, tiny_dataset.path, "--output", tmp_path / "out")
+    assert (there.returncode, there.stdout) == (0, ""), there.stderr
     assert json.loads((tmp_path / "out/changeling.json").read_text()) == {"format": 1, "images": 42}
-    back = changeling("import", name, tmp_path / "out", "--output", tmp_path / "back")
+    back = run_changeling("import", name, tmp_path / "out", "--output", tmp_path / "back")
     assert back.returncode == 0, back.stderr
-    assert b"back: 42 images (30 fake) in 12 clusters, 36 captions" in back.stderr
+    assert "back: 42 images (30 fake) in 12 clusters, 36 captions" in back.stderr
     assert_same(Dataset(tmp_path / "back"), tiny_dataset)
-    again = changeling("export", name, tiny_dataset.path, "--output", tmp_path / "out")
+    again = run_changeling("export", name, tiny_dataset.path, "--output", tmp_path / "out")
     assert again.returncode == 2
-    assert again.stderr.decode().startswith("changeling: ")
-    assert b"out is there already" in again.stderr
+    assert again.stderr.startswith("changeling: ")
+    assert "out is there already" in again.stderr
