@@ -13,12 +13,12 @@ test: .venv-test/installed system
 	.venv-test/bin/lint-imports
 	OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest --cov
 
-.venv/installed: pyproject.toml requirements.lock
+.venv/installed: pyproject.toml requirements.lock src/changeling/__init__.py
 	$(PYTHON) -m venv .venv
 	.venv/bin/python $(PIP) --editable .
 	touch $@
 
-.venv-test/installed: pyproject.toml requirements.lock
+.venv-test/installed: pyproject.toml requirements.lock src/changeling/__init__.py
 	$(PYTHON) -m venv .venv-test
 	.venv-test/bin/python $(PIP) --editable '.[all,dev]'
 	touch $@
