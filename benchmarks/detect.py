@@ -38,7 +38,7 @@ def main() -> None:
     arguments = parser.parse_args()
     paths = list(islice(find_images([arguments.folder], sys.stdin.buffer), IMAGES))
     detector = Detector.load()
-    backbone = registry.load(detector.model.backbone)
+    backbone = registry.load_backbone(detector.model.backbone)
     preprocessing = backbone.preprocessing
     ready = np.stack([preprocessing(preprocessing.decode(read_file(path)).image) for path in paths])
     best = max((1, 2, 4, 8, 16), key=lambda size: rate(lambda: encode(backbone, ready[:32], size), 32))

@@ -49,7 +49,7 @@ def held_out(dataset: Dataset) -> tuple[metrics.Ints, metrics.Floats]:
     """Rows with features, and their held-out scores."""
     model = load_model().model
     with bars() as progress:
-        images, views, _, kept = train._features(dataset, registry.load(model.backbone), progress)
+        images, views, _, kept = train._features(dataset, registry.load_backbone(model.backbone), progress)
     rows = Rows.of(dataset, kept)
     basis = train.Basis.of([images, views], EARLY, 0)
     z, z_views = basis(images), basis(views)

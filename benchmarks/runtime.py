@@ -1,10 +1,10 @@
-"""How fast is our ONNX export of a backbone on a processor, against PyTorch as its users run it.
+"""Measure the speed of the ONNX export of a backbone on a processor, and compare it with PyTorch.
 
     python benchmarks/runtime.py [ARCH ...]
 
-PyTorch runs open_clip's own `encode_image`, eagerly, in single precision, at its best batch size; the export is what
-`registry.load` runs where there is no GPU, at the batch size of `changeling extract`. They take turns, so that a
-machine that changes its mind is fair to both. The weights are random: the speed does not depend on their values.
+PyTorch runs open_clip's `encode_image`, eagerly, in single precision, at its best batch size. The export is the file
+that `registry.load_backbone` runs where there is no GPU, at the batch size of `changeling extract`. The two take turns,
+so that changes of the machine's speed affect both. The weights are random: the speed does not depend on their values.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ def main() -> None:
 
 
 def measure(arch: str, file: Path) -> None:
-    """One architecture."""
+    """Measure one architecture and print the speeds."""
     model = open_clip.create_model(arch).eval()
     save_file(model.state_dict(), file)
     began = time.perf_counter()
-    exported = registry.load(f"open_clip:{arch}/{file}", runtime="onnx")
+    exported = registry.load_backbone(f"open_clip:{arch}/{file}", runtime="onnx")
     print(f"{arch}: loaded and exported in {time.perf_counter() - began:.1f} s")
     began = time.perf_counter()
-    registry.load(f"open_clip:{arch}/{file}", runtime="onnx")
+    registry.load_backbone(f"open_clip:{arch}/{file}", runtime="onnx")
     print(f"{arch}: loaded again in {time.perf_counter() - began:.1f} s")
     side = exported.preprocessing.crop
     pixels = np.random.default_rng(0).normal(size=(IMAGES, 3, side, side)).astype(np.float32)
@@ -64,18 +64,18 @@ def measure(arch: str, file: Path) -> None:
     with_torch(16)
     with_onnx()
     best = max((1, 4, 8, 16), key=lambda batch: rate(lambda: with_torch(batch)))
-    rates: dict[str, list[float]] = {f"eager PyTorch, batch {best}": [], f"our export, batch {BATCH}": []}
+    rates: dict[str, list[float]] = {f"eager PyTorch, batch {best}": [], f"ONNX export, batch {BATCH}": []}
     for _ in range(ROUNDS):
         for name, work in zip(rates, (lambda: with_torch(best), with_onnx), strict=True):
             rates[name].append(rate(work))
-    for name, found in rates.items():
-        print(f"{arch}: {name:24} {statistics.median(found):6.2f} images/s")
-    ratios = [ours / theirs for theirs, ours in zip(*rates.values(), strict=True)]
+    for name, measured in rates.items():
+        print(f"{arch}: {name:24} {statistics.median(measured):6.2f} images/s")
+    ratios = [export / eager for eager, export in zip(*rates.values(), strict=True)]
     print(f"{arch}: export / PyTorch {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
 def rate(work: Callable[[], object]) -> float:
-    """Images a second."""
+    """Images per second."""
     began = time.perf_counter()
     work()
     return IMAGES / (time.perf_counter() - began)

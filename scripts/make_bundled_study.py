@@ -33,6 +33,7 @@ OUTPUT = Path(__file__).parents[1] / "src/changeling/data/true-clusters"
 CLUSTERS = "clusters_"  # sources of true clusters begin so
 PER_SOURCE = 20  # unpaired images taken from one source at most
 TEST_CLUSTERS = 12  # of 18; the others validate
+BACKBONES = ("clip-vit-b16", "dinov2-vit-s14", "efficientnet-lite0")
 
 
 def main(listing: Path) -> None:
@@ -42,8 +43,8 @@ def main(listing: Path) -> None:
         folder = Path(name)
         dataset = alike(import_dataset(iter(chosen), folder / "as-is", progress=progress), folder / "alike")
         bundle = write_dataset(OUTPUT, portable(dataset, chosen), captions(dataset))
-        for backbone in registry.RECIPES:
-            extract(dataset, registry.load(backbone), progress=progress)
+        for backbone in BACKBONES:
+            extract(dataset, registry.load_backbone(backbone), progress=progress)
             store(dataset, bundle, backbone)
     (OUTPUT / "card.json").write_text(json.dumps(card(bundle, chosen), indent=1) + "\n")
 

@@ -21,7 +21,7 @@ from sklearn.datasets import load_sample_images
 from typer.testing import CliRunner
 
 import changeling
-from changeling.backbones.onnx import OnnxBackbone, describe
+from changeling.backbones.onnx import OnnxBackbone, write_metadata
 from changeling.cli import run_command_line
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow, Split
@@ -69,7 +69,7 @@ def tiny_onnx(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     if not silent:
-        describe(model, weights=weights or f"tiny-{seed}", preprocessing=preprocessing)
+        write_metadata(model, weights=weights or f"tiny-{seed}", preprocessing=preprocessing)
     onnx.save(model, path)
     return path
 

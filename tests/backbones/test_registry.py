@@ -12,7 +12,7 @@ from tests import helpers
 
 
 def test_names_are_the_aliases_of_the_design() -> None:
-    assert registry.names() == (
+    assert tuple(registry.ALIASES) == (
         "clip-vit-b16",
         "dinov2-vit-s14",
         "efficientnet-lite0",
@@ -30,7 +30,7 @@ def test_names_are_the_aliases_of_the_design() -> None:
     [
         (
             "no-such",
-            "unknown backbone 'no-such'; there are clip-vit-b16, .*, open_clip:ARCH/TAG, timm:NAME or onnx:FILE",
+            "unknown backbone 'no-such'; choose one of clip-vit-b16, .*, open_clip:ARCH/TAG, timm:NAME or onnx:FILE",
         ),
         ("open-clip:ViT-B-32/openai", "unknown backbone 'open-clip:ViT-B-32/openai'"),
         ("", "unknown backbone ''"),
@@ -47,32 +47,32 @@ def test_a_wrong_name_says_what_there_is(name: str, message: str, tmp_path: Path
     tiny = helpers.tiny_onnx(tmp_path / "tiny.onnx")
     name = name.format(folder=tmp_path, text=tmp_path / "text.onnx", tiny=tiny)
     with pytest.raises(BackboneError, match=message) as caught:
-        registry.load(name)
+        registry.load_backbone(name)
     assert "\n" not in str(caught.value)
 
 
 def test_a_layer_comes_after_the_last_at(tmp_path: Path) -> None:
     (tmp_path / "at@home").mkdir()
     name = f"onnx:{helpers.tiny_onnx(tmp_path / 'at@home' / 'tiny.onnx')}"
-    assert (registry.load(name).dim, registry.load(f"{name}@pre").dim) == (16, 24)
-    assert registry.load(f"{name}@pre").name == f"{name}@pre"
+    assert (registry.load_backbone(name).dim, registry.load_backbone(f"{name}@pre").dim) == (16, 24)
+    assert registry.load_backbone(f"{name}@pre").name == f"{name}@pre"
 
 
 @pytest.mark.parametrize("name", ["clip-vit-b16", "onnx:x.onnx"])
 def test_an_onnx_file_does_not_run_on_torch(name: str) -> None:
     with pytest.raises(BackboneError, match=f"{name} is an ONNX file: it does not run on torch"):
-        registry.load(name, runtime="torch")
+        registry.load_backbone(name, runtime="torch")
 
 
 def test_an_onnx_file_that_says_nothing_is_fed_like_an_imagenet_classifier(tmp_path: Path) -> None:
-    one = registry.load(f"onnx:{helpers.tiny_onnx(tmp_path / 'one.onnx', silent=True)}")
-    same = registry.load(f"onnx:{helpers.tiny_onnx(tmp_path / 'same.onnx', silent=True)}")
-    other = registry.load(f"onnx:{helpers.tiny_onnx(tmp_path / 'other.onnx', silent=True, seed=1)}")
+    one = registry.load_backbone(f"onnx:{helpers.tiny_onnx(tmp_path / 'one.onnx', silent=True)}")
+    same = registry.load_backbone(f"onnx:{helpers.tiny_onnx(tmp_path / 'same.onnx', silent=True)}")
+    other = registry.load_backbone(f"onnx:{helpers.tiny_onnx(tmp_path / 'other.onnx', silent=True, seed=1)}")
     assert one.preprocessing == IMAGENET
     assert one.weights == same.weights != other.weights
 
 
 def test_pixels_of_the_wrong_shape_are_refused(tmp_path: Path) -> None:
-    backbone = registry.load(f"onnx:{helpers.tiny_onnx(tmp_path / 'tiny.onnx')}")
+    backbone = registry.load_backbone(f"onnx:{helpers.tiny_onnx(tmp_path / 'tiny.onnx')}")
     with pytest.raises(BackboneError, match="does not take images"):
         backbone.encode(np.zeros((1, 1, 32, 32), np.float32))

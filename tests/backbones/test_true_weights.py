@@ -21,7 +21,10 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
-from changeling.backbones import openclip, registry, towers
+from changeling.backbones import openclip, registry
+from changeling.backbones.onnx_export import TOLERANCE
+from changeling.backbones.packaged import CLIP_VIT_B16
+from changeling.backbones.torch_backbone import Runtime, open_backbone
 from changeling.config import cache_dir
 from changeling.images.transforms import CLIP
 from changeling.progress import silent
@@ -47,8 +50,8 @@ NAMES = {  # transformers' names and open_clip's
 
 @pytest.fixture(scope="module")
 def graph() -> onnx.ModelProto:
-    registry.load("clip-vit-b16")
-    (path,) = cache_dir().glob(f"clip-vit-b16-{registry.RECIPES['clip-vit-b16'].weights}-*.onnx")
+    registry.load_backbone("clip-vit-b16")
+    (path,) = cache_dir().glob(f"clip-vit-b16-{CLIP_VIT_B16.weights}-*.onnx")
     return onnx.load(path)
 
 
@@ -103,7 +106,9 @@ def pixels() -> NDArray[np.float32]:
 @pytest.fixture(scope="module")
 def by_graph(pixels: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
     """Features of the graph, by layer."""
-    return {layer: registry.load(f"clip-vit-b16@{layer}").encode(pixels) for layer in ("proj", "pre", "blocks")}
+    return {
+        layer: registry.load_backbone(f"clip-vit-b16@{layer}").encode(pixels) for layer in ("proj", "pre", "blocks")
+    }
 
 
 def cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -118,21 +123,21 @@ def test_open_clips_class_gives_the_features_of_the_graph(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CHANGELING_CACHE", str(tmp_path))  # not the user's, for an export of half-random weights
-    model = openclip.load(f"{ARCH}/{checkpoint}", "moved")
-    runtimes: tuple[towers.Runtime, ...] = ("torch", "onnx")
+    model = openclip.load_open_clip_model(f"{ARCH}/{checkpoint}", "moved")
+    runtimes: tuple[Runtime, ...] = ("torch", "onnx")
     for runtime in runtimes:
         for layer, expected in by_graph.items():
-            found = towers.open_backbone(model, "moved", layer, runtime, silent).encode(pixels)
+            found = open_backbone(model, "moved", layer, runtime, silent).encode(pixels)
             alike, off = cosines(found, expected).min(), hub.difference(found, expected)
             print(f"{runtime} @{layer}: cosines from {alike:.7f}, difference at most {off:.1e} of the largest value")
             assert alike > 0.9999
-            assert off < towers.TOLERANCE
+            assert off < TOLERANCE
 
 
 def test_without_quickgelu_the_same_weights_give_other_features(
     checkpoint: Path, pixels: NDArray[np.float32], by_graph: dict[str, NDArray[np.float32]]
 ) -> None:
-    plain = registry.load(f"open_clip:{ARCH.removesuffix('-quickgelu')}/{checkpoint}", runtime="torch")
+    plain = registry.load_backbone(f"open_clip:{ARCH.removesuffix('-quickgelu')}/{checkpoint}", runtime="torch")
     alike = cosines(plain.encode(pixels), by_graph["proj"])
     print(f"cosines with the wrong activation: {alike.min():.3f} to {alike.max():.3f}")
     assert alike.max() < 0.999

@@ -144,7 +144,7 @@ def test_features_of_a_cluster_are_those_of_one_process(
     alone, together = (helpers.tiny_dataset(Path(name), clusters=90) for name in ("alone", "together"))
     for dataset in (alone, together):
         dataset.resolve_path(dataset.column("path")[3]).write_bytes(b"no image")
-    backbone = registry.load("onnx:tiny.onnx")
+    backbone = registry.load_backbone("onnx:tiny.onnx")
     expected = extract(alone, backbone)
     monkeypatch.chdir(tmp_path)
     with cluster(LOCAL):

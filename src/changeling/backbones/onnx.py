@@ -1,4 +1,4 @@
-"""Backbones that run on onnxruntime: an ONNX file that says in its metadata how it wants to be fed."""
+"""Backbones that run on onnxruntime: ONNX files whose metadata names their weights and preprocessing."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class OnnxBackbone:
     """A frozen encoder in an ONNX file. Its layers are the graph's outputs, each (B, D).
 
     Attributes:
-        name: what it is called, with `@layer` unless that is the default.
+        name: alias or id, with `@LAYER` unless that is the default layer.
         weights: hash of the weights.
-        preprocessing: what is done to an image before it.
+        preprocessing: what is done to an image before it is encoded.
         dim: D, the length of a feature.
     """
 
     def __init__(self, path: Path, name: str, layer: str | None = None) -> None:
         """Open the graph at `path`. Raises BackboneError if it is not one, or has no such layer."""
         self._session = open_session(path)
-        self._layer, self.name = pick([output.name for output in self._session.get_outputs()], layer, name)
-        facts = self._session.get_modelmeta().custom_metadata_map
-        self.weights = facts.get(_WEIGHTS) or _file_hash(path)
-        self.preprocessing = _preprocessing(facts, path)
+        self._layer, self.name = select_layer([output.name for output in self._session.get_outputs()], layer, name)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.weights = metadata.get(_WEIGHTS) or _hash_file(path)
+        self.preprocessing = _read_preprocessing(metadata, path)
         self._input = self._session.get_inputs()[0].name
         side = self.preprocessing.crop
         self.dim = self.encode(np.zeros((1, 3, side, side), np.float32)).shape[1]
@@ -44,7 +44,7 @@ class OnnxBackbone:
         """Preprocessed images (B, 3, H, W) -> features (B, D), float32.
 
         Raises:
-            BackboneError: the graph does not take such images or does not give a vector for each.
+            BackboneError: the graph does not take such images or does not return one vector for each.
         """
         from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
@@ -53,30 +53,30 @@ class OnnxBackbone:
         except (Fail, InvalidArgument, RuntimeException) as error:
             raise BackboneError(f"{self.name} does not take images of {pixels.shape}: {one_line(error)}") from None
         if features.ndim != 2 or len(features) != len(pixels):
-            raise BackboneError(f"{self.name} gives {features.shape} for {len(pixels)} images, not one vector each")
+            raise BackboneError(f"{self.name} returns {features.shape} for {len(pixels)} images, not one vector each")
         return np.asarray(features, dtype=np.float32)
 
 
-def pick(layers: Collection[str], layer: str | None, name: str) -> tuple[str, str]:
-    """The layer that is asked for, or the default, and the backbone's name with it. Raises BackboneError."""
+def select_layer(layers: Collection[str], layer: str | None, name: str) -> tuple[str, str]:
+    """Return the requested layer (or the default) and the backbone's name with that layer. Raises BackboneError."""
     default = "proj" if "proj" in layers else next(iter(layers))
     layer = layer or default
     if layer not in layers:
-        raise BackboneError(f"{name} has no layer @{layer}; it has {', '.join(f'@{has}' for has in layers)}")
+        raise BackboneError(f"{name} has no layer @{layer}; it has {', '.join(f'@{known}' for known in layers)}")
     return layer, name if layer == default else f"{name}@{layer}"
 
 
-def _preprocessing(facts: dict[str, str], path: Path) -> Preprocessing:
-    if _PREPROCESSING not in facts:
+def _read_preprocessing(metadata: dict[str, str], path: Path) -> Preprocessing:
+    if _PREPROCESSING not in metadata:
         return IMAGENET
     try:
-        return Preprocessing.model_validate_json(facts[_PREPROCESSING])
+        return Preprocessing.model_validate_json(metadata[_PREPROCESSING])
     except ValidationError as error:
-        raise BackboneError(f"{path} describes its preprocessing wrongly: {one_line(error)}") from None
+        raise BackboneError(f"{path}: its metadata holds an invalid preprocessing: {one_line(error)}") from None
 
 
-def describe(model: Any, *, weights: str, preprocessing: Preprocessing) -> None:
-    """Write into an ONNX model's metadata what `OnnxBackbone` reads there."""
+def write_metadata(model: Any, *, weights: str, preprocessing: Preprocessing) -> None:
+    """Write the metadata that `OnnxBackbone` reads into an ONNX model."""
     for key, value in ((_WEIGHTS, weights), (_PREPROCESSING, preprocessing.model_dump_json())):
         model.metadata_props.add(key=key, value=value)
 
@@ -90,10 +90,10 @@ def open_session(path: Path) -> Any:
     options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base of their own
-        raise BackboneError(f"{path} is not an ONNX model that can be run: {one_line(error)}") from None
+    except Exception as error:  # onnxruntime's exceptions share no base class
+        raise BackboneError(f"{path} is not an ONNX model that onnxruntime can run: {one_line(error)}") from None
 
 
-def _file_hash(path: Path) -> str:
+def _hash_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

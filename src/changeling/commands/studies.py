@@ -89,7 +89,7 @@ def _extract(dataset: Dataset, backbone: str, ray: str = "") -> str:
     from changeling.progress import bars
 
     with bars("bytes") as progress:
-        loaded = registry.load(backbone, progress)
+        loaded = registry.load_backbone(backbone, progress)
     with bars() as progress:
         if isinstance(loaded, registry.TextBackbone):  # first: where the images are done, captions are, too
             extract_captions(dataset, loaded, progress=progress)

@@ -70,7 +70,7 @@ class Detector:
             WeightsError: the weights cannot be fetched.
         """
         trained = load_model(Path(model) if model is not None else BUNDLED)
-        return cls(trained, registry.load(trained.model.backbone, progress))
+        return cls(trained, registry.load_backbone(trained.model.backbone, progress))
 
     def detect(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Verdict]:
         """Yield a verdict for each path, in order; what cannot be read gets a verdict that says so.

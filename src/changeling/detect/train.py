@@ -97,7 +97,7 @@ def train(
         DatasetError: too few real or fake images, or none that could be judged.
         FeatureError: features exist that other weights or images made.
     """
-    backbone = registry.load(backbone_name, progress)
+    backbone = registry.load_backbone(backbone_name, progress)
     images, views, resaved, kept = _features(dataset, backbone, progress)
     rows = Rows.of(dataset, kept)
     weights = balance(rows, emphasis)

@@ -273,7 +273,7 @@ class _Encode:
 
     def __init__(self, shared: bytes, backbone: str) -> None:
         self._dataset: Dataset = _unpacked(shared)
-        self._backbone = registry.load(backbone)
+        self._backbone = registry.load_backbone(backbone)
 
     def __call__(self, rows: Row) -> Row:
         index, start, stop = (int(rows[key][0]) for key in ("index", "start", "stop"))

@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from changeling.backbones.registry import ALIASES
 from changeling.datasets.dataset import Dataset
 from changeling.errors import DatasetError
 from changeling.experiments import base, confounds
@@ -22,18 +23,6 @@ from changeling.studies.runner import EXPERIMENTS, chosen_backbones, reason
 from changeling.studies.settings import Study
 
 GIGA, GIB, MIB = 1e9, 2**30, 2**20
-# billions of operations an image, and length of a feature; of others nothing is known before they are loaded
-COSTS = {
-    "rn50-imagenet": (8.2, 2048),
-    "vit-b32-imagenet": (8.8, 768),
-    "clip-rn50": (11.0, 1024),
-    "clip-vit-b32": (8.8, 512),
-    "openclip-vit-b32-laion400m": (8.8, 512),
-    "openclip-vit-b32-laion2b": (8.8, 512),
-    "clip-vit-b16": (35.1, 512),
-    "dinov2-vit-s14": (12.2, 384),
-    "efficientnet-lite0": (0.8, 1280),
-}
 ENCODER = 0.6  # of the speed of a bare matrix product, in the middle of what benchmarks/runtime.py measures
 
 
@@ -109,12 +98,11 @@ def _extract(dataset: Dataset, backbone: str, speed: float) -> Step:
     on = f"{missing:,} of {len(dataset):,} images" if missing else "features are there"
     if not missing:
         return Step(f"extract {backbone}", on, 0.0, 0.0, 0.0)
-    if backbone not in COSTS:
+    if backbone not in ALIASES:
         return Step(f"extract {backbone}", on, None, None, None)
-    operations, dim = COSTS[backbone]
-    return Step(
-        f"extract {backbone}", on, missing * operations * GIGA / (ENCODER * speed), 1.5 * GIB, missing * dim * 4
-    )
+    alias = ALIASES[backbone]
+    seconds = missing * alias.operations * GIGA / (ENCODER * speed)
+    return Step(f"extract {backbone}", on, seconds, 1.5 * GIB, missing * alias.dim * 4)
 
 
 def _experiment(dataset: Dataset, study: Study, name: str, dims: dict[str, int | None], speed: float) -> Step:
@@ -196,7 +184,7 @@ def _dim(dataset: Dataset, backbone: str) -> int | None:
     first = part_path(dataset, backbone, 0)
     if part_rows(len(dataset)) and first.exists():
         return read_dim(first)
-    return COSTS[backbone][1] if backbone in COSTS else None
+    return ALIASES[backbone].dim if backbone in ALIASES else None
 
 
 def _time(seconds: float | None) -> str:

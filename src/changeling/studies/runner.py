@@ -110,7 +110,7 @@ def chosen_backbones(dataset: Dataset, study: Study) -> tuple[str, ...]:
         if named.count(name) > 1:
             raise StudyError(f"backbones names {name} twice")
         if name in study.backbones and missing_rows(dataset, name):
-            registry.check(name)
+            registry.check_backbone(name)
     if not named:
         raise FeatureError(
             f"{dataset.path} has no features yet; run `changeling extract {dataset.path} --backbone clip-vit-b16`"

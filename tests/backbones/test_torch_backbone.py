@@ -20,16 +20,18 @@ from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 from torch import nn
 
-from changeling.backbones import registry, towers
+from changeling.backbones import onnx_export, registry, torch_model
 from changeling.backbones import timm as timm_backbones
-from changeling.backbones.registry import ALIASES, TextBackbone
+from changeling.backbones.registry import TextBackbone
+from changeling.backbones.torch_backbone import Runtime, TorchBackbone, open_backbone
+from changeling.backbones.torch_model import TorchModel
 from changeling.errors import BackboneError, WeightsError
 from changeling.images.transforms import CLIP
 from tests.backbones import hub
 from tests.hostile import picture
 
 pytestmark = pytest.mark.usefixtures("tiny_hub")
-six = pytest.mark.parametrize("alias", ALIASES)
+six = pytest.mark.parametrize("alias", hub.IDS)
 SIZES = [(640, 480), (480, 640), (224, 224), (225, 224), (333, 250), (1023, 333), (100, 37), (31, 33), (500, 375)]
 
 
@@ -46,7 +48,7 @@ def kept_exports(exports: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def library(alias: str) -> tuple[Any, Any]:
     """The library's own model and transform."""
-    name, _, model = ALIASES[alias].partition(":")
+    name, _, model = hub.IDS[alias].partition(":")
     if name == "open_clip":
         own, transform = open_clip.create_model_from_pretrained(*model.split("/"))
         return own, transform
@@ -83,13 +85,13 @@ def library_features(alias: str, model: Any, pixels: torch.Tensor) -> dict[str, 
 @pytest.mark.usefixtures("kept_exports")
 @six
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
-def test_features_are_the_librarys_own(alias: str, runtime: towers.Runtime) -> None:
+def test_features_are_the_librarys_own(alias: str, runtime: Runtime) -> None:
     model, transform = library(alias)
     photographs = hub.photographs()
     expected = library_features(alias, model, torch.stack([transform(photograph) for photograph in photographs]))
     assert expected.keys() == hub.LAYERS[alias].keys()
     for layer, wanted in expected.items():
-        backbone = registry.load(f"{alias}@{layer}", runtime=runtime)
+        backbone = registry.load_backbone(f"{alias}@{layer}", runtime=runtime)
         found = backbone.encode(np.stack([backbone.preprocessing(photograph) for photograph in photographs]))
         assert hub.difference(found, wanted) < 1e-5
         apart = np.ptp(wanted, axis=0).max() / np.abs(wanted).max()
@@ -99,14 +101,14 @@ def test_features_are_the_librarys_own(alias: str, runtime: towers.Runtime) -> N
 @six
 def test_pixels_are_the_librarys_own_to_the_bit(alias: str) -> None:
     _, transform = library(alias)
-    preprocessing = registry.load(alias, runtime="torch").preprocessing
+    preprocessing = registry.load_backbone(alias, runtime="torch").preprocessing
     for seed, size in enumerate(SIZES):
         image = picture(size, seed)
         np.testing.assert_array_equal(preprocessing(image), transform(image).numpy(), err_msg=str(size))
 
 
 def test_clips_pixels_are_ours_but_for_the_length_of_the_long_side() -> None:
-    preprocessing = registry.load("clip-vit-b32", runtime="torch").preprocessing
+    preprocessing = registry.load_backbone("clip-vit-b32", runtime="torch").preprocessing
     assert preprocessing == CLIP.model_copy(update={"version": 2})
     square, wide = picture((300, 300)), picture((640, 480))  # 640 / 480 * 224 = 298.67
     np.testing.assert_array_equal(CLIP(square), preprocessing(square))
@@ -116,26 +118,26 @@ def test_clips_pixels_are_ours_but_for_the_length_of_the_long_side() -> None:
 @pytest.mark.usefixtures("kept_exports")
 @six
 def test_the_runtimes_are_of_one_name(alias: str) -> None:
-    one, other = (registry.load(f"{alias}@pre", runtime=runtime) for runtime in ("torch", "onnx"))
+    one, other = (registry.load_backbone(f"{alias}@pre", runtime=runtime) for runtime in ("torch", "onnx"))
     assert (one.name, one.weights, one.preprocessing) == (other.name, other.weights, other.preprocessing)
 
 
 def test_on_a_processor_it_is_onnx_and_on_a_gpu_it_is_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timm_backbones, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(timm_backbones, "default_device", lambda: torch.device("cpu"))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert not isinstance(registry.load("rn50-imagenet"), towers.TorchBackbone)
+    assert not isinstance(registry.load_backbone("rn50-imagenet"), TorchBackbone)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert isinstance(registry.load("rn50-imagenet"), towers.TorchBackbone)
+    assert isinstance(registry.load_backbone("rn50-imagenet"), TorchBackbone)
 
 
 @six
 def test_half_precision_is_close(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.stack([CLIP(photograph) for photograph in hub.photographs()])
-    backbone = registry.load(alias, runtime="torch")
+    backbone = registry.load_backbone(alias, runtime="torch")
     single = backbone.encode(pixels)
-    monkeypatch.setattr(towers, "halves", lambda _: True)
+    monkeypatch.setattr(torch_model, "uses_half_precision", lambda _: True)
     half = backbone.encode(pixels)
-    assert registry.load(alias, runtime="torch").weights == f"{backbone.weights}-half"  # not to be mixed
+    assert registry.load_backbone(alias, runtime="torch").weights == f"{backbone.weights}-half"  # not to be mixed
     assert half.dtype == np.float32
     assert 0 < hub.difference(half, single) < 1e-2
     cosines = (half * single).sum(axis=1) / np.linalg.norm(half, axis=1) / np.linalg.norm(single, axis=1)
@@ -152,28 +154,28 @@ def test_half_precision_is_close(alias: str, monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_a_layer_that_is_not_there_is_named_beside_those_that_are(name: str, message: str) -> None:
     with pytest.raises(BackboneError, match=message):
-        registry.load(name)
+        registry.load_backbone(name)
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
 @pytest.mark.parametrize("shape", [(1, 1, 224, 224), (1, 3, 200, 224)])
-def test_pixels_of_the_wrong_shape_are_refused(runtime: towers.Runtime, shape: tuple[int, ...]) -> None:
-    backbone = registry.load("vit-b32-imagenet", runtime=runtime)
+def test_pixels_of_the_wrong_shape_are_refused(runtime: Runtime, shape: tuple[int, ...]) -> None:
+    backbone = registry.load_backbone("vit-b32-imagenet", runtime=runtime)
     with pytest.raises(BackboneError, match="does not take images of") as caught:
         backbone.encode(np.zeros(shape, np.float32))
     assert "\n" not in str(caught.value)
 
 
 def test_what_overflows_in_half_precision_is_encoded_in_single(monkeypatch: pytest.MonkeyPatch) -> None:
-    backbone = registry.load("rn50-imagenet", runtime="torch")
+    backbone = registry.load_backbone("rn50-imagenet", runtime="torch")
     pixels = np.full((1, 3, 224, 224), 1e5, np.float32)  # half precision ends at 65504
     single = backbone.encode(pixels)
-    monkeypatch.setattr(towers, "halves", lambda _: True)
+    monkeypatch.setattr(torch_model, "uses_half_precision", lambda _: True)
     np.testing.assert_array_equal(backbone.encode(pixels), single)
 
 
 def test_features_that_overflow_are_refused() -> None:
-    backbone = registry.load("rn50-imagenet", runtime="torch")
+    backbone = registry.load_backbone("rn50-imagenet", runtime="torch")
     with pytest.raises(BackboneError, match="rn50-imagenet overflows: its features are not all finite"):
         backbone.encode(np.full((1, 3, 224, 224), 3e38, np.float32))
 
@@ -181,28 +183,28 @@ def test_features_that_overflow_are_refused() -> None:
 def test_read_only_pixels_are_taken() -> None:
     pixels = np.zeros((1, 3, 224, 224), np.float32)
     pixels.flags.writeable = False
-    assert registry.load("rn50-imagenet", runtime="torch").encode(pixels).shape == (1, 256)
+    assert registry.load_backbone("rn50-imagenet", runtime="torch").encode(pixels).shape == (1, 256)
 
 
 def test_the_export_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[str, int, int]] = []
-    first = registry.load("clip-vit-b32", lambda *now: told.append(now))
+    first = registry.load_backbone("clip-vit-b32", lambda *now: told.append(now))
     assert [(what, done == total) for what, done, total in told] == [
         ("exporting clip-vit-b32", False),
         ("exporting clip-vit-b32", True),
     ]
     monkeypatch.setattr("torch.onnx.export", lambda *_, **__: pytest.fail("exported again"))
-    second = registry.load("clip-vit-b32@pre")
+    second = registry.load_backbone("clip-vit-b32@pre")
     assert (first.name, second.name, first.weights) == ("clip-vit-b32", "clip-vit-b32@pre", second.weights)
     (file,) = (tmp_path / "cache").iterdir()
     assert file.name == f"clip-vit-b32-{first.weights}-{first.preprocessing.hash}.onnx"
 
 
 def test_an_export_that_differs_is_refused_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(towers, "TOLERANCE", 1e-12)
+    monkeypatch.setattr(onnx_export, "TOLERANCE", 1e-12)
     with pytest.raises(BackboneError, match=r"rn50-imagenet cannot be .*: it differs from PyTorch at @\w+ by"):
-        registry.load("rn50-imagenet", runtime="onnx")
-    assert isinstance(registry.load("rn50-imagenet"), towers.TorchBackbone)
+        registry.load_backbone("rn50-imagenet", runtime="onnx")
+    assert isinstance(registry.load_backbone("rn50-imagenet"), TorchBackbone)
     assert not list((tmp_path / "cache").iterdir())
 
 
@@ -219,10 +221,10 @@ class Fixed(nn.Module):
 
 
 def test_an_export_that_fits_one_size_of_batch_is_refused() -> None:
-    model = towers.Model(Fixed(), "0", CLIP)
+    model = TorchModel(Fixed(), "0", CLIP)
     with pytest.raises(BackboneError, match="fixed cannot be exported to ONNX: it differs from PyTorch at @pre by inf"):
-        towers.open_backbone(model, "fixed", "", "onnx", lambda *_: None)
-    assert towers.open_backbone(model, "fixed", "", "torch", lambda *_: None).dim == 3
+        open_backbone(model, "fixed", "", "onnx", lambda *_: None)
+    assert open_backbone(model, "fixed", "", "torch", lambda *_: None).dim == 3
 
 
 class Exotic(Fixed):
@@ -234,26 +236,28 @@ class Exotic(Fixed):
 
 
 def test_what_cannot_be_exported_runs_on_torch(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    model = towers.Model(Exotic(), "0", CLIP)
-    assert isinstance(towers.open_backbone(model, "exotic", "", "auto", lambda *_: None), towers.TorchBackbone)
+    model = TorchModel(Exotic(), "0", CLIP)
+    assert isinstance(open_backbone(model, "exotic", "", "auto", lambda *_: None), TorchBackbone)
     with pytest.raises(BackboneError, match="exotic cannot be exported to ONNX: Exporting the operator") as caught:
-        towers.open_backbone(model, "exotic", "", "onnx", lambda *_: None)
+        open_backbone(model, "exotic", "", "onnx", lambda *_: None)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
     assert not list(tmp_path.glob("cache/*"))
 
 
 def test_what_is_too_large_for_a_file_runs_on_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(towers, "_LARGEST", 10_000)
-    assert isinstance(registry.load("rn50-imagenet"), towers.TorchBackbone)
+    monkeypatch.setattr(onnx_export, "_MAX_BYTES", 10_000)
+    assert isinstance(registry.load_backbone("rn50-imagenet"), TorchBackbone)
     with pytest.raises(BackboneError, match="rn50-imagenet is too large for an ONNX file"):
-        registry.load("rn50-imagenet", runtime="onnx")
+        registry.load_backbone("rn50-imagenet", runtime="onnx")
 
 
 def test_only_what_has_a_text_tower_encodes_captions() -> None:
-    with_texts = {alias for alias in ALIASES if isinstance(registry.load(alias, runtime="torch"), TextBackbone)}
+    with_texts = {
+        alias for alias in hub.IDS if isinstance(registry.load_backbone(alias, runtime="torch"), TextBackbone)
+    }
     assert with_texts == set(hub.OPEN_CLIP)
-    assert not isinstance(registry.load("clip-rn50@pre", runtime="torch"), TextBackbone)  # another space
+    assert not isinstance(registry.load_backbone("clip-rn50@pre", runtime="torch"), TextBackbone)  # another space
 
 
 def test_the_registry_does_not_import_torch() -> None:
@@ -276,7 +280,7 @@ from changeling.backbones import registry
 from changeling.errors import BackboneError
 sys.modules[{missing!r}] = None
 try:
-    registry.load({name!r})
+    registry.load_backbone({name!r})
 except BackboneError as error:
     print(error)
 """
@@ -314,7 +318,7 @@ def test_a_folder_without_a_proper_configuration_is_refused(family: str, content
 
 
 @pytest.mark.parametrize(
-    "model", [*ALIASES, "open_clip:hf-hub:nobody/nothing", "timm:resnet18", "timm:hf-hub:nobody/no"]
+    "model", [*hub.IDS, "open_clip:hf-hub:nobody/nothing", "timm:resnet18", "timm:hf-hub:nobody/no"]
 )
 def test_without_a_network_the_error_says_what_works(
     model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from changeling.backbones import graphs
+from changeling.backbones import onnx_graph
 from changeling.errors import BackboneError
 
 DRAW = np.random.default_rng(0)
@@ -72,15 +72,15 @@ def test_a_folded_graph_is_the_float_arithmetic_on_the_stored_weights(
     assert 0 < np.abs(first - TENSORS["first"]).max() < 0.1  # int8 is near the weights, but not them
     expected = np.maximum(X @ first + TENSORS["bias"], 0) @ second
     assert np.abs(run(model)["y"] - expected).max() > 1e-3  # run as int8, the activations are rounded
-    graphs.fold_int8(model)
+    onnx_graph.dequantise_weights(model)
     np.testing.assert_allclose(run(model)["y"], expected, rtol=1e-5, atol=1e-5)
     assert not {"MatMulInteger", "ConvInteger"} & {node.op_type for node in model.graph.node}
 
 
 def test_layers_of_a_folded_graph_need_no_integers(tmp_path: Path) -> None:
     model = quantised(tmp_path, per_channel=True)
-    graphs.fold_int8(model)
-    graphs.set_layers(model, {"proj": "y"})
+    onnx_graph.dequantise_weights(model)
+    onnx_graph.set_outputs(model, {"proj": "y"})
     assert [node.op_type for node in model.graph.node] == ["MatMul", "Add", "Relu", "MatMul", "Identity"]
     assert {tensor.data_type for tensor in model.graph.initializer} == {TensorProto.FLOAT}
 
@@ -88,7 +88,7 @@ def test_layers_of_a_folded_graph_need_no_integers(tmp_path: Path) -> None:
 def test_a_float_graph_is_left_as_it_is() -> None:
     model = small_model()
     before = model.SerializeToString()
-    graphs.fold_int8(model)
+    onnx_graph.dequantise_weights(model)
     assert model.SerializeToString() == before
 
 
@@ -102,29 +102,29 @@ def test_an_integer_product_of_another_form_is_refused(broken: str, tmp_path: Pa
         model.graph.node.append(helper.make_node("Identity", [product.output[0]], ["again"]))
     else:
         product.input[1] = "computed"
-    with pytest.raises(BackboneError, match="cannot fold"):
-        graphs.fold_int8(model)
+    with pytest.raises(BackboneError, match=r"cannot convert .* to float"):
+        onnx_graph.dequantise_weights(model)
 
 
 def test_set_layers_cuts_the_graph_and_drops_what_is_not_needed() -> None:
     model = small_model()
-    graphs.set_layers(model, {"half": "c"})
+    onnx_graph.set_outputs(model, {"half": "c"})
     assert [output.name for output in model.graph.output] == ["half"]
     assert [node.op_type for node in model.graph.node] == ["MatMul", "Add", "Relu", "Identity"]
     assert {tensor.name for tensor in model.graph.initializer} == {"first", "bias"}
     expected = np.maximum(X @ TENSORS["first"] + TENSORS["bias"], 0)
     flat = small_model()
-    graphs.set_layers(flat, {"half": graphs.class_tokens(flat, ["c"], "token")})
+    onnx_graph.set_outputs(flat, {"half": onnx_graph.add_class_tokens(flat, ["c"], "token")})
     np.testing.assert_allclose(run(flat)["half"], expected[:, 0], rtol=1e-5, atol=1e-6)
 
 
 def test_class_tokens_are_the_first_of_each_block_in_order() -> None:
     model = small_model()
-    graphs.set_layers(
+    onnx_graph.set_outputs(
         model,
         {
-            "blocks": graphs.class_tokens(model, ["c", "b", "y"], "tokens"),
-            "y0": graphs.class_tokens(model, ["y"], "last"),
+            "blocks": onnx_graph.add_class_tokens(model, ["c", "b", "y"], "tokens"),
+            "y0": onnx_graph.add_class_tokens(model, ["y"], "last"),
         },
     )
     inner = X @ TENSORS["first"] + TENSORS["bias"]
@@ -137,5 +137,5 @@ def test_class_tokens_are_the_first_of_each_block_in_order() -> None:
 
 
 def test_a_tensor_that_the_graph_does_not_make_is_refused() -> None:
-    with pytest.raises(BackboneError, match="does not make nothing"):
-        graphs.set_layers(small_model(), {"proj": "y", "pre": "nothing"})
+    with pytest.raises(BackboneError, match="does not compute nothing"):
+        onnx_graph.set_outputs(small_model(), {"proj": "y", "pre": "nothing"})
