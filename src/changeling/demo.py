@@ -15,10 +15,10 @@ from changeling.config import cache_dir
 from changeling.datasets.dataset import Dataset
 from changeling.detect.detector import Detector, Verdict
 from changeling.detect.output import as_table
-from changeling.experiments.base import percent
 from changeling.files import atomic_write
 from changeling.progress import Progress, bars
 from changeling.report.page import write_report
+from changeling.results.format import format_percent
 from changeling.results.result import Column, Estimate, Picture, Result, Row, Sheet, Strip, Table
 from changeling.studies.runner import run_study
 from changeling.studies.settings import Study
@@ -184,9 +184,9 @@ def showing(detector: Detector, verdicts: Sequence[Verdict]) -> Result:
         experiment="detector",
         title=f"The bundled detector, {model.name}",
         summary=(
-            f"On sources and generators left out of its training, AUROC {percent(best.auroc[0])} "
-            f"({percent(best.auroc[1])} to {percent(best.auroc[2])}); with 5 % of real images called fake it finds "
-            f"{100 * best.found_at_5[0]:.0f} % of the fakes."
+            f"On sources and generators left out of its training, AUROC {format_percent(best.auroc[0])} "
+            f"({format_percent(best.auroc[1])} to {format_percent(best.auroc[2])}); with 5 % of real images called "
+            f"fake it finds {100 * best.found_at_5[0]:.0f} % of the fakes."
         ),
         settings=model.settings | {"resamples": 500},
         tables=(_held_out(detector),),

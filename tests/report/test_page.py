@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from html.parser import HTMLParser
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from changeling.errors import ReportError
-from changeling.report import load_results, write_report
+from changeling.report import write_report
 from changeling.results.result import Picture, Result, Sheet, Strip
 
 VOID = {"meta", "link", "img", "br", "circle", "rect", "path", "use", "image"}
@@ -65,40 +64,6 @@ def shown_full(full_report: Path) -> Outline:
 
 def note(result: Result, text: str) -> Result:
     return result.model_copy(update={"notes": (text,), "summary": text, "title": text})
-
-
-def test_results_are_read_in_the_papers_order(study: list[Result], tmp_path: Path) -> None:
-    names = ("probe", "zebra", "gallery", "distances", "embedding", "clusters", "disentangle", "retrieval")
-    for name in names:
-        study[0].model_copy(update={"experiment": name}).save(tmp_path / "results")
-    (tmp_path / "results" / "notes.txt").touch()
-    assert load_results(tmp_path) == load_results(tmp_path / "results")
-    found = [result.experiment for result in load_results(tmp_path / "results")]
-    assert found == [
-        "distances", "probe", "retrieval", "disentangle", "embedding", "gallery", "clusters", "zebra",
-    ]  # fmt: skip
-
-
-def test_a_result_of_before_there_were_plots_and_maps_is_read(study: list[Result], tmp_path: Path) -> None:
-    old = json.loads(study[0].save(tmp_path).read_text())
-    for key in ("plots", "maps"):
-        del old[key]
-    for row in old["tables"][0]["rows"]:
-        for cell in row["cells"].values():
-            del cell["paper"]
-    (tmp_path / "distances.json").write_text(json.dumps(old))
-    assert load_results(tmp_path) == [study[0]]
-
-
-def test_no_results_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(ReportError, match="no results here; run `changeling study` first"):
-        load_results(tmp_path / "nowhere")
-
-
-def test_a_file_that_is_no_result_is_named(tmp_path: Path) -> None:
-    (tmp_path / "probe.json").write_text("{}")
-    with pytest.raises(ReportError, match=r"probe\.json: not a Result"):
-        load_results(tmp_path)
 
 
 def test_the_page_shows_every_number_with_its_interval_and_count(study: list[Result], shown: Outline) -> None:

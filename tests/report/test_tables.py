@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from changeling.experiments.base import count, spelled
 from changeling.report.tables import Block, Cell, blocks, decimals, lay_out, per_cent
 from changeling.results.result import Column, Estimate, Result
 from tests.report.samples import number, table
@@ -17,26 +16,6 @@ V = Column(key="v", label="A", group="Validation")
 def test_shares_are_printed_as_per_cent() -> None:
     assert per_cent(1 / 6, 2) == "16.67"
     assert per_cent(0.99996, 1) == "100.0"
-
-
-def test_things_are_counted_in_words() -> None:
-    assert count(1, "clusters") == "1 cluster"
-    assert count(1, "children") == "1 child"
-    assert count(5000, "children") == "5,000 children"
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("all", "all generators"),
-        ("all, clip-vit-b16", "all generators, clip-vit-b16"),
-        ("Real and fake: all, test split", "Real and fake: all generators, test split"),
-        ("all-in-one", "all-in-one"),
-        ("overall", "overall"),
-    ],
-)
-def test_all_is_of_generators(text: str, shown: str) -> None:
-    assert spelled(text) == shown
 
 
 @pytest.mark.parametrize(("clusters", "digits"), [(999, 1), (1000, 2), (5000, 2)])

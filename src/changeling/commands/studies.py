@@ -137,9 +137,9 @@ def study(
     """
     from changeling.features.store import missing_rows
     from changeling.progress import bars
-    from changeling.report.exports import remove_old, write_exports
+    from changeling.report.exports import remove_study_files, write_exports
     from changeling.report.page import write_report
-    from changeling.studies.runner import chosen_backbones, open_dataset, run_study
+    from changeling.studies.runner import EXPERIMENTS, chosen_backbones, open_dataset, run_study
     from changeling.studies.settings import Study, load_study
 
     alone = (file / "images.parquet").exists()
@@ -157,7 +157,7 @@ def study(
     with bars() as progress:
         for result in run_study(dataset, asked, heads=output / "heads", progress=progress):
             if not results:
-                remove_old(output)
+                remove_study_files(output, EXPERIMENTS)
             result.save(output / "results")
             results.append(result)
             typer.echo(f"{result.paper or result.experiment}: {result.summary}")
@@ -172,6 +172,7 @@ def report(
     output: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
 ) -> None:
     """Write the report again. It needs the results alone, neither features nor models."""
-    from changeling.report.page import load_results, write_report
+    from changeling.report.page import write_report
+    from changeling.results.folder import load_results
 
     typer.echo(f"report: {write_report(load_results(results), output)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,10 @@ from changeling.datasets.dataset import Dataset
 from changeling.datasets.schema import Split
 from changeling.features.store import Features, load_features
 from changeling.progress import Progress, silent
+from changeling.results.format import ALL_LABEL
 from changeling.results.result import Estimate, Row, Source
 from changeling.stats.intervals import Interval
 
-ALL = "all"  # the row of all generators together
 MIN_CLUSTERS = 3  # a generator with fewer clusters in every split has no row of its own
 SPLIT_TITLES: dict[Split, str] = {"val": "Validation", "test": "Test"}
 
@@ -66,14 +65,14 @@ def generators(dataset: Dataset) -> list[str]:
         for name in present
         if any(len(set(clusters[(names == name) & (splits == split)])) >= MIN_CLUSTERS for split in SPLIT_TITLES)
     ]
-    return [ALL, *counted]
+    return [ALL_LABEL, *counted]
 
 
 def select(dataset: Dataset, valid: NDArray[np.bool_], generator: str, split: Split) -> NDArray[np.int64]:
     """Rows of a split: all for `all` or a lone generator; else its children and the parents of their clusters."""
     mask = (dataset.column("split") == split) & valid
     children = mask & (dataset.column("generator") == generator)
-    if generator != ALL and children.sum() < (mask & (dataset.labels == 1)).sum():
+    if generator != ALL_LABEL and children.sum() < (mask & (dataset.labels == 1)).sum():
         parents = mask & (dataset.labels == 0) & np.isin(dataset.clusters, dataset.clusters[children])
         mask = children | parents
     return np.flatnonzero(mask)
@@ -135,24 +134,3 @@ def versions() -> dict[str, str]:
     """Versions of what computes the numbers."""
     packages = ("changeling", "numpy", "scipy", "scikit-learn", "openTSNE")
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
-
-
-def percent(value: float) -> str:
-    """A share for a sentence: one decimal."""
-    return f"{100 * value:.1f} %"
-
-
-def ends(cell: Estimate) -> str:
-    """An estimate's interval for a sentence."""
-    return f"{percent(cell.low)} to {percent(cell.high)}"
-
-
-def count(number: int, things: str) -> str:
-    """Print a number of things: "1 cluster", "5,000 clusters", "1 child"."""
-    one = "child" if things == "children" else things.replace("rows", "row").removesuffix("s")
-    return f"{number:,} {one if number == 1 else things}"
-
-
-def spelled(text: str) -> str:
-    """A label as it is shown: "all" and "all, clip-vit-b16" are of all generators."""
-    return re.sub(rf"(^|: ){ALL}(?=, |\Z)", rf"\1{ALL} generators", text)

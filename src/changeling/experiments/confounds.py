@@ -17,6 +17,7 @@ from changeling.experiments import base
 from changeling.experiments.base import Context
 from changeling.images.decode import read_file
 from changeling.images.file_features import FILE_FEATURE_GROUPS, FILE_FEATURES, read_file_features
+from changeling.results.format import format_count, format_interval, format_percent
 from changeling.results.result import Column, Result, Row, Table
 from changeling.stats.intervals import RESAMPLES, auroc_interval
 
@@ -164,18 +165,18 @@ def _summary(rows: Sequence[Row]) -> str:
     first = [row for row in rows if row.labels["Generator"] == rows[0].labels["Generator"]]
     together, without, *groups = (row.cells["test_auroc"] for row in first)
     said = (
-        f"A classifier that sees only the file, never the picture, has an AUROC of {base.percent(together.value)} on "
-        f"{base.count(together.images, 'test images')} (95 % interval {base.percent(together.low)} to "
-        f"{base.percent(together.high)})"
+        f"A classifier that sees only the file, never the picture, has an AUROC of {format_percent(together.value)} on "
+        f"{format_count(together.images, 'test image', 'test images')} (95 % interval "
+        f"{format_interval(together)})"
     )
     if together.low <= 0.5:
         return f"{said}: no better than guessing."
     best = max(range(len(groups)), key=lambda place: groups[place].value)
-    most = f"{first[2 + best].labels['Facts']} tells most, with {base.percent(groups[best].value)}"
+    most = f"{first[2 + best].labels['Facts']} tells most, with {format_percent(groups[best].value)}"
     if without.low <= 0.5:
         return (
-            f"{said}, but without {_BYTES}, which are the picture's as well, {base.percent(without.value)} "
-            f"({base.percent(without.low)} to {base.percent(without.high)}): no better than guessing."
+            f"{said}, but without {_BYTES}, which are the picture's as well, {format_percent(without.value)} "
+            f"({format_interval(without)}): no better than guessing."
         )
     return f"{said}: part of what a detector scores here may be the file. Of single groups of facts, {most}."
 
@@ -184,4 +185,4 @@ def _notes(unread: int) -> tuple[str, ...]:
     picture = "Bytes per pixel also tell something of the picture: a smooth one takes fewer."
     if not unread:
         return (picture,)
-    return picture, f"Left out, as their files cannot be read: {base.count(unread, 'images')}."
+    return picture, f"Left out, as their files cannot be read: {format_count(unread, 'image', 'images')}."

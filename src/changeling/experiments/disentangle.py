@@ -22,6 +22,7 @@ from changeling.experiments.probe import always_fake, fit_probe, training_rows
 from changeling.experiments.projections import Projection, train_head, trainable
 from changeling.experiments.settings import DisentangleSettings, ProbeSettings
 from changeling.features.store import Features
+from changeling.results.format import format_count, format_interval, format_label, format_percent
 from changeling.results.result import Column, Curve, Estimate, Plot, Result, Row, Table
 from changeling.stats import metrics
 from changeling.stats.intervals import RESAMPLES, mean_interval, ratio_interval
@@ -94,7 +95,7 @@ def run(context: Context, settings: DisentangleSettings = _DEFAULT) -> Result:
             "seed": context.seed,
         }
         | {
-            f"clusters that S and T of {base.spelled(_label(labels))} were trained on": s.clusters
+            f"clusters that S and T of {format_label(_label(labels))} were trained on": s.clusters
             for labels, s, _ in heads
         },
         tables=(beside_paper(table, dataset), *_probes(hidden)),
@@ -314,8 +315,9 @@ def _summary(rows: Sequence[Row]) -> str:
     row = tested[0]
     hidden, shown = row.cells["test_s_overall"], row.cells["test_t_max"]
     return (
-        f"On {row.labels['Backbone']} features ({base.spelled(row.labels['Generator'])}), a linear probe on S calls "
-        f"{base.percent(hidden.value)} of {base.count(hidden.images, 'test images')} rightly "
-        f"({base.ends(hidden)}), and in T the parent is the farthest of its cluster in "
-        f"{base.percent(shown.value)} of {base.count(shown.clusters, 'clusters')} ({base.ends(shown)})."
+        f"On {row.labels['Backbone']} features ({format_label(row.labels['Generator'])}), a linear probe on S calls "
+        f"{format_percent(hidden.value)} of {format_count(hidden.images, 'test image', 'test images')} rightly "
+        f"({format_interval(hidden)}), and in T the parent is the farthest of its cluster in "
+        f"{format_percent(shown.value)} of {format_count(shown.clusters, 'cluster', 'clusters')} "
+        f"({format_interval(shown)})."
     )

@@ -13,6 +13,7 @@ from changeling.experiments.base import Context
 from changeling.experiments.paper import beside_paper
 from changeling.experiments.settings import DistancesSettings
 from changeling.features.store import Features
+from changeling.results.format import format_count, format_interval, format_percent
 from changeling.results.result import Column, Estimate, Result, Row, Table
 from changeling.stats.intervals import RESAMPLES, ratio_interval
 from changeling.stats.metrics import Distance, distance_accuracies
@@ -106,6 +107,6 @@ def _summary(rows: Sequence[Row]) -> str:
     row, features = best
     cell = row.cells["test_max"]
     return (
-        f"By {features} the parent is the farthest of its cluster in {base.percent(cell.value)} of "
-        f"{base.count(cell.clusters, 'test clusters')} (95 % interval {base.ends(cell)})."
+        f"By {features} the parent is the farthest of its cluster in {format_percent(cell.value)} of "
+        f"{format_count(cell.clusters, 'test cluster', 'test clusters')} (95 % interval {format_interval(cell)})."
     )

@@ -12,6 +12,7 @@ from changeling.experiments.base import Context
 from changeling.experiments.projections import paired, train_head, trainable
 from changeling.experiments.settings import DisentangleSettings, EmbeddingSettings
 from changeling.features.store import load_features
+from changeling.results.format import format_label
 from changeling.results.result import Cloud, Map, Result
 
 TITLE, PAPER = "How do parents and children lie in the space of features?", "Figures 6 and 7"
@@ -42,7 +43,7 @@ def run(context: Context, settings: EmbeddingSettings = _DEFAULT, heads: Disenta
         perplexities[generator] = usable_perplexity(settings.perplexity, len(chosen))
         places = {name: tsne(values, perplexities[generator], context.seed) for name, values in spaces.items()}
         maps += _maps(context, chosen, places, generator, split)
-        shown[f"images on the maps of {base.spelled(generator)}"] = len(chosen)
+        shown[f"images on the maps of {format_label(generator)}"] = len(chosen)
         context.progress("embedding", done, len(generators))
     return Result(
         experiment="embedding",
@@ -80,7 +81,7 @@ def _told(perplexities: dict[str, float]) -> dict[str, str | int | float | bool 
     name = "perplexity (about how many neighbours count)"
     if len(set(perplexities.values())) == 1:
         return {name: next(iter(perplexities.values()))}
-    return {f"{name} of {base.spelled(generator)}": used for generator, used in perplexities.items()}
+    return {f"{name} of {format_label(generator)}": used for generator, used in perplexities.items()}
 
 
 def tsne(values: NDArray[np.float32], perplexity: float, seed: int) -> NDArray[np.float64]:
@@ -110,7 +111,7 @@ def _choose(
             return rows[np.isin(dataset.clusters[rows], drawn)], split
     raise DatasetError(
         f"{dataset.path}: no {SAMPLED} clusters of the validation or test split have a parent and a child by "
-        f"{base.spelled(generator)}"
+        f"{format_label(generator)}"
     )
 
 

@@ -16,6 +16,7 @@ from changeling.experiments.base import Context
 from changeling.experiments.paper import beside_paper
 from changeling.experiments.settings import ProbeSettings
 from changeling.features.store import Features
+from changeling.results.format import ALL_LABEL, format_count, format_interval, format_label, format_percent
 from changeling.results.result import Column, Estimate, Result, Row, Table
 from changeling.stats import metrics
 from changeling.stats.intervals import RESAMPLES, auroc_interval, mean_interval, ratio_interval
@@ -78,7 +79,7 @@ def run(context: Context, settings: ProbeSettings = _DEFAULT) -> Result:
         paper=PAPER,
         summary=_summary(table.rows),
         settings={
-            "trained on children of": base.spelled(settings.train_on),
+            "trained on children of": format_label(settings.train_on),
             "children for training": {"one": "one random child a cluster", "all": "all"}[settings.children],
             "features": "standardised: mean 0 and deviation 1 in each dimension, on the training images",
             "class weight": "balanced: real and fake images count the same in all",
@@ -156,9 +157,9 @@ def training_rows(
     """The parents of the train split and one random child of each cluster, or all of them (section 4.1)."""
     mask = (dataset.column("split") == "train") & valid
     parents = np.flatnonzero(mask & (dataset.labels == 0))
-    mine = dataset.column("generator") == settings.train_on if settings.train_on != base.ALL else dataset.labels == 1
+    mine = dataset.column("generator") == settings.train_on if settings.train_on != ALL_LABEL else dataset.labels == 1
     children = np.flatnonzero(mask & mine)
-    if settings.train_on != base.ALL and not len(children):
+    if settings.train_on != ALL_LABEL and not len(children):
         raise DatasetError(
             f"{dataset.path}: no child of the train split is by {settings.train_on!r}, which the probe is to be "
             "trained on"
@@ -177,9 +178,9 @@ def trainers(dataset: Dataset) -> list[str]:
     many = [
         name
         for name in base.generators(dataset)
-        if len(set(clusters[train & ((names == name) | (name == base.ALL))])) >= TRAIN_CLUSTERS
+        if len(set(clusters[train & ((names == name) | (name == ALL_LABEL))])) >= TRAIN_CLUSTERS
     ]
-    return many if len(set(many) - {base.ALL}) > 1 else []
+    return many if len(set(many) - {ALL_LABEL}) > 1 else []
 
 
 def _rows(dataset: Dataset, features: Features, probe: Probe, labels: dict[str, str], seed: int) -> list[Row]:
@@ -205,7 +206,7 @@ def _transfer(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -
             title="Trained on one generator, tested on another",
             labels=("Trained on", "Generator", "Backbone"),
             columns=tuple(columns),
-            rows=tuple(row for row in ordered if row.labels["Generator"] != base.ALL),
+            rows=tuple(row for row in ordered if row.labels["Generator"] != ALL_LABEL),
             note="Each probe knows the real images of the train split and the children of one generator.",
         )
     ]
@@ -277,7 +278,7 @@ def _unpaired(dataset: Dataset, valid: NDArray[np.bool_]) -> Iterator[str]:
         if (sizes == 1).any():
             real, fake = (np.isin(names, dataset.clusters[mask & (dataset.labels == label)]) for label in (0, 1))
             yield (
-                f"Of the {base.count(len(names), 'clusters')} of the {title.lower()} split, "
+                f"Of the {format_count(len(names), 'cluster', 'clusters')} of the {title.lower()} split, "
                 f"{int((real & fake).sum()):,} have a parent and a child. A single image, which is paired with none, "
                 "counts as a cluster of its own."
             )
@@ -290,7 +291,7 @@ def _summary(rows: Sequence[Row]) -> str:
     row, features = best
     auroc, balanced = row.cells["test_auroc"], row.cells["test_balanced"]
     return (
-        f"A linear probe on {features} has an AUROC of {base.percent(auroc.value)} on "
-        f"{base.count(auroc.images, 'test images')} (95 % interval {base.ends(auroc)}) and a balanced "
-        f"accuracy of {base.percent(balanced.value)} ({base.ends(balanced)}), where guessing has 50 %."
+        f"A linear probe on {features} has an AUROC of {format_percent(auroc.value)} on "
+        f"{format_count(auroc.images, 'test image', 'test images')} (95 % interval "
+        f"{format_interval(auroc)}) and a balanced accuracy of {format_percent(balanced.value)} ({format_interval(balanced)}), where guessing has 50 %."
     )

@@ -14,6 +14,7 @@ from changeling.experiments.base import Context
 from changeling.experiments.paper import beside_paper
 from changeling.features.captions import has_captions, load_captions
 from changeling.features.store import Features
+from changeling.results.format import format_count, format_interval, format_percent
 from changeling.results.result import Column, Estimate, Result, Row, Table
 from changeling.stats.intervals import RESAMPLES, ratio_interval
 from changeling.stats.retrieval import recall_at, retrieval_ranks
@@ -144,6 +145,6 @@ def _summary(rows: Sequence[Row]) -> str:
     cell, loose = row.cells["test_exact_1"], row.cells["test_cluster_1"]
     return (
         f"By {features} the nearest of all captions of the test split is the child's own for "
-        f"{base.percent(cell.value)} of {base.count(cell.images, 'children')} (95 % interval "
-        f"{base.ends(cell)}), and one of its cluster's for {base.percent(loose.value)}."
+        f"{format_percent(cell.value)} of {format_count(cell.images, 'child', 'children')} (95 % interval "
+        f"{format_interval(cell)}), and one of its cluster's for {format_percent(loose.value)}."
     )

@@ -4,6 +4,6 @@ Beside it the tables as CSV and LaTeX.
 """
 
 from changeling.report.exports import write_exports
-from changeling.report.page import load_results, write_report
+from changeling.report.page import write_report
 
-__all__ = ["load_results", "write_exports", "write_report"]
+__all__ = ["write_exports", "write_report"]

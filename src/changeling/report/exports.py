@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from changeling.experiments.settings import NAMES
 from changeling.files import escape_formula
 from changeling.report.latex import HEAD, latex_table
 from changeling.report.output import written
+from changeling.results.folder import RESULTS
 from changeling.results.result import Estimate, Result
 
 CSV, LATEX = "tables.csv", "latex"
 
 
-def remove_old(folder: Path) -> None:
+def remove_study_files(folder: Path, experiments: Iterable[str]) -> None:
     """Remove the results, tables and page of an earlier study, so that those of two are never mixed."""
-    results = [folder / "results" / f"{name}.json" for name in NAMES]
+    results = [folder / RESULTS / f"{name}.json" for name in experiments]
     tables = [path for path in (folder / LATEX).glob("*.tex") if path.read_bytes().startswith(HEAD.encode())]
     for path in (*results, *tables, folder / CSV, folder / "report" / "index.html"):
         path.unlink(missing_ok=True)

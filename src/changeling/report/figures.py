@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from changeling.experiments.base import spelled
 from changeling.report.style import FONT, INK, MUTED, PAPER, RULE, SERIES, bare, clean, render, shares, wrapped, zoomed
 from changeling.report.tables import blocks, finite, guess, header
+from changeling.results.format import format_label
 from changeling.results.result import Column, Estimate, Row, Table
 
 WIDTH = 340.0  # points, which are the units of the drawing; the page scales it
@@ -130,7 +130,7 @@ def _slots(table: Table, need: float) -> list[_Slot]:
             slots.append(_Slot(end + 0.4, clean(title)))
             end += 0.8
         for row in rows:
-            names = [spelled(row.labels[label]) for label in (table.labels[1:] if title else table.labels)]
+            names = [format_label(row.labels[label]) for label in (table.labels[1:] if title else table.labels)]
             text = wrapped(clean(" · ".join(filter(None, names))))
             high = _high(text, need)
             slots.append(_Slot(end + high / 2, text, row))

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from changeling.experiments.base import count
 from changeling.report.style import colour
+from changeling.results.format import format_count
 from changeling.results.result import Cloud, Map
 
 SIDE = 300.0  # of a cloud's square, in the units of the drawing
@@ -100,7 +100,11 @@ def _layers(cloud: Cloud) -> list[_Layer]:
 def _tile(cloud: Cloud, numbered: bool) -> Tile:
     layers = _placed(_layers(cloud))
     parents, children = (sum(len(layer.points) for layer in layers if layer.child == kind) for kind in (False, True))
-    counts = f"{count(parents, 'parents')}, {count(children, 'children')}" if layers else "no points"
+    counts = (
+        f"{format_count(parents, 'parent', 'parents')}, {format_count(children, 'child', 'children')}"
+        if layers
+        else "no points"
+    )
     shapes = _shapes(layers, numbered) if parents + children <= VECTOR else _stencils(layers)
     svg = f'<svg viewBox="0 0 {SIDE:g} {SIDE:g}" xmlns="http://www.w3.org/2000/svg">{shapes}</svg>'
     return Tile(cloud.title, counts, svg)

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from changeling.experiments.base import count
+from changeling.results.format import format_count
 from changeling.results.result import Result, Source
 
 Value = str | int | float | bool | None
+_SINGULARS = {  # of the counts that a Result gives of its dataset
+    "images": "image",
+    "clusters": "cluster",
+    "parents": "parent",
+    "children": "child",
+    "rows without an image": "row without an image",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,13 @@ def _about(sentence: Markup, who: str) -> Markup:
 
 def _dataset(facts: Mapping[str, Value]) -> Markup:
     """A dataset with its hash and counts, in one sentence."""
-    counts = _listed([count(value, name) for name, value in facts.items() if isinstance(value, int)])
+    counts = _listed(
+        [
+            format_count(value, _SINGULARS.get(name, name), name)
+            for name, value in facts.items()
+            if isinstance(value, int)
+        ]
+    )
     return Markup("The dataset is {} (hash <code>{}</code>): {}.").format(facts["name"], facts["hash"], counts)
 
 

@@ -11,9 +11,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from changeling import __version__
-from changeling.errors import ReportError
-from changeling.experiments.base import spelled
-from changeling.experiments.settings import NAMES
 from changeling.report.figures import draw, marks
 from changeling.report.maps import draw_map, legend
 from changeling.report.methods import tell
@@ -22,6 +19,7 @@ from changeling.report.plots import families
 from changeling.report.style import colour
 from changeling.report.tables import lay_out
 from changeling.report.thumbnails import Thumbnail, make_thumbnail
+from changeling.results.format import format_label
 from changeling.results.result import Picture, Result, Sheet
 
 TITLE = "How generated images give themselves away"
@@ -34,19 +32,6 @@ class _Tile:
     picture: Picture
     thumbnail: Thumbnail
     alt: str
-
-
-def load_results(folder: Path) -> list[Result]:
-    """Read every Result in a folder, or in its `results`: in the paper's order, others after them by name.
-
-    Raises ReportError if none is there.
-    """
-    paths = sorted((folder / "results" if (folder / "results").is_dir() else folder).glob("*.json"))
-    if not paths:
-        raise ReportError(f"{folder}: no results here; run `changeling study` first")
-    order: dict[str, int] = {name: place for place, name in enumerate(NAMES)}
-    results = [Result.load(path) for path in paths]
-    return sorted(results, key=lambda result: (order.get(result.experiment, len(order)), result.experiment))
 
 
 def write_report(results: Sequence[Result], output: Path) -> Path:
@@ -70,7 +55,7 @@ def _render(results: Sequence[Result]) -> bytes:
         lstrip_blocks=True,
         loader=PackageLoader(__package__, ""),
     )
-    environment.filters |= {"percent": _percent, "spelled": spelled, "coded": _coded}
+    environment.filters |= {"percent": _percent, "label": format_label, "coded": _coded}
     environment.globals |= {
         "lay_out": lay_out, "draw": draw, "marks": marks, "families": families, "draw_map": draw_map,
         "legend": legend, "colour": colour, "signs": _signs, "tile": _tile,

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from changeling.experiments.base import spelled
 from changeling.report.figures import Panel
 from changeling.report.style import FONT, MUTED, RULE, SERIES, bare, clean, render, shares, wrapped, zoomed
+from changeling.results.format import format_label
 from changeling.results.result import Curve, Plot
 
 WIDTH, HEIGHT = 236.0, 166.0  # points
@@ -73,7 +73,7 @@ def _family(plots: Sequence[Plot], names: Mapping[str, int]) -> Family:
     limits = _limits(plots)
     return Family(
         title=plots[0].title,
-        panels=tuple(Panel(spelled(plot.of), _panel(plot, names, limits)) for plot in plots),
+        panels=tuple(Panel(format_label(plot.of), _panel(plot, names, limits)) for plot in plots),
         lines=tuple(Line(name, names[name]) for name in here),
         bands=any(math.isfinite(low) for plot in plots for curve in plot.curves for *_, low, _ in _points(plot, curve)),
         chance=" and ".join(f"{100 * level:.3g} %" if plots[0].share else f"{level:.3g}" for level in levels),

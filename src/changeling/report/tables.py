@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from changeling.experiments.base import count, spelled
+from changeling.results.format import format_count, format_label
 from changeling.results.result import Column, Estimate, Row, Table
 
 FEW = 100  # below this many clusters, the page says that the intervals matter more than the numbers
@@ -131,7 +131,7 @@ def blocks(table: Table) -> list[tuple[str, list[Row]]]:
     rows = list(table.rows)
     if len(table.labels) > 1:
         first = table.labels[0]
-        parts = [(key, list(group)) for key, group in groupby(rows, key=lambda row: spelled(row.labels[first]))]
+        parts = [(key, list(group)) for key, group in groupby(rows, key=lambda row: format_label(row.labels[first]))]
         if len(parts) < len(rows) and all(title for title, _ in parts):
             return [(title if first == "Generator" else f"{first} {title}", some) for title, some in parts]
     return [("", rows)]
@@ -163,7 +163,7 @@ def _group(table: Table, title: str, columns: tuple[Column, ...]) -> Group:
     sizes = _sizes(table.rows, columns)
     if len(sizes) == 1:
         clusters, images = sizes.pop()
-        return Group(title, columns, (count(clusters, "clusters"), count(images, "images")))
+        return Group(title, columns, _rests_on(clusters, images))
     parts = blocks(table)
     by_block = bool(sizes) and bool(parts[0][0]) and all(len(_sizes(rows, columns)) <= 1 for _, rows in parts)
     return Group(title, columns, by_block=by_block, counted=bool(sizes) and not by_block)
@@ -175,16 +175,21 @@ def _sizes(rows: Sequence[Row], columns: Sequence[Column]) -> set[tuple[int, int
     return {(cell.clusters, cell.images) for cell in cells}
 
 
+def _rests_on(clusters: int, images: int) -> tuple[str, str]:
+    """What numbers rest on: ("12 clusters", "72 images")."""
+    return format_count(clusters, "cluster", "clusters"), format_count(images, "image", "images")
+
+
 def _block_count(rows: Sequence[Row], group: Group) -> str:
     sizes = _sizes(rows, group.columns) if group.by_block else set()
-    return ", ".join(f"{count(clusters, 'clusters')}, {count(images, 'images')}" for clusters, images in sizes)
+    return ", ".join(", ".join(_rests_on(clusters, images)) for clusters, images in sizes)
 
 
 def _lines(rows: Sequence[Row], labels: Sequence[str], groups: Sequence[Group], digits: int) -> tuple[Line, ...]:
     lines: list[Line] = []
     above: list[str] = []
     for row in rows:
-        texts = [spelled(row.labels[label]) for label in labels]
+        texts = [format_label(row.labels[label]) for label in labels]
         shown = [
             "" if i < len(texts) - 1 and above[: i + 1] == texts[: i + 1] else text for i, text in enumerate(texts)
         ]
@@ -228,9 +233,10 @@ def _warning(table: Table) -> str:
     low, high = min(numbers, default=FEW), max(numbers, default=FEW)
     if low >= FEW:
         return ""
+    clusters = format_count(low, "cluster", "clusters")
     if low == high:
-        return f"Each number rests on {count(low, 'clusters')} only: read the intervals, not the numbers."
-    return f"Numbers rest on as few as {count(low, 'clusters')}: read the intervals, not the numbers."
+        return f"Each number rests on {clusters} only: read the intervals, not the numbers."
+    return f"Numbers rest on as few as {clusters}: read the intervals, not the numbers."
 
 
 def _beside_paper(table: Table) -> str:
@@ -239,4 +245,7 @@ def _beside_paper(table: Table) -> str:
     if not beside:
         return ""
     held = sum(cell.holds for cell in beside)
-    return f"{held} of {count(len(beside), 'intervals')} {'hold' if held != 1 else 'holds'} the paper’s value."
+    return (
+        f"{held} of {format_count(len(beside), 'interval', 'intervals')} {'hold' if held != 1 else 'holds'} "
+        "the paper’s value."
+    )

@@ -16,6 +16,7 @@ from changeling.experiments.base import Context
 from changeling.experiments.settings import NAMES, Name
 from changeling.features.store import available, has_any, missing_rows
 from changeling.progress import Progress, silent
+from changeling.results.format import ALL_LABEL
 from changeling.results.result import Result
 from changeling.studies.settings import BUNDLED, Study
 
@@ -122,7 +123,7 @@ def chosen_backbones(dataset: Dataset, study: Study) -> tuple[str, ...]:
         wanted = getattr(study, name).backbone
         if wanted and wanted not in backbones:
             raise StudyError(f"{name}.backbone = {wanted!r} is not among the backbones: {', '.join(backbones)}")
-    known = sorted({base.ALL, *(set(dataset.column("generator")) - {None})})
+    known = sorted({ALL_LABEL, *(set(dataset.column("generator")) - {None})})
     wanted = study.probe.train_on
     if wanted not in known:
         near = difflib.get_close_matches(wanted, known, 1)

@@ -1,0 +1,35 @@
+"""A folder of results: one JSON file for each experiment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from changeling.errors import ReportError
+from changeling.results.result import Result
+
+RESULTS = "results"  # the folder's name in the output folder of a study
+
+
+def load_results(folder: Path) -> list[Result]:
+    """Read every Result in a folder, or in its `results` folder, in the order of `sort_results`.
+
+    Raises ReportError if there is none, or if a file is not a Result.
+    """
+    paths = sorted((folder / RESULTS if (folder / RESULTS).is_dir() else folder).glob("*.json"))
+    if not paths:
+        raise ReportError(f"{folder}: no results here; run `changeling study` first")
+    return sort_results(Result.load(path) for path in paths)
+
+
+def sort_results(results: Iterable[Result]) -> list[Result]:
+    """Results in the order of a report: the paper's tables by number, its figures by experiment, then all others."""
+    return sorted(results, key=_report_order)
+
+
+def _report_order(result: Result) -> tuple[int, int, str]:
+    table = re.match(r"Table (\d+)", result.paper)
+    if table:
+        return 0, int(table[1]), result.experiment
+    return 1 if result.paper else 2, 0, result.experiment
