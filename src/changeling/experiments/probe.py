@@ -293,5 +293,6 @@ def _summary(rows: Sequence[Row]) -> str:
     return (
         f"A linear probe on {features} has an AUROC of {format_percent(auroc.value)} on "
         f"{format_count(auroc.images, 'test image', 'test images')} (95 % interval "
-        f"{format_interval(auroc)}) and a balanced accuracy of {format_percent(balanced.value)} ({format_interval(balanced)}), where guessing has 50 %."
+        f"{format_interval(auroc)}) and a balanced accuracy of {format_percent(balanced.value)} "
+        f"({format_interval(balanced)}), where guessing has 50 %."
     )
