@@ -24,7 +24,7 @@ from PIL import Image
 from tests.build.builds import drawing
 from tests.generators.tiny import save_pipelines
 
-from changeling.datasets.audit.audit import audit
+from changeling.datasets.audit.audit import audit_dataset
 from changeling.datasets.dataset import write_dataset
 from changeling.datasets.schema import ImageRow
 from changeling.generators.base import Child
@@ -94,7 +94,7 @@ def auditing(files: list[Path]) -> None:
         rows = [ImageRow(path.name, path.name, "parent", str(path.absolute()), "train") for path in files]
         dataset = write_dataset(Path(folder), rows)
         began = time.perf_counter()
-        audit(dataset)
+        audit_dataset(dataset)
         print(f"audit: {len(files) / (time.perf_counter() - began):.0f} images/s", flush=True)
     known, greys = 0, []
     for path in files:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -235,3 +236,26 @@ def coarse_picture(seed: int) -> Image.Image:
     """A picture with coarse and finer parts, unlike any other: RGB, 320 x 240."""
     coarse, finer = (natural(seed, side).resize((320, 240), Image.Resampling.BICUBIC) for side in (6, 24))
     return Image.blend(coarse, finer, 0.5)
+
+
+class FileOpens:
+    """Counts how often this process opens each file below a folder for reading."""
+
+    def __init__(self, folder: Path) -> None:
+        self.counts: Counter[str] = Counter()
+        self._prefix = f"{folder.absolute()}{os.sep}"
+        self._is_counting = False
+        sys.addaudithook(self._record)
+
+    def _record(self, event: str, arguments: tuple[object, ...]) -> None:
+        if self._is_counting and event == "open":
+            path, mode = str(arguments[0]), str(arguments[1])
+            if path.startswith(self._prefix) and "r" in mode:
+                self.counts[path.removeprefix(self._prefix)] += 1
+
+    def __enter__(self) -> FileOpens:
+        self._is_counting = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_counting = False

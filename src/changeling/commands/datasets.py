@@ -127,27 +127,29 @@ def audit(
     dataset: DatasetArgument,
     output: Annotated[Path | None, typer.Option(help="Write every finding to this CSV file.")] = None,
 ) -> None:
-    """Check a dataset: files that are missing, changed or broken, pictures in two splits, and what is odd.
+    """Check a dataset: missing, changed or broken files, pictures in two splits, and gaps in its tables.
 
-    The exit code is 1 if something must be mended.
+    The exit code is 1 if there is an error; warnings do not change it.
     """
     from rich.console import Console
 
-    from changeling.datasets.audit.audit import audit as run
-    from changeling.datasets.audit.findings import as_table, write_findings
+    from changeling.datasets.audit.audit import audit_dataset
+    from changeling.datasets.audit.findings import make_table, write_findings
     from changeling.datasets.dataset import Dataset
     from changeling.progress import bars
 
     with bars() as progress:
-        found = run(Dataset(dataset), progress=progress)
-    if found.findings:
-        Console(highlight=False).print(as_table(found))
+        result = audit_dataset(Dataset(dataset), progress=progress)
+    if result.findings:
+        Console(highlight=False).print(make_table(result))
     if output:
-        write_findings(found, output)
-    typer.echo(f"{dataset}: {found.summary}", err=True)
-    if (dataset / "build").exists() and {"missing", "unreadable", "changed"} & set(found.counts):
-        typer.echo("a file that was built is put back by `changeling build STUDY --only ID`", err=True)
-    if found.must_be_mended:
+        write_findings(result, output)
+    typer.echo(f"{dataset}: {result.summary}", err=True)
+    if (dataset / "build").exists() and {"missing", "unreadable", "changed"} & set(result.counts):
+        typer.echo(
+            "to regenerate an image that was built and restore its file: `changeling build STUDY --only ID`", err=True
+        )
+    if result.errors:
         raise typer.Exit(1)
 
 

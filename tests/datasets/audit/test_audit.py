@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from changeling.datasets.audit.audit import audit
-from changeling.datasets.audit.findings import KINDS, MEND, Audit, Finding, as_table, write_findings
+from changeling.datasets.audit.audit import audit_dataset
+from changeling.datasets.audit.findings import ERRORS, KINDS, Audit, Finding, make_table, write_findings
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.importers.folder import from_folder, import_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow
@@ -49,7 +49,7 @@ class Tables:
         self.change(name, **values)
 
     def audit(self) -> Audit:
-        return audit(write_dataset(self.folder, self.images.values(), self.captions))
+        return audit_dataset(write_dataset(self.folder, self.images.values(), self.captions))
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def tables(tmp_path: Path) -> Tables:
     return made
 
 
-def told(found: Audit) -> list[tuple[str, str]]:
+def list_findings(found: Audit) -> list[tuple[str, str]]:
     return [(finding.kind, finding.name) for finding in found.findings]
 
 
@@ -82,8 +82,8 @@ def resaved(tables: Tables, name: str) -> bytes:
 
 def test_a_clean_dataset_gives_nothing(tables: Tables) -> None:
     found = tables.audit()
-    assert told(found) == []
-    assert found.summary == "24 images in 8 clusters: nothing found"
+    assert list_findings(found) == []
+    assert found.summary == "24 images in 8 clusters: no errors or warnings"
 
 
 def _missing(tables: Tables) -> None:
@@ -172,20 +172,20 @@ PLANTED: list[tuple[Callable[[Tables], None], list[tuple[str, str]], str]] = [
     (_missing, [("missing", "c3-1")], "images/c3-1.jpg: no such file"),
     (_unreadable, [("unreadable", "c3-1")], "images/c3-1.jpg: cannot be decoded: "),
     (_no_image, [("unreadable", "c3-1")], "images/c3-1.jpg: is not a supported image"),
-    (_changed, [("changed", "c3-1")], "its SHA-256 is another"),
+    (_changed, [("changed", "c3-1")], "SHA-256 is not the one in the row"),
     (_size, [("mismatch", "c3-1")], "width is 320, not 321"),
     (_format, [("mismatch", "c3-1")], "format is JPEG, not PNG"),
-    (_leak, [("leak", "c3-1")], "in test, as c0-0 in train"),
-    (_same_file_in_two_splits, [("leak", "c3-1")], "in test, as c0-0 in train"),
-    (_duplicate, [("duplicate", "c3-1")], "in test, as c2-2 in test"),
-    (_black, [("flat", "c3-1"), ("flat", "c5-2")], "#000000 all over"),
-    (_one_colour, [("flat", "c3-1")], "all over"),
+    (_leak, [("leak", "c3-1")], "in test, the same picture as c0-0 in train"),
+    (_same_file_in_two_splits, [("leak", "c3-1")], "in test, the same picture as c0-0 in train"),
+    (_duplicate, [("duplicate", "c3-1")], "in test, the same picture as c2-2 in test"),
+    (_black, [("flat", "c3-1"), ("flat", "c5-2")], "#000000 everywhere"),
+    (_one_colour, [("flat", "c3-1")], "everywhere"),
     (_flagged, [("flagged", "c3-1")], "flagged: by the safety checker, five times"),
     (_failed, [("failed", "c3-1")], "truncated: cannot be decoded"),
-    (_no_parent, [("no parent", "c3")], "its first is c3-1"),
-    (_caption_not_said, [("no caption", "c3-1")], "which caption it was made from is not said"),
-    (_caption_not_there, [("no caption", "c3-1")], "caption 7 of c3 is not there"),
-    (_repeated_caption, [("repeated caption", "c3")], "'scene 0,  1', as c0 in train"),
+    (_no_parent, [("no parent", "c3")], "its first image is c3-1"),
+    (_caption_not_said, [("no caption", "c3-1")], "it has no caption_index"),
+    (_caption_not_there, [("no caption", "c3-1")], "c3 has no caption 7"),
+    (_repeated_caption, [("repeated caption", "c3")], "'scene 0,  1', also in c0 in train"),
     (_orphan, [("orphan", "images/deep/c3-1.jpg")], "no row names it"),
     (
         _leftover,
@@ -201,9 +201,9 @@ def test_a_planted_fault_is_found_and_nothing_else(
 ) -> None:
     plant(tables)
     found = tables.audit()
-    assert told(found) == wanted
+    assert list_findings(found) == wanted
     assert detail in found.findings[0].detail
-    assert bool(found.must_be_mended) == (wanted[0][0] in MEND)
+    assert bool(found.errors) == (wanted[0][0] in ERRORS)
 
 
 def test_every_kind_is_planted_and_the_gravest_is_said_first(tables: Tables) -> None:
@@ -211,29 +211,31 @@ def test_every_kind_is_planted_and_the_gravest_is_said_first(tables: Tables) -> 
     for plant in (_orphan, _leak):
         plant(tables)
     (tables.folder / "images" / "c4-1.jpg").unlink()
-    assert [kind for kind, _ in told(tables.audit())] == ["leak", "missing", "orphan"]
+    assert [kind for kind, _ in list_findings(tables.audit())] == ["leak", "missing", "orphan"]
 
 
 def test_images_of_one_cluster_may_be_alike(tables: Tables) -> None:
     tables.place("c3-1", resaved(tables, "c3-0"))
     tables.place("c3-2", (tables.folder / "images" / "c3-0.jpg").read_bytes())
-    assert told(tables.audit()) == []
+    assert list_findings(tables.audit()) == []
 
 
 def test_of_many_that_are_the_same_each_but_the_first_is_told_once(tables: Tables) -> None:
     for number in range(3, CLUSTERS):
         tables.place(f"c{number}-1", resaved(tables, "c2-2"))
     tables.place("c1-2", resaved(tables, "c2-2"))  # the first, and in the other split
-    assert told(tables.audit()) == [("leak", f"c{number}-{2 if number == 2 else 1}") for number in range(2, CLUSTERS)]
+    assert list_findings(tables.audit()) == [
+        ("leak", f"c{number}-{2 if number == 2 else 1}") for number in range(2, CLUSTERS)
+    ]
 
 
 def test_the_same_bytes_are_found_behind_another_picture_with_the_same_print(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All prints are equal: what is one picture is told by a closer look, or by the hash."""
-    monkeypatch.setattr("changeling.datasets.audit.audit.perceptual_hash", lambda _: np.zeros(2, np.uint64))
+    monkeypatch.setattr("changeling.datasets.audit.file_checks.perceptual_hash", lambda _: np.zeros(2, np.uint64))
     tables.place("c7-2", (tables.folder / "images" / "c1-0.jpg").read_bytes())
-    assert told(tables.audit()) == [("leak", "c7-2")]
+    assert list_findings(tables.audit()) == [("leak", "c7-2")]
 
 
 def test_pictures_of_one_luma_are_not_one_picture(tables: Tables) -> None:
@@ -243,7 +245,7 @@ def test_pictures_of_one_luma_are_not_one_picture(tables: Tables) -> None:
         image.paste(green, (100, 0, 220, 240))
         tables.place(name, encode_image(image, PNG_ENCODING))
         assert np.ptp(np.asarray(image.convert("L"))) == 0
-    assert told(tables.audit()) == []
+    assert list_findings(tables.audit()) == []
 
 
 def test_children_of_parents_rather_than_captions_and_single_images_lack_nothing(
@@ -251,18 +253,18 @@ def test_children_of_parents_rather_than_captions_and_single_images_lack_nothing
 ) -> None:
     for name in [name for name, row in tables.images.items() if row.role == "child"]:
         tables.change(name, caption_index=None)
-    assert told(tables.audit()) == []
+    assert list_findings(tables.audit()) == []
     for number, kind in enumerate(("real", "fake")):
         path = tmp_path / "single" / kind / "x.jpg"
         path.parent.mkdir(parents=True)
         helpers.coarse_picture(number).save(path)
-    assert told(audit(import_dataset(from_folder(tmp_path / "single"), tmp_path / "out"))) == []
+    assert list_findings(audit_dataset(import_dataset(from_folder(tmp_path / "single"), tmp_path / "out"))) == []
 
 
 def test_fine_patterns_are_not_one_colour(tables: Tables) -> None:
     board = Image.effect_noise((64, 64), 1).point([0, 255] * 128).convert("RGB")
     tables.place("c3-1", encode_image(board, jpeg_encoding(98, 0)))
-    assert told(tables.audit()) == []
+    assert list_findings(tables.audit()) == []
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning")
@@ -275,8 +277,8 @@ def test_hostile_files_become_findings(tmp_path: Path) -> None:
         if case.status != "denied" and path.isprintable() and path:  # a table holds no other name
             rows.append(ImageRow(str(number), str(number), "parent", path, "train"))
             wanted[str(number)] = case.status
-    found = audit(write_dataset(tmp_path / "dataset", rows))
-    broken = {finding.name: finding.kind for finding in found.findings if finding.kind in MEND}
+    found = audit_dataset(write_dataset(tmp_path / "dataset", rows))
+    broken = {finding.name: finding.kind for finding in found.findings if finding.kind in ERRORS}
     assert broken == {
         name: "missing" if status == "missing" else "unreadable" for name, status in wanted.items() if status != "ok"
     }
@@ -287,9 +289,9 @@ def test_a_file_that_may_not_be_read_is_a_finding(tables: Tables) -> None:
     (tables.folder / "images" / "c3-1.jpg").chmod(0)
     script = """if True:
         import pathlib, sys
-        from changeling.datasets.audit.audit import audit
+        from changeling.datasets.audit.audit import audit_dataset
         from changeling.datasets.dataset import Dataset
-        print(*audit(Dataset(pathlib.Path(sys.argv[1]))).findings)
+        print(*audit_dataset(Dataset(pathlib.Path(sys.argv[1]))).findings)
     """
     assert "permission denied" in run_unprivileged(script, str(tables.folder))
 
@@ -298,7 +300,7 @@ def test_real_photographs_are_known_again_and_not_mistaken(tmp_path: Path) -> No
     """As they are; then each third one again in another cluster, smaller and saved again."""
     files = helpers.photographs(tmp_path / "photographs", 140)
     rows = [ImageRow(p.name, p.name, "parent", str(p), ("train", "test")[n % 2]) for n, p in enumerate(files)]
-    assert not audit(write_dataset(tmp_path / "once", rows)).findings
+    assert not audit_dataset(write_dataset(tmp_path / "once", rows)).findings
     again: list[ImageRow] = []
     for number, row in enumerate(rows[::3]):
         with Image.open(row.path) as image:
@@ -307,16 +309,16 @@ def test_real_photographs_are_known_again_and_not_mistaken(tmp_path: Path) -> No
         path = tmp_path / f"{number}.img"
         path.write_bytes(encode_image(smaller, jpeg_encoding((60, 75, 90)[number % 3])))
         again.append(ImageRow(f"again-{row.image_id}", f"again-{row.cluster_id}", "parent", str(path), "test"))
-    found = audit(write_dataset(tmp_path / "twice", [*rows, *again]))
-    pairs = {(finding.name, finding.detail.split(", as ")[1].split()[0]) for finding in found.findings}
+    found = audit_dataset(write_dataset(tmp_path / "twice", [*rows, *again]))
+    pairs = {(finding.name, finding.detail.split("same picture as ")[1].split()[0]) for finding in found.findings}
     assert {finding.kind for finding in found.findings} == {"leak", "duplicate"}
     assert pairs <= {(row.image_id, row.image_id.removeprefix("again-")) for row in again}
     assert len(again) - len(pairs) <= 1 + len(again) // 40  # smooth ones, such as a sky
 
 
 def test_what_is_written_can_be_read_by_others_and_shown_on_any_terminal(tmp_path: Path) -> None:
-    odd = Finding.of("orphan", "images/\x1b[31m\udcff,\n[red].png", "no row names it")
-    many = [Finding.of("missing", f"i{number}", "no such file") for number in range(9)]
+    odd = Finding.printable("orphan", "images/\x1b[31m\udcff,\n[red].png", "no row names it")
+    many = [Finding.printable("missing", f"i{number}", "no such file") for number in range(9)]
     found = Audit(10, 10, (*many, odd))
     write_findings(found, tmp_path / "audit.csv")
     with (tmp_path / "audit.csv").open(newline="", encoding="utf-8") as file:
@@ -327,7 +329,7 @@ def test_what_is_written_can_be_read_by_others_and_shown_on_any_terminal(tmp_pat
         "name": r"images/\x1b[31m\udcff,\n[red].png",
         "detail": "no row names it",
     }
-    shown = "\n".join(_text(as_table(found).columns[2].cells))
+    shown = "\n".join(_text(make_table(found).columns[2].cells))
     assert shown.count("no such file") == 3
     assert r"\[red]" in shown
 
@@ -344,13 +346,13 @@ def test_the_command_says_what_it_found_by_its_exit_code_too(tables: Tables, tmp
     tables.audit()
     clean = run()
     assert (clean.returncode, clean.stdout) == (0, "")
-    assert clean.stderr == f"{tables.folder}: 24 images in 8 clusters: nothing found\n"
+    assert clean.stderr == f"{tables.folder}: 24 images in 8 clusters: no errors or warnings\n"
     _orphan(tables)
     assert run().returncode == 0
     _missing(tables)
     broken = run("--output", str(tmp_path / "audit.csv"))
     assert broken.returncode == 1
-    assert broken.stderr == f"{tables.folder}: 24 images in 8 clusters: 1 to mend, 1 to know of\n"
+    assert broken.stderr == f"{tables.folder}: 24 images in 8 clusters: 1 error, 1 warning\n"
     assert "no such file" in " ".join(broken.stdout.split())
     assert (tmp_path / "audit.csv").read_text().splitlines()[:2] == [
         "kind,name,detail",
@@ -365,11 +367,22 @@ def test_the_command_says_what_it_found_by_its_exit_code_too(tables: Tables, tmp
 def test_a_dataset_of_one_image_is_audited(tmp_path: Path) -> None:
     helpers.coarse_picture(0).save(tmp_path / "x.png")
     rows = [ImageRow("x", "x", "parent", "x.png", "train")]
-    assert told(audit(write_dataset(tmp_path, rows))) == []
+    assert list_findings(audit_dataset(write_dataset(tmp_path, rows))) == []
     assert len(Dataset(tmp_path)) == 1
 
 
 def test_a_file_that_has_changed_is_no_leak_by_the_hash_that_it_had(tables: Tables) -> None:
     tables.place("c3-1", (tables.folder / "images" / "c0-0.jpg").read_bytes())
     (tables.folder / "images" / "c3-1.jpg").write_bytes(encode_image(helpers.coarse_picture(999), jpeg_encoding(90)))
-    assert told(tables.audit()) == [("changed", "c3-1")]
+    assert list_findings(tables.audit()) == [("changed", "c3-1")]
+
+
+def test_each_file_is_opened_once(tables: Tables) -> None:
+    """Also the files of pictures that are compared with each other."""
+    tables.place("c3-1", resaved(tables, "c2-2"))
+    tables.place("c4-1", encode_image(Image.new("RGB", (64, 64)), jpeg_encoding(90)))
+    dataset = write_dataset(tables.folder, tables.images.values(), tables.captions)
+    with helpers.FileOpens(tables.folder) as opens:
+        found = audit_dataset(dataset)
+    assert list_findings(found) == [("flat", "c4-1"), ("duplicate", "c3-1")]
+    assert opens.counts == dict.fromkeys((row.path for row in tables.images.values()), 1)
