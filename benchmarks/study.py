@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from changeling.backbones.registry import TextBackbone
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow, Split
-from changeling.experiments.projections import training_clusters
-from changeling.experiments.settings import NAMES, Name
+from changeling.experiments.projections import CHECKPOINTS, select_training_clusters
+from changeling.experiments.registry import EXPERIMENTS
 from changeling.features.captions import extract_captions
 from changeling.features.store import Header, images_hash, load_features, part_path, part_rows, write_part
 from changeling.stats.contrastive import AdamW, contrast, unit
@@ -36,6 +36,7 @@ from changeling.studies.settings import Study
 
 DIM, CHILDREN, ROUNDS = 512, 5, 5
 BACKBONE = "planted"
+DEFAULT_EXPERIMENTS = [name for name in EXPERIMENTS if name not in ("gallery", "confounds")]  # they need image files
 
 
 def main() -> None:
@@ -43,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--parents", type=int, default=113_287)
-    parser.add_argument("experiments", nargs="*", default=[*NAMES[:-2], "speed"])
+    parser.add_argument("experiments", nargs="*", default=[*DEFAULT_EXPERIMENTS, "speed"])
     arguments = parser.parse_args()
     if not (arguments.folder / "images.parquet").exists():
         make(arguments.folder, arguments.parents)
@@ -97,12 +98,12 @@ def make(folder: Path, parents: int) -> None:
     extract_captions(dataset, cast(TextBackbone, Text()))
 
 
-def measure(name: Name, folder: str) -> None:
+def measure(name: str, folder: str) -> None:
     """Run one experiment in this process and print what it took."""
     dataset = Dataset(Path(folder))
     study = Study(experiments=(name,), backbones=(BACKBONE,))
     began = time.perf_counter()
-    (result,) = run_study(dataset, study, heads=Path(folder) / "heads")
+    (result,) = run_study(dataset, study, projections=Path(folder) / CHECKPOINTS)
     seconds = time.perf_counter() - began
     # not ru_maxrss, which starts at that of the process that this one was forked from
     peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 2**20
@@ -142,7 +143,7 @@ def step_speed(dataset: Dataset) -> None:
     from pytorch_metric_learning.losses import SupConLoss
 
     features = load_features(dataset, BACKBONE)
-    rows, starts = training_clusters(dataset, features.valid, BACKBONE)
+    rows, starts = select_training_clusters(dataset, features.valid, BACKBONE)
     batch = rows[: starts[170]]
     x, labels, clusters = features.values[batch], dataset.labels[batch], dataset.clusters[batch]
     weight = (np.random.default_rng(0).normal(size=(DIM, DIM)) / 30).astype(np.float32)

@@ -15,6 +15,7 @@ from changeling.config import cache_dir
 from changeling.datasets.dataset import Dataset
 from changeling.detect.detector import Detector, Verdict
 from changeling.detect.output import as_table
+from changeling.experiments.projections import CHECKPOINTS
 from changeling.files import atomic_write
 from changeling.progress import Progress, bars
 from changeling.report.page import write_report
@@ -126,7 +127,7 @@ def run_demo(output: Path) -> None:
     )
     console.rule("[bold]2. Why can we tell? A study of 18 clusters of real images[/]")
     with bars() as progress:
-        studied = list(run_study(Dataset(STUDY), Study(), heads=output / "heads", progress=progress))
+        studied = list(run_study(Dataset(STUDY), Study(), projections=output / CHECKPOINTS, progress=progress))
     # the clusters' images are not carried: what would show them is left out
     results = [*(result for result in studied if result.tables or result.maps), showing(detector, verdicts)]
     for result in results:

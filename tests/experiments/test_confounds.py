@@ -16,6 +16,7 @@ from changeling.demo import STUDY
 from changeling.errors import DatasetError
 from changeling.experiments import confounds
 from changeling.experiments.base import Context
+from changeling.experiments.confounds import ConfoundsSettings
 from changeling.images.decode import read_file, read_image
 from changeling.images.encode import PNG_ENCODING, Encoding, encode_image, jpeg_encoding, read_encoding
 from changeling.images.file_features import FILE_FEATURE_GROUPS
@@ -90,7 +91,7 @@ def dataset(folder: Path, clusters: Sequence[Cluster], *, matched: bool, by: Seq
 
 def judged(data: Dataset, generator: str = "sd") -> dict[str, Estimate]:
     """The estimates for one generator, by the facts that they rest on."""
-    (table,) = confounds.run(Context(data, [])).tables
+    (table,) = confounds.run(Context(data, []), ConfoundsSettings()).tables
     return {row.labels["Facts"]: row.cells["test_auroc"] for row in table.rows if row.labels["Generator"] == generator}
 
 
@@ -118,11 +119,13 @@ def test_the_same_on_real_photographs(matched: bool, tmp_path: Path) -> None:
 
 def test_each_generator_is_judged_against_its_own_parents_and_the_report_shows_it(tmp_path: Path) -> None:
     clusters = snapshots(tmp_path / "parents", clusters=80)
-    result = confounds.run(Context(dataset(tmp_path / "two", clusters, matched=False, by=("a", "b")), []))
+    result = confounds.run(
+        Context(dataset(tmp_path / "two", clusters, matched=False, by=("a", "b")), []), ConfoundsSettings()
+    )
     (table,) = result.tables
     counts = {row.labels["Generator"]: row.cells["test_auroc"].images for row in table.rows}
     assert counts == {"all": 80, "a": 40, "b": 40}
-    assert "part of what a detector scores here may be the file" in result.summary
+    assert "part of the accuracy of a detector on these images may come from the files" in result.summary
     page = write_report([result], tmp_path / "report.html").read_text(encoding="utf-8")
     assert all(name in page for name in ("all facts", *FILE_FEATURE_GROUPS))
 
@@ -130,14 +133,14 @@ def test_each_generator_is_judged_against_its_own_parents_and_the_report_shows_i
 def test_files_that_are_gone_are_left_out_and_counted(tmp_path: Path) -> None:
     data = dataset(tmp_path / "data", snapshots(tmp_path / "parents", clusters=40), matched=False)
     data.resolve_path(data.column("path")[0]).unlink()
-    result = confounds.run(Context(data, []))
-    assert "Left out, as their files cannot be read: 1 image." in result.notes
+    result = confounds.run(Context(data, []), ConfoundsSettings())
+    assert "Excluded because the file cannot be read: 1 image." in result.notes
     assert result.tables[0].rows[0].cells["test_auroc"].images == 39
 
 
 def test_without_files_it_is_not_run_and_says_why() -> None:
     (result,) = run_study(Dataset(STUDY), Study(experiments=("confounds",)))
-    assert result.summary == "Not run: the image files are not there."
+    assert result.summary == "Not run: the image files do not exist."
 
 
 def test_one_class_is_not_enough(tmp_path: Path) -> None:
@@ -145,22 +148,22 @@ def test_one_class_is_not_enough(tmp_path: Path) -> None:
     for path in data.column("path")[(data.labels == 1) & (data.column("split") == "train")]:
         data.resolve_path(path).unlink()
     with pytest.raises(DatasetError, match="the train split needs real and fake images whose files can be read"):
-        confounds.run(Context(data, []))
+        confounds.run(Context(data, []), ConfoundsSettings())
 
 
 def test_the_same_seed_gives_the_same_and_bytes_do_not_hang_on_the_order_of_reading(tmp_path: Path) -> None:
     data = dataset(tmp_path / "data", snapshots(tmp_path / "parents", clusters=40), matched=True)
-    first, second = (confounds.run(Context(data, [], seed=3)) for _ in range(2))
+    first, second = (confounds.run(Context(data, [], seed=3), ConfoundsSettings()) for _ in range(2))
     assert first == second
 
 
 def test_many_clusters_are_drawn_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = dataset(tmp_path / "data", snapshots(tmp_path / "parents", clusters=40), matched=False)
-    monkeypatch.setattr(confounds, "CLUSTERS", 6)
-    rows = confounds.chosen(data, seed=0)
+    monkeypatch.setattr(confounds, "MAX_CLUSTERS", 6)
+    rows = confounds.sample_rows(data, seed=0)
     assert len(rows) == 2 * 6 * 2
     assert len(set(data.clusters[rows])) == 12
-    assert set(confounds.chosen(data, seed=1)) != set(rows)
+    assert set(confounds.sample_rows(data, seed=1)) != set(rows)
 
 
 def test_what_gives_a_class_away_is_named(tmp_path: Path) -> None:
@@ -178,8 +181,8 @@ def test_what_gives_a_class_away_is_named(tmp_path: Path) -> None:
     cells = judged(data)
     assert cells["coding"].value == 1
     assert all(cells[group].value == 0.5 for group in ("format", "size", "tables", "subsampling", "metadata"))
-    summary = confounds.run(Context(data, [])).summary
-    assert "Of single groups of facts, coding tells most, with 100.0 %." in summary
+    summary = confounds.run(Context(data, []), ConfoundsSettings()).summary
+    assert "Of the single groups, coding has the highest AUROC, 100.0 %." in summary
 
 
 def test_what_the_picture_itself_gives_away_is_not_blamed_on_the_file(tmp_path: Path) -> None:
@@ -194,9 +197,9 @@ def test_what_the_picture_itself_gives_away_is_not_blamed_on_the_file(tmp_path: 
             image.save(folder / name, "JPEG", quality=80)
             generator = "sd" if role == "child" else None
             rows.append(ImageRow(name, f"c{number}", cast(Role, role), name, split, generator=generator))
-    result = confounds.run(Context(write_dataset(folder, rows), []))
+    result = confounds.run(Context(write_dataset(folder, rows), []), ConfoundsSettings())
     assert re.search(
-        r"AUROC of [\d.]+ % on 80 test images .*, but without bytes per pixel, which are the picture's as well, "
-        r"50\.0 % \([\d.]+ % to [\d.]+ %\): no better than guessing\.$",
+        r"AUROC of [\d.]+ % on 80 test images .*, but without bytes per pixel, which also depends on the picture, "
+        r"50\.0 % \([\d.]+ % to [\d.]+ %\): no better than chance\.$",
         result.summary,
     )

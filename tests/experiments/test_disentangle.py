@@ -10,8 +10,8 @@ from safetensors.numpy import load_file, save_file
 from changeling.errors import DatasetError, StudyError
 from changeling.experiments import disentangle
 from changeling.experiments.base import Context
-from changeling.experiments.projections import train_head, training_clusters
-from changeling.experiments.settings import DisentangleSettings
+from changeling.experiments.disentangle import DisentangleSettings
+from changeling.experiments.projections import select_training_clusters, train_projection
 from changeling.features.store import load_features
 from changeling.progress import Progress
 from tests.experiments.conftest import Plant
@@ -54,7 +54,7 @@ def test_what_s_only_rescales_comes_back_as_c_grows(plant: Plant) -> None:
 def test_a_head_that_was_stopped_goes_on_to_the_same_bytes(plant: Plant, tmp_path: Path) -> None:
     dataset = plant(style=1.0)
     features = load_features(dataset, "planted")
-    whole = train_head(Context(dataset, ["planted"]), features, "g0", "S", FAST)
+    whole = train_projection(Context(dataset, ["planted"]), features, "g0", "S", FAST)
 
     class StopError(Exception):
         pass
@@ -67,16 +67,16 @@ def test_a_head_that_was_stopped_goes_on_to_the_same_bytes(plant: Plant, tmp_pat
 
         return progress
 
-    context = Context(dataset, ["planted"], heads=tmp_path)
+    context = Context(dataset, ["planted"], projections=tmp_path)
     for epochs in (1, 7, 23):
         with pytest.raises(StopError):
-            train_head(replace(context, progress=stop_after(epochs)), features, "g0", "S", FAST)
-    resumed = train_head(context, features, "g0", "S", FAST)
+            train_projection(replace(context, progress=stop_after(epochs)), features, "g0", "S", FAST)
+    resumed = train_projection(context, features, "g0", "S", FAST)
     assert resumed.losses == whole.losses
     assert resumed.weight.tobytes() == whole.weight.tobytes()
     (file,) = tmp_path.glob("*.safetensors")
     before = file.stat().st_mtime_ns
-    assert train_head(context, features, "g0", "S", FAST).weight.tobytes() == whole.weight.tobytes()
+    assert train_projection(context, features, "g0", "S", FAST).weight.tobytes() == whole.weight.tobytes()
     assert file.stat().st_mtime_ns == before  # a finished head is taken as it is
 
 
@@ -84,10 +84,10 @@ def test_other_settings_are_other_heads(plant: Plant, tmp_path: Path) -> None:
     dataset = plant(style=1.0)
     features = load_features(dataset, "planted")
     short = FAST.model_copy(update={"epochs": 1})
-    for context in (Context(dataset, [], heads=tmp_path), Context(dataset, [], seed=1, heads=tmp_path)):
+    for context in (Context(dataset, [], projections=tmp_path), Context(dataset, [], seed=1, projections=tmp_path)):
         for kind in ("S", "T"):
-            train_head(context, features, "g0", kind, short)
-    train_head(context, features, "g0", "S", short.model_copy(update={"weight_decay": 0.5}))
+            train_projection(context, features, "g0", kind, short)
+    train_projection(context, features, "g0", "S", short.model_copy(update={"weight_decay": 0.5}))
     assert len(list(tmp_path.glob("S*"))) + len(list(tmp_path.glob("T*"))) == 5
 
 
@@ -95,34 +95,34 @@ def test_other_settings_are_other_heads(plant: Plant, tmp_path: Path) -> None:
 def test_a_head_that_grows_out_of_bounds_is_an_error_and_not_kept(plant: Plant, tmp_path: Path) -> None:
     dataset = plant(style=1.0)
     features = load_features(dataset, "planted")
-    context = Context(dataset, ["planted"], heads=tmp_path / "heads")
+    context = Context(dataset, ["planted"], projections=tmp_path / "heads")
     wild = FAST.model_copy(update={"lr": 1e9})
-    with pytest.raises(StudyError, match=r"^S of planted does not train: with disentangle.lr = 1e\+09,"):
-        train_head(context, features, "g0", "S", wild)
+    with pytest.raises(StudyError, match=r"^S of planted: training diverges with disentangle.lr = 1e\+09,"):
+        train_projection(context, features, "g0", "S", wild)
     assert not (tmp_path / "heads").exists()
-    train_head(context, features, "g0", "S", FAST)
+    train_projection(context, features, "g0", "S", FAST)
     (file,) = (tmp_path / "heads").iterdir()
     kept = load_file(file)
     save_file(kept | {"weight": np.full_like(kept["weight"], np.nan)}, file)  # as an earlier version left it
-    assert np.isfinite(train_head(context, features, "g0", "S", FAST).weight).all()
+    assert np.isfinite(train_projection(context, features, "g0", "S", FAST).weight).all()
 
 
 def test_temperature_changes_nothing_but_the_loss(plant: Plant) -> None:
     dataset = plant(style=1.0)
     features = load_features(dataset, "planted")
     cold, warm = (
-        train_head(Context(dataset, []), features, "g0", "T", FAST.model_copy(update={"temperature": t}))
+        train_projection(Context(dataset, []), features, "g0", "T", FAST.model_copy(update={"temperature": t}))
         for t in (0.07, 0.5)
     )
     assert cold.losses[0] * 0.07 == pytest.approx(warm.losses[0] * 0.5, rel=1e-3)
-    a, b = cold(features.values), warm(features.values)
+    a, b = cold.project(features.values), warm.project(features.values)
     assert (a * b).sum(axis=1).min() > 0.99
 
 
 def test_training_sees_whole_clusters_of_the_train_split_alone(plant: Plant) -> None:
     dataset = plant(style=1.0)
     features = load_features(dataset, "planted")
-    rows, starts = training_clusters(dataset, features.valid, "g0")
+    rows, starts = select_training_clusters(dataset, features.valid, "g0")
     assert set(dataset.column("split")[rows]) == {"train"}
     assert np.diff(starts).tolist() == [4] * 60
     assert len(set(dataset.clusters[rows])) == 60
@@ -130,5 +130,5 @@ def test_training_sees_whole_clusters_of_the_train_split_alone(plant: Plant) -> 
 
 def test_without_clusters_the_dataset_is_named(plant: Plant) -> None:
     dataset = plant(style=1.0, clusters=2)
-    with pytest.raises(DatasetError, match="two clusters of the train split"):
+    with pytest.raises(DatasetError, match="the train split needs two clusters"):
         disentangle.run(Context(dataset, ["planted"]), FAST)

@@ -4,13 +4,13 @@ import pytest
 
 from changeling.experiments import distances
 from changeling.experiments.base import Context
-from changeling.experiments.settings import DistancesSettings
+from changeling.experiments.distances import DistancesSettings
 from changeling.stats.metrics import Distance
 from tests.experiments.conftest import Plant
 
 
 def test_a_planted_style_makes_the_parent_the_farthest(plant: Plant) -> None:
-    (table,) = distances.run(Context(plant(style=2.0), ["planted"])).tables
+    (table,) = distances.run(Context(plant(style=2.0), ["planted"]), DistancesSettings()).tables
     (row,) = table.rows
     assert row.labels == {"Generator": "g0", "Backbone": "planted"}
     assert row.cells["test_max"].value > 0.95
@@ -19,14 +19,14 @@ def test_a_planted_style_makes_the_parent_the_farthest(plant: Plant) -> None:
 
 
 def test_without_style_both_are_chance(plant: Plant) -> None:
-    (table,) = distances.run(Context(plant(style=0.0, clusters=600), ["planted"])).tables
+    (table,) = distances.run(Context(plant(style=0.0, clusters=600), ["planted"]), DistancesSettings()).tables
     assert {column.chance for column in table.columns} == {0.25}
     for cell in table.rows[0].cells.values():
         assert cell.low <= 0.25 <= cell.high
 
 
 def test_generators_with_one_child_a_cluster_count_only_together(plant: Plant) -> None:
-    (table,) = distances.run(Context(plant(style=2.0, generators=3), ["planted"])).tables
+    (table,) = distances.run(Context(plant(style=2.0, generators=3), ["planted"]), DistancesSettings()).tables
     assert [row.labels["Generator"] for row in table.rows] == ["all"]
 
 

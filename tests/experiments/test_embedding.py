@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from openTSNE import TSNE
 
+from changeling.datasets.dataset import Dataset
 from changeling.errors import DatasetError
 from changeling.experiments import embedding
 from changeling.experiments.base import Context
-from changeling.experiments.settings import DisentangleSettings, EmbeddingSettings
+from changeling.experiments.disentangle import DisentangleSettings
+from changeling.experiments.embedding import EmbeddingSettings
 from changeling.features.store import load_features
 from changeling.results.result import Cloud
 from tests.experiments.conftest import Plant
@@ -15,9 +17,13 @@ from tests.experiments.conftest import Plant
 FAST = DisentangleSettings(epochs=20, batch=128, lr=5e-3)
 
 
+def make_context(dataset: Dataset) -> Context:
+    return Context(dataset, ["planted"], settings={"disentangle": FAST})
+
+
 def test_maps_show_the_validation_split_and_eight_clusters_of_it(plant: Plant) -> None:
     dataset = plant(style=1.0)
-    result = embedding.run(Context(dataset, ["planted"]), EmbeddingSettings(clusters=10), FAST)
+    result = embedding.run(make_context(dataset), EmbeddingSettings(clusters=10))
     figure6, figure7 = result.maps
     assert [cloud.title for cloud in figure6.clouds] == ["Raw features", "After T", "After S"]
     for cloud in figure6.clouds:
@@ -29,20 +35,20 @@ def test_maps_show_the_validation_split_and_eight_clusters_of_it(plant: Plant) -
         assert np.bincount(cloud.group).tolist() == [4] * 8
     val = set(dataset.column("cluster_id")[dataset.column("split") == "val"])
     assert set(figure7.groups) <= val
-    assert embedding.run(Context(dataset, ["planted"]), EmbeddingSettings(clusters=10), FAST) == result
+    assert embedding.run(make_context(dataset), EmbeddingSettings(clusters=10)) == result
 
 
 def test_the_perplexity_that_was_used_is_told(plant: Plant) -> None:
     name = "perplexity (about how many neighbours count)"
-    context = Context(plant(style=1.0), ["planted"])
-    assert embedding.run(context, EmbeddingSettings(clusters=10), FAST).settings[name] == 13  # of 40 images, not 30
-    assert embedding.run(context, EmbeddingSettings(clusters=10, perplexity=5), FAST).settings[name] == 5
-    told = embedding.run(Context(plant(style=1.0, children=4, generators=2, seed=1), ["planted"]), heads=FAST).settings
+    context = make_context(plant(style=1.0))
+    assert embedding.run(context, EmbeddingSettings(clusters=10)).settings[name] == 13  # of 40 images, not 30
+    assert embedding.run(context, EmbeddingSettings(clusters=10, perplexity=5)).settings[name] == 5
+    told = embedding.run(make_context(plant(style=1.0, children=4, generators=2, seed=1)), EmbeddingSettings()).settings
     assert [told[f"{name} of {who}"] for who in ("all generators", "g0", "g1")] == [30, 71 / 3, 71 / 3]
 
 
 def test_t_parts_real_from_fake_and_s_keeps_clusters_together(plant: Plant) -> None:
-    result = embedding.run(Context(plant(style=0.7, clusters=400, apart=True), ["planted"]), heads=FAST)
+    result = embedding.run(make_context(plant(style=0.7, clusters=400, apart=True)), EmbeddingSettings())
     raw, t, s = result.maps[0].clouds
 
     def nearest_alike(cloud: Cloud) -> float:
@@ -60,9 +66,9 @@ def test_t_parts_real_from_fake_and_s_keeps_clusters_together(plant: Plant) -> N
 def test_the_map_is_opentsnes(plant: Plant) -> None:
     values = load_features(plant(style=1.0), "planted").values[:100]
     theirs = TSNE(perplexity=30, metric="cosine", initialization="pca", random_state=3, n_jobs=1).fit(values)
-    np.testing.assert_array_equal(embedding.tsne(values, 30, 3), np.asarray(theirs))
+    np.testing.assert_array_equal(embedding.embed(values, 30, 3), np.asarray(theirs))
 
 
 def test_too_few_clusters_are_said(plant: Plant) -> None:
     with pytest.raises(DatasetError, match="8 clusters"):
-        embedding.run(Context(plant(style=1.0, clusters=20), ["planted"]), heads=FAST)
+        embedding.run(make_context(plant(style=1.0, clusters=20)), EmbeddingSettings())

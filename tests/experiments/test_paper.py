@@ -1,4 +1,4 @@
-"""The paper's figures are shown where the setting is the paper's, and nowhere else."""
+"""The paper's values are shown where the setting is the paper's, and nowhere else."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,14 +42,14 @@ def table(backbone: str = BACKBONE, generator: str = GENERATOR) -> Table:
 
 
 def shown(dataset: Dataset, **labels: str) -> list[float | None]:
-    (row,) = paper.beside_paper(table(**labels), dataset).rows
+    (row,) = paper.add_paper_values(table(**labels), dataset).rows
     return [cell.paper for cell in row.cells.values()]
 
 
 def test_the_papers_value_stands_beside_ours(rows: list[ImageRow], tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path, rows)
     assert shown(dataset) == [0.44, 0.0172]
-    (row,) = paper.beside_paper(table(), dataset).rows
+    (row,) = paper.add_paper_values(table(), dataset).rows
     assert [cell.holds for cell in row.cells.values()] == [True, False]
     assert shown(dataset, backbone="clip-vit-b16") == [None, None]
     assert shown(dataset, backbone=f"{BACKBONE}@pre") == [None, None]
@@ -67,10 +67,10 @@ def test_other_data_are_not_compared(change: str, rows: list[ImageRow], tmp_path
 
 
 def test_every_value_of_the_paper_is_there() -> None:
-    figures = paper._figures()
-    assert len(figures) == 12 * 3 + 4
-    assert sum(map(len, figures.values())) == 12 * 4 + 12 * 4 + 4 * 12 + 12 * 8
-    assert figures[f"probe/{GENERATOR}/{BACKBONE}"]["test_overall"] == 0.9964
-    assert figures[f"retrieval/{GENERATOR}/{BACKBONE}"]["val_cluster_5"] == 0.7358
-    assert figures["disentangle/stable-diffusion-v2.1/rn50-imagenet"]["test_t_max"] == 0.8948
-    assert all(0 <= value <= 1 for values in figures.values() for value in values.values())
+    values = paper._load_values()
+    assert len(values) == 12 * 3 + 4
+    assert sum(map(len, values.values())) == 12 * 4 + 12 * 4 + 4 * 12 + 12 * 8
+    assert values[f"probe/{GENERATOR}/{BACKBONE}"]["test_overall"] == 0.9964
+    assert values[f"retrieval/{GENERATOR}/{BACKBONE}"]["val_cluster_5"] == 0.7358
+    assert values["disentangle/stable-diffusion-v2.1/rn50-imagenet"]["test_t_max"] == 0.8948
+    assert all(0 <= value <= 1 for values in values.values() for value in values.values())

@@ -13,13 +13,13 @@ from changeling.datasets.schema import ImageRow, Split
 from changeling.errors import DatasetError
 from changeling.experiments import probe
 from changeling.experiments.base import Context
-from changeling.experiments.settings import ProbeSettings
+from changeling.experiments.linear_probe import ProbeSettings, fit_probe, select_training_rows
 from changeling.features.store import load_features
 from tests.experiments.conftest import Plant, store
 
 
 def test_a_planted_style_is_found_as_far_as_it_can_be(plant: Plant) -> None:
-    result = probe.run(Context(plant(style=1.5), ["planted"]))
+    result = probe.run(Context(plant(style=1.5), ["planted"]), ProbeSettings())
     (table,) = result.tables
     (row,) = table.rows
     assert f"has an AUROC of {100 * row.cells['test_auroc'].value:.1f} % on 144 test images" in result.summary
@@ -33,7 +33,7 @@ def test_a_planted_style_is_found_as_far_as_it_can_be(plant: Plant) -> None:
 
 
 def test_without_style_nothing_is_found(plant: Plant) -> None:
-    (table,) = probe.run(Context(plant(style=0.0, clusters=600), ["planted"])).tables
+    (table,) = probe.run(Context(plant(style=0.0, clusters=600), ["planted"]), ProbeSettings()).tables
     for key in ("val_auroc", "test_auroc", "test_balanced"):
         cell = table.rows[0].cells[key]
         assert cell.low - 0.02 <= 0.5 <= cell.high + 0.02
@@ -42,38 +42,38 @@ def test_without_style_nothing_is_found(plant: Plant) -> None:
 def test_scores_are_scikit_learns(plant: Plant) -> None:
     dataset = plant(style=0.3)
     features = load_features(dataset, "planted")
-    fitted = probe.fit_probe(dataset, features, seed=5)
-    rows = probe.training_rows(dataset, features.valid, seed=5)
+    fitted = fit_probe(dataset, features, seed=5)
+    rows = select_training_rows(dataset, features.valid, seed=5)
     scaler = StandardScaler().fit(features.values[rows])
     model = LogisticRegression(C=fitted.c, class_weight="balanced", max_iter=10_000)
     model.fit(scaler.transform(features.values[rows]), dataset.labels[rows])
     expected = model.decision_function(scaler.transform(features.values))
-    assert fitted.scores(features.values) == pytest.approx(expected, abs=2e-3)
+    assert fitted.predict_scores(features.values) == pytest.approx(expected, abs=2e-3)
 
 
 def test_training_takes_the_parents_and_one_child_a_cluster(plant: Plant) -> None:
     dataset = plant(style=0.3)
     features = load_features(dataset, "planted")
-    rows = probe.training_rows(dataset, features.valid)
+    rows = select_training_rows(dataset, features.valid)
     assert set(dataset.column("split")[rows]) == {"train"}
     assert np.bincount(dataset.clusters[rows]).tolist() == [2] * 60
     assert dataset.labels[rows].mean() == 0.5
-    assert rows.tolist() != probe.training_rows(dataset, features.valid, seed=1).tolist()
+    assert rows.tolist() != select_training_rows(dataset, features.valid, seed=1).tolist()
 
 
 def test_what_it_is_judged_on_changes_nothing_in_the_probe(plant: Plant) -> None:
     dataset = plant(style=0.3)
     features = load_features(dataset, "planted")
-    before = probe.fit_probe(dataset, features)
+    before = fit_probe(dataset, features)
     test = dataset.column("split") == "test"
     features.values[test] = -features.values[test]
-    after = probe.fit_probe(dataset, features)
+    after = fit_probe(dataset, features)
     assert before.c == after.c
     assert before.weight.tolist() == after.weight.tolist()
 
 
 def test_generators_have_rows_of_their_own(plant: Plant) -> None:
-    table, crossed = probe.run(Context(plant(style=1.5, generators=3), ["planted"])).tables
+    table, crossed = probe.run(Context(plant(style=1.5, generators=3), ["planted"]), ProbeSettings()).tables
     assert [row.labels["Generator"] for row in table.rows] == ["all", "g0", "g1", "g2"]
     assert table.rows[1].cells["test_overall"].images == 36 * 2  # a parent and its one child by that generator
     pairs = [(row.labels["Trained on"], row.labels["Generator"]) for row in crossed.rows]
@@ -103,7 +103,7 @@ def test_an_unreadable_image_is_left_out(plant: Plant) -> None:
     lost = int(np.flatnonzero(dataset.column("split") == "test")[0])
     values[lost] = np.nan
     store(dataset, "planted", values)
-    (table,) = probe.run(Context(dataset, ["planted"])).tables
+    (table,) = probe.run(Context(dataset, ["planted"]), ProbeSettings()).tables
     assert table.rows[0].cells["test_overall"].images == 36 * 4 - 1
 
 
@@ -113,7 +113,7 @@ def test_chance_counts_the_images_that_are_judged(plant: Plant) -> None:
     test = dataset.column("split") == "test"
     values[np.flatnonzero(test & (dataset.labels == 1))[::2]] = np.nan
     store(dataset, "planted", values)
-    (table,) = probe.run(Context(dataset, ["planted"])).tables
+    (table,) = probe.run(Context(dataset, ["planted"]), ProbeSettings()).tables
     chances = {column.key: column.chance for column in table.columns}
     assert chances["test_overall"] == pytest.approx(54 / (54 + 36))  # of 108 children half are left
     assert chances["val_overall"] == pytest.approx(0.75)
@@ -124,7 +124,7 @@ def test_a_split_without_both_kinds_says_so(tmp_path: Path) -> None:
     dataset: Dataset = write_dataset(tmp_path / "d", rows)
     store(dataset, "planted", np.ones((4, 3), np.float32))
     with pytest.raises(DatasetError, match="the train split needs real and fake images"):
-        probe.run(Context(dataset, ["planted"]))
+        probe.run(Context(dataset, ["planted"]), ProbeSettings())
 
 
 def test_images_that_are_no_clusters_are_judged_all_the_same(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_images_that_are_no_clusters_are_judged_all_the_same(tmp_path: Path) -> 
     ]
     dataset = write_dataset(tmp_path / "d", rows)
     store(dataset, "planted", (rng.normal(size=(180, 5)) + 2 * dataset.labels[:, None]).astype(np.float32))
-    result = probe.run(Context(dataset, ["planted"]))
+    result = probe.run(Context(dataset, ["planted"]), ProbeSettings())
     (row,) = result.tables[0].rows
     assert result.notes[0].startswith("Of the 60 clusters of the validation split, 0 have a parent and a child.")
     assert row.labels["Generator"] == "g"

@@ -6,13 +6,14 @@ import pytest
 from changeling.errors import DatasetError, FeatureError
 from changeling.experiments import retrieval
 from changeling.experiments.base import Context
+from changeling.experiments.retrieval import RetrievalSettings
 from changeling.features.captions import extract_captions, load_captions
 from changeling.results.result import Row
 from tests.experiments.conftest import Plant, told
 
 
 def row(plant: Plant, **planted: float) -> Row:
-    (table,) = retrieval.run(Context(plant(style=1.0, spoken=True, **planted), ["planted"])).tables
+    (table,) = retrieval.run(Context(plant(style=1.0, spoken=True, **planted), ["planted"]), RetrievalSettings()).tables
     return table.rows[0]
 
 
@@ -34,7 +35,7 @@ def test_without_meaning_nothing_is_found(plant: Plant) -> None:
     dataset = plant(style=1.0, clusters=600)
     shuffled = np.random.default_rng(0).normal(size=(1800, 24)).astype(np.float32)
     extract_captions(dataset, told(shuffled))
-    (table,) = retrieval.run(Context(dataset, ["planted"])).tables
+    (table,) = retrieval.run(Context(dataset, ["planted"]), RetrievalSettings()).tables
     chances = {column.key: column.chance for column in table.columns}
     assert chances["test_exact_1"] == pytest.approx(1 / 540)
     for key, cell in table.rows[0].cells.items():
@@ -43,7 +44,7 @@ def test_without_meaning_nothing_is_found(plant: Plant) -> None:
 
 def test_without_captions_the_command_is_named(plant: Plant) -> None:
     with pytest.raises(DatasetError, match=r"a backbone with a text tower, such as clip-vit-b32"):
-        retrieval.run(Context(plant(style=1.0), ["planted"]))
+        retrieval.run(Context(plant(style=1.0), ["planted"]), RetrievalSettings())
 
 
 def test_features_of_other_captions_are_refused(plant: Plant) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from changeling.experiments.settings import DisentangleSettings, EmbeddingSettings, ProbeSettings
+from changeling.experiments.disentangle import DisentangleSettings
+from changeling.experiments.embedding import EmbeddingSettings
+from changeling.experiments.linear_probe import ProbeSettings
 from changeling.features.captions import extract_captions
 from changeling.report import write_report
 from changeling.results.result import Picture, Result, Sheet, Strip
@@ -19,9 +21,11 @@ from tests.experiments.conftest import store, told
 from tests.report import samples
 
 FAST = Study(
-    probe=ProbeSettings(C=1.0),
-    disentangle=DisentangleSettings(epochs=2, batch=128),
-    embedding=EmbeddingSettings(clusters=8),
+    settings={
+        "probe": ProbeSettings(C=1.0),
+        "disentangle": DisentangleSettings(epochs=2, batch=128),
+        "embedding": EmbeddingSettings(clusters=8),
+    }
 )
 SHAPES = ((640, 480), (512, 512), (900, 300), (240, 640), (640, 427), (2000, 120))
 

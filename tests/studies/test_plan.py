@@ -5,67 +5,80 @@ import pytest
 from changeling.datasets.dataset import Dataset
 from changeling.demo import STUDY
 from changeling.errors import StudyError
-from changeling.experiments.settings import DisentangleSettings, GallerySettings, ProbeSettings
-from changeling.studies.plan import plan, show
+from changeling.experiments.disentangle import DisentangleSettings
+from changeling.experiments.gallery import GallerySettings
+from changeling.experiments.linear_probe import ProbeSettings
+from changeling.studies.plan import plan_study, print_plan
 from changeling.studies.settings import Study
 from tests.experiments.conftest import Plant
 
 
 def test_every_step_is_named_with_what_it_costs(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
     dataset = plant(style=1.0)
-    steps = plan(dataset, Study(backbones=("planted", "clip-vit-b32"), experiments=("distances", "disentangle")))
-    assert [step.what for step in steps] == ["extract planted", "extract clip-vit-b32", "distances", "disentangle"]
+    steps = plan_study(dataset, Study(backbones=("planted", "clip-vit-b32"), experiments=("distances", "disentangle")))
+    assert [step.name for step in steps] == ["extract planted", "extract clip-vit-b32", "distances", "disentangle"]
     there, missing, *experiments = steps
     assert (there.seconds, there.disk) == (0, 0)
-    assert missing.on == "480 of 480 images"
+    assert missing.input == "480 of 480 images"
     assert missing.disk == 480 * 512 * 4
     # 480 images at 8.8 GFLOP: from a fast machine with many cores to a slow one
     assert missing.seconds is not None
     assert 480 * 8.8e9 / 50e12 < missing.seconds < 480 * 8.8e9 / 1e9
     assert all(step.seconds and step.memory and step.disk for step in experiments)
-    show(steps)
-    assert "in all" in capsys.readouterr().out
+    print_plan(steps)
+    assert "total" in capsys.readouterr().out
 
 
 def test_more_epochs_take_longer(plant: Plant) -> None:
     dataset = plant(style=1.0)
     short, long = (
-        plan(dataset, Study(experiments=("disentangle",), disentangle=DisentangleSettings(epochs=epochs, curve=False)))
+        plan_study(
+            dataset,
+            Study(
+                experiments=("disentangle",), settings={"disentangle": DisentangleSettings(epochs=epochs, curve=False)}
+            ),
+        )
         for epochs in (10, 100_000)
     )
     assert (long[0].seconds or 0) > 20 * (short[0].seconds or 0)
 
 
 def test_few_images_take_their_time_all_the_same() -> None:
-    (step,) = plan(Dataset(STUDY), Study(experiments=("disentangle",)))
+    (step,) = plan_study(Dataset(STUDY), Study(experiments=("disentangle",)))
     assert (step.seconds or 0) > 30  # two idle cores take 40 s, two busy ones 130 s
 
 
 def test_an_unknown_backbone_leaves_its_costs_open(plant: Plant) -> None:
-    steps = plan(plant(style=1.0), Study(backbones=("timm:anything",), experiments=("probe",)))
+    steps = plan_study(plant(style=1.0), Study(backbones=("timm:anything",), experiments=("probe",)))
     assert [(step.seconds, step.memory) for step in steps] == [(None, None)] * 2
 
 
 def test_what_is_read_is_counted_in_files(plant: Plant) -> None:
     dataset = plant(style=1.0)
     dataset.resolve_path(dataset.column("path")[0]).touch()
-    (step,) = plan(dataset, Study(experiments=("confounds",)))
-    assert (step.what, step.on) == ("confounds", "384 image files")  # of the train and test splits
+    (step,) = plan_study(dataset, Study(experiments=("confounds",)))
+    assert (step.name, step.input) == ("confounds", "384 image files")  # of the train and test splits
     assert all((step.seconds, step.memory, step.disk))
 
 
 def test_what_cannot_be_run_is_said(plant: Plant) -> None:
-    (step,) = plan(plant(style=1.0, clusters=2), Study(experiments=("disentangle",)))
-    assert step.on == "not run: S and T need two clusters of the train split with a parent and a child."
+    (step,) = plan_study(plant(style=1.0, clusters=2), Study(experiments=("disentangle",)))
+    assert step.input == "not run: to train S and T, the train split needs two clusters with a parent and a child."
 
 
 @pytest.mark.parametrize(
     ("study", "message"),
     [
-        (Study(gallery=GallerySettings(backbone="other")), r"gallery.backbone = 'other' is not among .* planted"),
-        (Study(probe=ProbeSettings(train_on="g7")), r"probe.train_on = 'g7' made no child; there are all, g0"),
+        (
+            Study(settings={"gallery": GallerySettings(backbone="other")}),
+            r"gallery.backbone = 'other' is not among .* planted",
+        ),
+        (
+            Study(settings={"probe": ProbeSettings(train_on="g7")}),
+            r"probe.train_on = 'g7': the dataset has no children by it; choose one of all, g0",
+        ),
     ],
 )
 def test_what_the_dataset_does_not_have_is_said_before_anything_runs(plant: Plant, study: Study, message: str) -> None:
     with pytest.raises(StudyError, match=message):
-        plan(plant(style=1.0), study)
+        plan_study(plant(style=1.0), study)

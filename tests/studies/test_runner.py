@@ -12,14 +12,17 @@ from changeling.demo import STUDY
 from changeling.errors import BackboneError, DatasetError, FeatureError, StudyError
 from changeling.experiments import gallery
 from changeling.experiments.base import Context
-from changeling.experiments.settings import DisentangleSettings, ProbeSettings
+from changeling.experiments.disentangle import DisentangleSettings
+from changeling.experiments.gallery import GallerySettings
+from changeling.experiments.linear_probe import ProbeSettings
+from changeling.experiments.registry import EXPERIMENTS
 from changeling.features.store import load_features
-from changeling.studies.plan import plan
-from changeling.studies.runner import EXPERIMENTS, chosen_backbones, run_study
+from changeling.studies.plan import plan_study
+from changeling.studies.runner import check_study, run_study, select_backbones
 from changeling.studies.settings import Study
 from tests.experiments.conftest import Plant, draw_files, store
 
-FAST = Study(disentangle=DisentangleSettings(epochs=5, batch=128, lr=5e-3))
+FAST = Study(settings={"disentangle": DisentangleSettings(epochs=5, batch=128, lr=5e-3)})
 
 
 def test_every_experiment_gives_a_result_of_its_name(plant: Plant) -> None:
@@ -44,10 +47,10 @@ def test_without_features_the_command_is_named(plant: Plant) -> None:
 
 def test_the_gallery_shows_the_files_that_exist(plant: Plant) -> None:
     dataset = plant(style=1.0)
-    with pytest.raises(DatasetError, match="the image files of the test split are not there"):
-        gallery.run(Context(dataset, ["planted"]))
+    with pytest.raises(DatasetError, match="the image files of the test split do not exist"):
+        gallery.run(Context(dataset, ["planted"]), GallerySettings())
     draw_files(dataset, "test")
-    clusters, realism, verdicts = gallery.run(Context(dataset, ["planted"])).sheets
+    clusters, realism, verdicts = gallery.run(Context(dataset, ["planted"]), GallerySettings()).sheets
     assert len(clusters.strips) == 12
     first = clusters.strips[0]
     assert [picture.role for picture in first.pictures] == ["parent", "child", "child", "child"]
@@ -60,8 +63,8 @@ def test_the_gallery_shows_the_files_that_exist(plant: Plant) -> None:
     wrong = {strip.title.partition(":")[0]: strip.pictures for strip in verdicts.strips}
     paths = [picture.path for strip in verdicts.strips for picture in strip.pictures]
     assert len(paths) == len(set(paths))
-    assert {(p.role, p.label) for p in wrong["Real, called fake"]} == {("parent", "fake")}
-    assert {(p.role, p.label) for p in wrong["Fake, called real"]} == {("child", "real")}
+    assert {(p.role, p.label) for p in wrong["Real, labelled fake"]} == {("parent", "fake")}
+    assert {(p.role, p.label) for p in wrong["Fake, labelled real"]} == {("child", "real")}
 
 
 @pytest.mark.parametrize(("children", "shown"), [(1, [1]), (2, [1, 1]), (5, [3, 2])])
@@ -70,7 +73,11 @@ def test_few_children_are_shown_once(plant: Plant, children: int, shown: list[in
     test = np.flatnonzero((dataset.column("split") == "test") & (dataset.labels == 1))[:children]
     for row in test:
         Image.new("RGB", (4, 4)).save(dataset.resolve_path(dataset.column("path")[row]))
-    realism = next(sheet for sheet in gallery.run(Context(dataset, ["planted"])).sheets if sheet.key == "realism")
+    realism = next(
+        sheet
+        for sheet in gallery.run(Context(dataset, ["planted"]), GallerySettings()).sheets
+        if sheet.key == "realism"
+    )
     assert [len(strip.pictures) for strip in realism.strips] == shown
     paths = [picture.path for strip in realism.strips for picture in strip.pictures]
     assert len(paths) == len(set(paths))
@@ -103,7 +110,7 @@ def test_what_cannot_be_run_is_a_result_that_says_so(plant: Plant) -> None:
     probed = results["probe"]
     assert probed.summary == "Not run: the train split needs real and fake images to train a probe."
     assert (probed.title, probed.paper) == (EXPERIMENTS["probe"].title, "Table 2")
-    planned = {step.what: step.on for step in plan(alone, FAST)}
+    planned = {step.name: step.input for step in plan_study(alone, FAST)}
     for name, result in results.items():
         if name != "distances":
             assert planned[name].removeprefix("not run: ") == result.summary.removeprefix("Not run: ")
@@ -115,19 +122,19 @@ def test_a_backbone_without_a_feature_does_not_stop_the_others(plant: Plant) -> 
     results = list(run_study(dataset, FAST.model_copy(update={"experiments": ("distances", "probe")})))
     for result in results:
         assert {row.labels["Backbone"] for row in result.tables[0].rows} == {"planted"}
-        assert "Left out, as no image could be read for them: the features by empty." in result.notes
+        assert "Excluded because no image has a feature: empty." in result.notes
     with pytest.raises(FeatureError, match="no image could be read for the features by empty"):
-        chosen_backbones(dataset, Study(backbones=("empty",)))
+        select_backbones(dataset, ("empty",))
 
 
 def test_the_bundled_clusters_are_studied_on_their_own_backbones_alone() -> None:
     with pytest.raises(StudyError, match=r"features by clip-vit-b16, .* not by clip-vit-b16@pre, and their"):
-        chosen_backbones(Dataset(STUDY), Study(backbones=("clip-vit-b16", "clip-vit-b16@pre")))
+        check_study(Dataset(STUDY), Study(backbones=("clip-vit-b16", "clip-vit-b16@pre")))
 
 
 def test_a_backbone_is_named_once(plant: Plant) -> None:
     with pytest.raises(StudyError, match="backbones names planted twice"):
-        chosen_backbones(plant(style=1.0), Study(backbones=("planted", "planted")))
+        check_study(plant(style=1.0), Study(backbones=("planted", "planted")))
 
 
 def test_backbones_that_cannot_be_loaded_are_said_before_anything_runs(
@@ -135,11 +142,11 @@ def test_backbones_that_cannot_be_loaded_are_said_before_anything_runs(
 ) -> None:
     dataset = plant(style=1.0)
     with pytest.raises(BackboneError, match="unknown backbone 'clip-vit-b61'"):
-        plan(dataset, Study(backbones=("planted", "clip-vit-b61")))
+        plan_study(dataset, Study(backbones=("planted", "clip-vit-b61")))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else name)
     for name in ("clip-vit-b32", "efficientnet-lite0"):
         with pytest.raises(BackboneError, match=rf"{name} .*changeling\[torch\]"):
-            plan(dataset, Study(backbones=("planted", name)))
+            plan_study(dataset, Study(backbones=("planted", name)))
 
 
 def test_a_generator_is_hinted_at(plant: Plant) -> None:
@@ -150,9 +157,9 @@ def test_a_generator_is_hinted_at(plant: Plant) -> None:
         rows[place] = replace(rows[place], generator=f"midjourney-{number % 20}" if number % 20 else "midjourney")
     many = write_dataset(dataset.path / "many", rows)
     store(many, "planted", load_features(dataset, "planted").values)
-    for wanted, hint in (("midjorney", r"did you mean 'midjourney'\?"), ("x", r"there are all, .* and 13 more")):
-        with pytest.raises(StudyError, match=rf"'{wanted}' made no child; {hint}$"):
-            chosen_backbones(many, Study(probe=ProbeSettings(train_on=wanted)))
+    for wanted, hint in (("midjorney", r"did you mean 'midjourney'\?"), ("x", r"choose one of all, .* and 13 more")):
+        with pytest.raises(StudyError, match=rf"'{wanted}': the dataset has no children by it; {hint}$"):
+            check_study(many, Study(settings={"probe": ProbeSettings(train_on=wanted)}))
 
 
 def test_a_generator_without_children_to_train_on_is_named(plant: Plant) -> None:
@@ -161,5 +168,5 @@ def test_a_generator_without_children_to_train_on_is_named(plant: Plant) -> None
     rows = [replace(r, generator="late") if r.split == "test" and r.role == "child" else r for r in rows]
     two = write_dataset(dataset.path / "two", rows)
     store(two, "planted", load_features(dataset, "planted").values)
-    (result,) = run_study(two, Study(experiments=("probe",), probe=ProbeSettings(train_on="late")))
-    assert result.summary == "Not run: no child of the train split is by 'late', which the probe is to be trained on."
+    (result,) = run_study(two, Study(experiments=("probe",), settings={"probe": ProbeSettings(train_on="late")}))
+    assert result.summary == "Not run: the train split has no children by 'late', which probe.train_on names."

@@ -1,15 +1,17 @@
 """A study file that is wrong says what, where and what would be right; the ones we ship are right."""
 
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from changeling.errors import StudyError
-from changeling.experiments.settings import NAMES
+from changeling.experiments.disentangle import DisentangleSettings
+from changeling.experiments.linear_probe import ProbeSettings
+from changeling.experiments.registry import EXPERIMENTS
 from changeling.studies.settings import Study, load_study
+from changeling.studies.template import render_default_study, render_paper_study
 
-GOOD = files("changeling").joinpath("data/studies/default.toml").read_text("utf-8")
+GOOD = render_default_study()
 
 MISTAKES = {
     "a word that is no TOML": ("seed = 0 ", "seed = zero ", r"is not TOML: .*line 8"),
@@ -30,7 +32,7 @@ MISTAKES = {
     "an experiment's name": (
         '"distances", ',
         '"distance", ',
-        r"experiments.0 = 'distance'.*did you mean 'distances'\?",
+        r"experiments: there is no 'distance'; did you mean 'distances'",
     ),
     "a word among few": (
         '"cosine"',
@@ -42,11 +44,11 @@ MISTAKES = {
         'epochs = "many"',
         r"disentangle.epochs = 'many': input should be a valid integer",
     ),
-    "a number without end": ("lr = 1e-3", "lr = inf", r"disentangle.lr = inf: input should be a finite number"),
+    "a number without end": ("lr = 0.001", "lr = inf", r"disentangle.lr = inf: input should be a finite number"),
     "no experiment": (
         '["distances", "probe", "retrieval", "disentangle", "embedding", "gallery", "confounds"]',
         "[]",
-        "experiments names none; there are distances, probe",
+        "experiments is empty; choose from distances, probe",
     ),
     "a number out of range": (
         "temperature = 0.1",
@@ -86,7 +88,7 @@ MISTAKES = {
     "a name with a dot that is not quoted": (
         "[generators.stable-diffusion-v1.4]\nsteps = 3\n",
         "[generators.stable-diffusion-v1.4]\nsteps = 3\n",
-        r"a name with a dot is quoted: \[generators.\"stable-diffusion-v1.4\"\]",
+        r"quote a name with a dot: \[generators.\"stable-diffusion-v1.4\"\]",
     ),
     "a precision that is none": (
         '[generators.mine]\nmodel = "m"\nprecision = "half"\n',
@@ -121,24 +123,24 @@ def test_no_file_names_the_command_that_writes_one(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_dataset_says_so(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match=r"is a folder, but no dataset: .* name a study file or a dataset folder"):
+    with pytest.raises(StudyError, match=r"is a folder, but not a dataset: .* name a study file or a dataset folder"):
         load_study(tmp_path)
 
 
 def test_the_default_file_says_the_defaults(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(GOOD)
     assert load_study(tmp_path / "study.toml") == Study()
-    for name in (*NAMES, *Study.model_fields):
+    for name in (*EXPERIMENTS, *(field for field in Study.model_fields if field != "settings")):
         assert name in GOOD
 
 
 def test_the_papers_file_is_right(tmp_path: Path) -> None:
     path = tmp_path / "paper.toml"
-    path.write_text(files("changeling").joinpath("data/studies/paper.toml").read_text("utf-8"))
+    path.write_text(render_paper_study())
     study = load_study(path)
     assert len(study.backbones) == 6
-    assert study.probe.train_on == "stable-diffusion-v1.4"
-    assert study.disentangle == Study().disentangle
+    assert study.settings["probe"] == ProbeSettings(train_on="stable-diffusion-v1.4")
+    assert study.settings["disentangle"] == DisentangleSettings()
 
 
 def test_what_a_generator_leaves_open_is_ready(tmp_path: Path) -> None:

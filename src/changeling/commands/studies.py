@@ -13,6 +13,7 @@ from changeling.errors import BuildError, StudyError
 if TYPE_CHECKING:
     from changeling.datasets.dataset import Dataset
     from changeling.results.result import Result
+    from changeling.studies.settings import Study
 
 
 def build(
@@ -110,15 +111,14 @@ def _extract(dataset: Dataset, backbone: str, ray: str = "") -> str:
 
 def init(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The study file to write.")] = Path("study.toml"),
-    paper: Annotated[bool, typer.Option("--paper", help="The paper's full setting.")] = False,
+    paper: Annotated[bool, typer.Option("--paper", help="Use the settings of the paper.")] = False,
 ) -> None:
-    """Write a study file with every setting in it."""
-    from importlib.resources import files
+    """Write a study file with all settings."""
+    from changeling.studies.template import render_default_study, render_paper_study
 
     if path.exists():
-        raise StudyError(f"{path} exists already; choose another name or remove it")
-    template = files("changeling").joinpath("data", "studies", "paper.toml" if paper else "default.toml")
-    path.write_text(template.read_text("utf-8"), encoding="utf-8")
+        raise StudyError(f"{path} already exists; choose another name or remove it")
+    path.write_text(render_paper_study() if paper else render_default_study(), encoding="utf-8")
     typer.echo(f"{path}: edit it, then run `changeling study {path}`")
 
 
@@ -127,51 +127,66 @@ def study(
         Path, typer.Argument(metavar="STUDY", help="A study file (see `init`), or a dataset folder.")
     ] = Path("study.toml"),
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be run, on what, how long and in how much memory.")
+        bool, typer.Option("--dry-run", help="Print the steps and their estimated cost, and exit.")
     ] = False,
 ) -> None:
-    """Run a study: extract what is missing, run the experiments, write results, tables and report.
+    """Extract missing features, run the experiments, and write results, tables and report.
 
-    A dataset folder is studied with the default settings, on every backbone that has features. Started again, a
-    study runs its experiments anew: what is kept is features and trained heads.
+    A dataset folder is studied with the default settings, on all backbones that have features. A second run repeats
+    the experiments, but not the extraction of features and the training of S and T.
     """
-    from changeling.features.store import missing_rows
+    from changeling.studies.runner import check_study, open_dataset
+    from changeling.studies.settings import Study, load_study
+
+    is_dataset = (file / "images.parquet").exists()
+    loaded = Study(dataset=file.name, output=file.name) if is_dataset else load_study(file)
+    dataset, output = open_dataset(loaded, file.parent), file.parent / loaded.output
+    if dry_run:
+        from changeling.studies.plan import plan_study, print_plan
+
+        print_plan(plan_study(dataset, loaded))
+        return
+    missing = check_study(dataset, loaded)
+    names = {name: _extract(dataset, name) if missing[name] else name for name in loaded.backbones}
+    _run_study(dataset, loaded.with_stored_names(names), output)
+
+
+def _run_study(dataset: Dataset, study: Study, output: Path) -> None:
+    """Run a study, and write its results, tables and report.
+
+    The first result removes those of an earlier study. If a later experiment fails or the study is interrupted, tables
+    and report are written of the results so far.
+    """
+    from changeling.experiments.projections import CHECKPOINTS
+    from changeling.experiments.registry import EXPERIMENTS
     from changeling.progress import bars
     from changeling.report.exports import remove_study_files, write_exports
     from changeling.report.page import write_report
-    from changeling.studies.runner import EXPERIMENTS, chosen_backbones, open_dataset, run_study
-    from changeling.studies.settings import Study, load_study
+    from changeling.results.folder import RESULTS
+    from changeling.studies.runner import run_study
 
-    alone = (file / "images.parquet").exists()
-    asked = Study(dataset=file.name, output=file.name) if alone else load_study(file)
-    dataset, output = open_dataset(asked, file.parent), file.parent / asked.output
-    if dry_run:
-        from changeling.studies.plan import plan, show
-
-        show(plan(dataset, asked))
-        return
-    chosen_backbones(dataset, asked)  # what cannot be run is said before anything is made
-    # a backbone all of whose features are there is not even loaded
-    asked = asked.naming({b: _extract(dataset, b) if missing_rows(dataset, b) else b for b in asked.backbones})
     results: list[Result] = []
-    with bars() as progress:
-        for result in run_study(dataset, asked, heads=output / "heads", progress=progress):
-            if not results:
-                remove_study_files(output, EXPERIMENTS)
-            result.save(output / "results")
-            results.append(result)
-            typer.echo(f"{result.paper or result.experiment}: {result.summary}")
-    write_exports(results, output)
-    typer.echo(f"report: {write_report(results, output / 'report' / 'index.html')}")
+    try:
+        with bars() as progress:
+            for result in run_study(dataset, study, projections=output / CHECKPOINTS, progress=progress):
+                if not results:
+                    remove_study_files(output, EXPERIMENTS)
+                result.save(output / RESULTS)
+                results.append(result)
+                typer.echo(f"{result.paper or result.experiment}: {result.summary}")
+    finally:
+        if results:
+            write_exports(results, output)
+            typer.echo(f"report: {write_report(results, output / 'report' / 'index.html')}")
 
 
 def report(
     results: Annotated[
-        Path, typer.Argument(metavar="RESULTS", help="A folder of results, or that which `study` wrote them to.")
+        Path, typer.Argument(metavar="RESULTS", help="A folder of results, or the output folder of a study.")
     ],
     output: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
 ) -> None:
-    """Write the report again. It needs the results alone, neither features nor models."""
+    """Write the report of existing results. It needs neither features nor models."""
     from changeling.report.page import write_report
     from changeling.results.folder import load_results
 

@@ -1,136 +1,142 @@
-"""What experiments share: picking a generator's images of a split, and saying what a Result rests on."""
+"""The interface of experiments: an experiment, what it is given, and what it costs."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from changeling.datasets.dataset import Dataset
-from changeling.datasets.schema import Split
+from changeling.errors import StudyError
 from changeling.features.store import Features, load_features
 from changeling.progress import Progress, silent
-from changeling.results.format import ALL_LABEL
-from changeling.results.result import Estimate, Row, Source
-from changeling.stats.intervals import Interval
+from changeling.results.result import Result
 
-MIN_CLUSTERS = 3  # a generator with fewer clusters in every split has no row of its own
-SPLIT_TITLES: dict[Split, str] = {"val": "Validation", "test": "Test"}
+GIB, MIB = 2.0**30, 2.0**20
+
+
+class Settings(BaseModel):
+    """Settings of an experiment, or of a study. Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class BackboneSettings(Settings):
+    """Settings of an experiment that uses the features of a single backbone of the study."""
+
+    backbone: str = Field(default="", description="one of the backbones")
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every experiment is given beside its settings.
+    """The input that all experiments of a study share.
 
     Attributes:
-        heads: the folder in which trained heads are kept and found again; None keeps none.
+        backbones: names of the backbones whose features are studied, in order.
+        settings: the settings of the study's experiments, by name; an absent experiment has its defaults.
+        projections: the folder for checkpoints of S and T; None writes none.
     """
 
     dataset: Dataset
     backbones: Sequence[str]
     seed: int = 0
-    heads: Path | None = None
+    settings: Mapping[str, Settings] = field(default_factory=dict)
+    projections: Path | None = None
     progress: Progress = silent
 
-    def features(self) -> Iterator[Features]:
-        """The features by each backbone, one at a time: at the paper's size each is 1.5 GB."""
+    def load_features(self) -> Iterator[Features]:
+        """Load the features of each backbone, one at a time: on COCOFake each array takes 1.5 GB."""
         for backbone in self.backbones:
             yield load_features(self.dataset, backbone)
 
-
-def everyone(dataset: Dataset) -> NDArray[np.bool_]:
-    """A mask of all images (N,)."""
-    return np.ones(len(dataset), dtype=np.bool_)
-
-
-def by_generator(dataset: Dataset, rows: Sequence[Row]) -> tuple[Row, ...]:
-    """Rows that were made backbone by backbone, in the order of the paper's tables: generator by generator."""
-    order = generators(dataset)
-    return tuple(sorted(rows, key=lambda row: order.index(row.labels["Generator"])))
+    def get_settings(self, experiment: Experiment[SettingsT]) -> SettingsT:
+        """Return the study's settings of an experiment."""
+        settings = self.settings.get(experiment.name, experiment.settings())
+        if not isinstance(settings, experiment.settings):
+            raise TypeError(f"{experiment.name} takes {experiment.settings.__name__}, not {type(settings).__name__}")
+        return settings
 
 
-def generators(dataset: Dataset) -> list[str]:
-    """Labels of the rows of a table: the one generator, or `all` and each that has enough clusters, sorted."""
-    names, clusters, splits = dataset.column("generator"), dataset.clusters, dataset.column("split")
-    present = sorted(set(names[dataset.labels == 1]))
-    if len(present) == 1:
-        return present
-    counted = [
-        name
-        for name in present
-        if any(len(set(clusters[(names == name) & (splits == split)])) >= MIN_CLUSTERS for split in SPLIT_TITLES)
-    ]
-    return [ALL_LABEL, *counted]
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Estimated cost of an experiment.
 
-
-def select(dataset: Dataset, valid: NDArray[np.bool_], generator: str, split: Split) -> NDArray[np.int64]:
-    """Rows of a split: all for `all` or a lone generator; else its children and the parents of their clusters."""
-    mask = (dataset.column("split") == split) & valid
-    children = mask & (dataset.column("generator") == generator)
-    if generator != ALL_LABEL and children.sum() < (mask & (dataset.labels == 1)).sum():
-        parents = mask & (dataset.labels == 0) & np.isin(dataset.clusters, dataset.clusters[children])
-        mask = children | parents
-    return np.flatnonzero(mask)
-
-
-def best_by_validation(rows: Sequence[Row], column: str) -> tuple[Row, str] | None:
-    """The row of the first generator (`all`, or the only one) that does best on validation and was tested.
-
-    What is said of the test split is then not chosen by it. With it comes what its features are called in a sentence:
-    the best on validation if they are that among several, alone. Of equals the first is taken.
+    Attributes:
+        memory: peak memory in bytes.
+        disk: size of all files written, in bytes.
+        input: what is processed, for the plan; empty: the features of the context's backbones.
     """
-    first = rows[0].labels["Generator"] if rows else ""
-    tested = [row for row in rows if row.labels["Generator"] == first and f"test_{column}" in row.cells]
-    if not tested:
-        return None
-    values = [row.cells[f"val_{column}"].value if f"val_{column}" in row.cells else -1.0 for row in tested]
-    best = tested[values.index(max(values))]
-    alone = len(tested) > 1 and min(values) >= 0 and values.count(max(values)) == 1
-    return best, f"{best.labels['Backbone']} features{', the best on validation,' if alone else ''}"
+
+    seconds: float
+    memory: float
+    disk: float = MIB
+    input: str = ""
 
 
-def compact(clusters: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Renumber clusters as 0 .. C - 1."""
-    return np.unique(clusters, return_inverse=True)[1].astype(np.int64)
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What estimates of cost rest on, besides the dataset.
+
+    Attributes:
+        speed: floating-point operations per second of a float32 matrix product on this machine.
+        dims: length of the features of each backbone; a backbone that must be loaded to know it is absent.
+    """
+
+    speed: float
+    dims: Mapping[str, int]
+
+    def get_dim(self, backbone: str) -> int:
+        """Return the length of a backbone's features. Raises UnknownDimError if it is not known yet."""
+        if backbone not in self.dims:
+            raise UnknownDimError(backbone)
+        return self.dims[backbone]
+
+    def get_dims(self, context: Context) -> list[int]:
+        """Return the length of the features of each backbone of a context. Raises UnknownDimError."""
+        return [self.get_dim(backbone) for backbone in context.backbones]
 
 
-def estimate(interval: Interval) -> Estimate:
-    """An interval as a Result holds it."""
-    return Estimate(
-        value=interval.value,
-        low=interval.low,
-        high=interval.high,
-        clusters=interval.clusters,
-        images=interval.images,
-    )
+class UnknownDimError(LookupError):
+    """The length of a backbone's features is not known before the backbone is loaded."""
 
 
-def about(dataset: Dataset) -> dict[str, str | int]:
-    """Which dataset a Result rests on, with its counts: of images that are there, and of rows without one, if any."""
-    good = dataset.column("status") == "ok"
-    labels, lost = dataset.labels[good], int((~good).sum())
-    counts = {
-        "images": len(labels),
-        "clusters": len(set(dataset.clusters[good])),
-        "parents": int((labels == 0).sum()),
-        "children": int(labels.sum()),
-    }
-    told: dict[str, str | int] = {"name": dataset.path.absolute().name, "hash": dataset.hash}
-    return told | counts | ({"rows without an image": lost} if lost else {})
+@dataclass(frozen=True, slots=True)
+class Experiment(Generic[SettingsT]):
+    """An experiment: features in, a Result out.
+
+    Attributes:
+        name: the key in study files, and the name of the result's file.
+        title: the question that it answers.
+        paper: the table or figures of the paper that it reproduces, if any.
+        settings: the class of its settings; every field has a default and a description.
+        check: looks at no features. Raises DatasetError if the dataset lacks what the experiment needs (it is then
+            skipped), StudyError if a setting names something that does not exist (the study then stops).
+        run: returns the Result. Raises as `check` does, and FeatureError if features are missing or outdated.
+        cost: returns the estimated cost. Raises UnknownDimError.
+    """
+
+    name: str
+    title: str
+    paper: str
+    settings: type[SettingsT]
+    check: Callable[[Context, SettingsT], None]
+    run: Callable[[Context, SettingsT], Result]
+    cost: Callable[[Context, SettingsT, Machine], Cost]
 
 
-def source(features: Features) -> Source:
-    """Which features a number rests on."""
-    header = features.header
-    return Source(backbone=header.backbone, weights=header.weights, preprocessing=header.preprocessing)
+def check_backbone(context: Context, experiment: str, backbone: str) -> None:
+    """Raise StudyError if an experiment's setting `backbone` is not empty and not a backbone of the study."""
+    if backbone and backbone not in context.backbones:
+        known = ", ".join(context.backbones)
+        raise StudyError(f"{experiment}.backbone = {backbone!r} is not among the backbones: {known}")
 
 
-def versions() -> dict[str, str]:
-    """Versions of what computes the numbers."""
-    packages = ("changeling", "numpy", "scipy", "scikit-learn", "openTSNE")
-    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+def estimate_memory(dataset: Dataset, dim: int, copies: float = 1.5) -> float:
+    """Return the memory in bytes of an experiment that holds some copies of one backbone's features at once."""
+    return 0.3 * GIB + len(dataset) * (4 * dim + 500) * copies

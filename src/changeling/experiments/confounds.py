@@ -1,4 +1,9 @@
-"""What a classifier scores that sees only the file, never the picture: how far a file gives its class away."""
+"""How well a classifier tells real from fake that sees only the file, not the picture.
+
+Boosted trees see format, size, JPEG tables, subsampling, bytes per pixel, metadata and Huffman tables: all of them, and
+each group alone. No pixel is decoded. The AUROC is 50 % where files carry no trace of the class. Where it is high, a
+detector that is trained on these files may score high for the wrong reason.
+"""
 
 from __future__ import annotations
 
@@ -13,176 +18,223 @@ from threadpoolctl import threadpool_limits
 from changeling.datasets.dataset import Dataset
 from changeling.engine import decoders
 from changeling.errors import DatasetError, ImageError
-from changeling.experiments import base
-from changeling.experiments.base import Context
+from changeling.experiments.base import GIB, Context, Cost, Experiment, Machine, Settings
+from changeling.experiments.reporting import describe_dataset, list_versions, make_estimate
+from changeling.experiments.selection import (
+    has_both_classes,
+    list_generators,
+    renumber_clusters,
+    select_rows,
+)
 from changeling.images.decode import read_file
 from changeling.images.file_features import FILE_FEATURE_GROUPS, FILE_FEATURES, read_file_features
 from changeling.results.format import format_count, format_interval, format_percent
 from changeling.results.result import Column, Result, Row, Table
 from changeling.stats.intervals import RESAMPLES, auroc_interval
 
-TITLE, PAPER = "What does the file give away, without the picture?", ""
-CLUSTERS = 5000  # that are looked at of a split: more would tell no more, and take an hour
-ROUNDS, LEAVES, IN_A_LEAF = 100, 15, 5  # of the boosted trees
-_AT_ONCE = 1024  # files that wait to be read
-_TOGETHER, _BYTES = "all facts", "bytes per pixel"  # the rows of them
-Facts = NDArray[np.float32]
+MAX_CLUSTERS = 5000  # per split; more would take an hour and change little
+TREES, LEAVES, MIN_LEAF_FILES = 100, 15, 5
+_READ_AHEAD = 1024  # files in the queue of the readers
+_ALL, _BYTES_PER_PIXEL = "all facts", "bytes per pixel"  # labels of rows
+FileFeatures = NDArray[np.float32]
 
 
-def run(context: Context) -> Result:
-    """Train boosted trees on the file facts of the train split, and judge them on those of the test split.
+class ConfoundsSettings(Settings):
+    """The experiment has no settings."""
 
-    Once on all facts, once on all but bytes per pixel, and once on each group of them alone. No picture is decoded.
+
+def run(context: Context, settings: ConfoundsSettings) -> Result:
+    """Train boosted trees on the file features of the train split, and evaluate them on the test split.
+
+    One classifier sees all file features, one all except bytes per pixel, and one each group alone.
 
     Raises:
-        DatasetError: the files are not there, or a split lacks real or fake images.
+        DatasetError: no image file exists, or a split lacks real or fake images.
     """
-    check(context)
+    check(context, settings)
     dataset = context.dataset
-    rows = chosen(dataset, context.seed)
-    facts, read = _read(context, rows)
+    rows = sample_rows(dataset, context.seed)
+    file_features, is_read = _read_files(context, rows)
+    unread = int((~is_read).sum())
+    rows, file_features = rows[is_read], file_features[is_read]
     valid = np.zeros(len(dataset), dtype=np.bool_)
-    valid[rows[read]] = True
-    rows, facts = rows[read], facts[read]
-    train, test = (dataset.column("split")[rows] == split for split in ("train", "test"))
-    labels = dataset.labels[rows]
-    for name, mask in (("train", train), ("test", test)):
-        if len(set(labels[mask])) < 2:
-            raise DatasetError(f"{dataset.path}: the {name} split needs real and fake images whose files can be read")
-    scores: dict[str, NDArray[np.float64]] = {}
-    for name, places in _groups().items():
-        with threadpool_limits(1):  # on a busy machine many would wait for each other
-            trees = _trees(context.seed).fit(facts[train][:, places], labels[train])
-        scores[name] = np.full(len(dataset), np.nan)
-        scores[name][rows[test]] = trees.decision_function(facts[test][:, places])
-    table = _table(list(_rows(dataset, valid, scores, context.seed)))
+    valid[rows] = True
+    is_train = dataset.column("split")[rows] == "train"
+    _check_classes(dataset, rows, is_train)
+    scores = _train_and_score(dataset, rows, file_features, is_train, context.seed)
+    table = _build_table(list(_evaluate(dataset, valid, scores, context.seed)))
     return Result(
-        experiment="confounds",
-        title=TITLE,
-        summary=_summary(table.rows),
+        experiment=EXPERIMENT.name,
+        title=EXPERIMENT.title,
+        summary=_summarise(table.rows),
         settings={
-            "classifier": f"gradient-boosted trees: {ROUNDS} of {LEAVES} leaves, at least {IN_A_LEAF} files in each",
-            "class weight": "balanced: real and fake images count the same in all",
+            "classifier": f"{TREES} gradient-boosted trees of {LEAVES} leaves, at least {MIN_LEAF_FILES} files each",
+            "class weight": "balanced: real and fake images have the same total weight",
             "facts": len(FILE_FEATURES),
-            "clusters at the most, a split": CLUSTERS,
-            "training images": int(train.sum()),
+            "clusters at the most, a split": MAX_CLUSTERS,
+            "training images": int(is_train.sum()),
             "resamples": RESAMPLES,
             "seed": context.seed,
         },
         tables=(table,),
-        dataset=base.about(dataset),
-        versions=base.versions(),
-        notes=_notes(int((~read).sum())),
+        dataset=describe_dataset(dataset),
+        versions=list_versions(),
+        notes=_list_notes(unread),
     )
 
 
-def check(context: Context) -> None:
-    """Raise DatasetError if none of the image files is there."""
+def check(context: Context, settings: ConfoundsSettings) -> None:
+    """Raise DatasetError if no image file exists."""
     dataset = context.dataset
-    paths = dataset.column("path")[chosen(dataset, context.seed)]
+    paths = dataset.column("path")[sample_rows(dataset, context.seed)]
     if not any(dataset.resolve_path(path).is_file() for path in paths):
-        raise DatasetError(f"{dataset.path}: the image files are not there")
+        raise DatasetError(f"{dataset.path}: the image files do not exist")
 
 
-def chosen(dataset: Dataset, seed: int) -> NDArray[np.int64]:
-    """Rows of the train and test splits that were read when they were imported: all, or those of some clusters."""
-    ok = dataset.column("status") == "ok"
-    draw = np.random.default_rng(seed)
-    kept = []
+def cost(context: Context, settings: ConfoundsSettings, machine: Machine) -> Cost:
+    """Return the estimated cost: 60,000 files take half a minute to read, and a minute for trees and intervals."""
+    files = len(sample_rows(context.dataset, context.seed))
+    return Cost(2 + 1.5e-3 * files, 0.3 * GIB + 2e3 * files, input=f"{files:,} image files")
+
+
+def sample_rows(dataset: Dataset, seed: int) -> NDArray[np.int64]:
+    """Return the readable rows of the train and test splits, of at most MAX_CLUSTERS random clusters each."""
+    is_readable = dataset.column("status") == "ok"
+    rng = np.random.default_rng(seed)
+    sampled = []
     for split in ("train", "test"):
-        rows = np.flatnonzero(ok & (dataset.column("split") == split))
-        clusters = draw.permutation(np.unique(dataset.clusters[rows]))[:CLUSTERS]
-        kept.append(rows[np.isin(dataset.clusters[rows], clusters)])
-    return np.concatenate(kept)
+        rows = np.flatnonzero(is_readable & (dataset.column("split") == split))
+        clusters = rng.permutation(np.unique(dataset.clusters[rows]))[:MAX_CLUSTERS]
+        sampled.append(rows[np.isin(dataset.clusters[rows], clusters)])
+    return np.concatenate(sampled)
 
 
-def _read(context: Context, rows: NDArray[np.int64]) -> tuple[Facts, NDArray[np.bool_]]:
-    """The facts of each row's file (N, len(FILE_FEATURES)), and whether it could be read (N,)."""
+def _read_files(context: Context, rows: NDArray[np.int64]) -> tuple[FileFeatures, NDArray[np.bool_]]:
+    """Return the file features of each row (N, len(FILE_FEATURES)), and whether its file could be read (N,)."""
     paths = context.dataset.column("path")
-    facts, read = np.zeros((len(rows), len(FILE_FEATURES)), np.float32), np.zeros(len(rows), dtype=np.bool_)
+    file_features = np.zeros((len(rows), len(FILE_FEATURES)), np.float32)
+    is_read = np.zeros(len(rows), dtype=np.bool_)
 
-    def look(place: int) -> None:
+    def read(place: int) -> None:
         try:
-            facts[place] = read_file_features(read_file(context.dataset.resolve_path(paths[rows[place]])))
-            read[place] = True
-        except ImageError:  # gone or broken since the import: `audit` tells
+            file_features[place] = read_file_features(read_file(context.dataset.resolve_path(paths[rows[place]])))
+            is_read[place] = True
+        except ImageError:  # missing or broken since the import; `audit` reports it
             pass
 
     with ThreadPoolExecutor(decoders()) as pool:
-        for start in range(0, len(rows), _AT_ONCE):
-            stop = min(start + _AT_ONCE, len(rows))
-            list(pool.map(look, range(start, stop)))
+        for start in range(0, len(rows), _READ_AHEAD):
+            stop = min(start + _READ_AHEAD, len(rows))
+            list(pool.map(read, range(start, stop)))
             context.progress("confounds", stop, len(rows))
-    return facts, read
+    return file_features, is_read
 
 
-def _groups() -> dict[str, list[int]]:
-    """Which facts each classifier sees: all, or those of one group."""
-    places = {name: [FILE_FEATURES.index(fact) for fact in facts] for name, facts in FILE_FEATURE_GROUPS.items()}
-    others = [place for name, some in places.items() if name != _BYTES for place in some]
-    return {_TOGETHER: list(range(len(FILE_FEATURES))), f"all but {_BYTES}": others} | places
+def _check_classes(dataset: Dataset, rows: NDArray[np.int64], is_train: NDArray[np.bool_]) -> None:
+    """Raise DatasetError if a split lacks real or fake images."""
+    for name, mask in (("train", is_train), ("test", ~is_train)):
+        if not has_both_classes(dataset.labels[rows[mask]]):
+            raise DatasetError(f"{dataset.path}: the {name} split needs real and fake images whose files can be read")
 
 
-def _trees(seed: int) -> HistGradientBoostingClassifier:
+def _train_and_score(
+    dataset: Dataset,
+    rows: NDArray[np.int64],
+    file_features: FileFeatures,
+    is_train: NDArray[np.bool_],
+    seed: int,
+) -> dict[str, NDArray[np.float64]]:
+    """Return the scores (len(dataset),) of each classifier on the test rows, NaN elsewhere."""
+    labels = dataset.labels[rows]
+    scores: dict[str, NDArray[np.float64]] = {}
+    for name, columns in _group_columns().items():
+        with threadpool_limits(1):  # more threads wait for each other on a busy machine
+            trees = _build_trees(seed).fit(file_features[is_train][:, columns], labels[is_train])
+        scores[name] = np.full(len(dataset), np.nan)
+        scores[name][rows[~is_train]] = trees.decision_function(file_features[~is_train][:, columns])
+    return scores
+
+
+def _group_columns() -> dict[str, list[int]]:
+    """Return the columns of the file features that each classifier sees."""
+    groups = {name: [FILE_FEATURES.index(feature) for feature in group] for name, group in FILE_FEATURE_GROUPS.items()}
+    others = [column for name, columns in groups.items() if name != _BYTES_PER_PIXEL for column in columns]
+    return {_ALL: list(range(len(FILE_FEATURES))), f"all but {_BYTES_PER_PIXEL}": others} | groups
+
+
+def _build_trees(seed: int) -> HistGradientBoostingClassifier:
     return HistGradientBoostingClassifier(
-        max_iter=ROUNDS,
+        max_iter=TREES,
         max_leaf_nodes=LEAVES,
-        min_samples_leaf=IN_A_LEAF,
+        min_samples_leaf=MIN_LEAF_FILES,
         early_stopping=False,
         class_weight="balanced",
         random_state=seed,
     )
 
 
-def _rows(
+def _evaluate(
     dataset: Dataset, valid: NDArray[np.bool_], scores: dict[str, NDArray[np.float64]], seed: int
 ) -> Iterator[Row]:
-    for generator in base.generators(dataset):
-        mine = base.select(dataset, valid, generator, "test")
-        labels, clusters = dataset.labels[mine], base.compact(dataset.clusters[mine])
-        if len(set(labels)) == 2:
+    for generator in list_generators(dataset):
+        rows = select_rows(dataset, valid, generator, "test")
+        labels, clusters = dataset.labels[rows], renumber_clusters(dataset.clusters[rows])
+        if has_both_classes(labels):
             for name, values in scores.items():
-                auroc = base.estimate(auroc_interval(labels, values[mine], clusters, seed=seed))
+                auroc = make_estimate(auroc_interval(labels, values[rows], clusters, seed=seed))
                 yield Row(labels={"Generator": generator, "Facts": name}, cells={"test_auroc": auroc})
 
 
-def _table(rows: Sequence[Row]) -> Table:
+def _build_table(rows: Sequence[Row]) -> Table:
     return Table(
         key="confounds",
         title="A classifier that sees only the file",
         labels=("Generator", "Facts"),
         columns=(Column(key="test_auroc", label="AUROC", group="Test", chance=0.5, better="none"),),
         rows=tuple(rows),
-        note="AUROC: how often a fake image's file scores higher than a real one's, by all facts together, by all but "
-        "bytes per pixel, which are the picture's as well, and by each group of them alone. Tables: those of JPEG's "
-        "quantisation. Coding: progressive, scans, Huffman tables. A file that is no JPEG has no tables and no "
-        "subsampling, so these know the format, too.",
+        note="AUROC: probability that the file of a fake image scores higher than that of a real one, for a classifier "
+        "on all file features, on all except bytes per pixel (which also depends on the picture), and on each group "
+        "alone. Tables: JPEG quantisation tables. Coding: progressive mode, scans, Huffman tables. A file that is not "
+        "a JPEG has no tables and no subsampling, so these groups also reveal the format.",
     )
 
 
-def _summary(rows: Sequence[Row]) -> str:
-    """Of the first generator, which is `all` where there are several."""
+def _summarise(rows: Sequence[Row]) -> str:
+    """Summarise the first generator's rows: those of `all` if there are several generators."""
     first = [row for row in rows if row.labels["Generator"] == rows[0].labels["Generator"]]
-    together, without, *groups = (row.cells["test_auroc"] for row in first)
-    said = (
-        f"A classifier that sees only the file, never the picture, has an AUROC of {format_percent(together.value)} on "
-        f"{format_count(together.images, 'test image', 'test images')} (95 % interval "
-        f"{format_interval(together)})"
+    everything, without_bytes, *groups = (row.cells["test_auroc"] for row in first)
+    summary = (
+        f"A classifier that sees only the file, not the picture, has an AUROC of {format_percent(everything.value)} on "
+        f"{format_count(everything.images, 'test image', 'test images')} (95 % interval "
+        f"{format_interval(everything)})"
     )
-    if together.low <= 0.5:
-        return f"{said}: no better than guessing."
-    best = max(range(len(groups)), key=lambda place: groups[place].value)
-    most = f"{first[2 + best].labels['Facts']} tells most, with {format_percent(groups[best].value)}"
-    if without.low <= 0.5:
+    if everything.low <= 0.5:
+        return f"{summary}: no better than chance."
+    if without_bytes.low <= 0.5:
         return (
-            f"{said}, but without {_BYTES}, which are the picture's as well, {format_percent(without.value)} "
-            f"({format_interval(without)}): no better than guessing."
+            f"{summary}, but without {_BYTES_PER_PIXEL}, which also depends on the picture, "
+            f"{format_percent(without_bytes.value)} ({format_interval(without_bytes)}): no better than chance."
         )
-    return f"{said}: part of what a detector scores here may be the file. Of single groups of facts, {most}."
+    best = max(range(len(groups)), key=lambda place: groups[place].value)
+    return (
+        f"{summary}: part of the accuracy of a detector on these images may come from the files. Of the single groups, "
+        f"{first[2 + best].labels['Facts']} has the highest AUROC, {format_percent(groups[best].value)}."
+    )
 
 
-def _notes(unread: int) -> tuple[str, ...]:
-    picture = "Bytes per pixel also tell something of the picture: a smooth one takes fewer."
+def _list_notes(unread: int) -> tuple[str, ...]:
+    note = "Bytes per pixel also depends on the picture: a smooth picture needs fewer."
     if not unread:
-        return (picture,)
-    return picture, f"Left out, as their files cannot be read: {format_count(unread, 'image', 'images')}."
+        return (note,)
+    return note, f"Excluded because the file cannot be read: {format_count(unread, 'image', 'images')}."
+
+
+EXPERIMENT = Experiment(
+    name="confounds",
+    title="What do the files reveal without the picture?",
+    paper="",
+    settings=ConfoundsSettings,
+    check=check,
+    run=run,
+    cost=cost,
+)

@@ -1,4 +1,4 @@
-"""Table 1: how often the parent stands closest to, or farthest from, the other images of its cluster."""
+"""How often the parent is the image of its cluster with the smallest or largest mean distance to the others."""
 
 from __future__ import annotations
 
@@ -6,77 +6,104 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from changeling.datasets.dataset import Dataset
-from changeling.experiments import base
-from changeling.experiments.base import Context
-from changeling.experiments.paper import beside_paper
-from changeling.experiments.settings import DistancesSettings
+from changeling.experiments.base import Context, Cost, Experiment, Machine, Settings, estimate_memory
+from changeling.experiments.paper import add_paper_values
+from changeling.experiments.reporting import (
+    describe_dataset,
+    describe_source,
+    list_versions,
+    make_estimate,
+    select_best_row,
+    sort_by_generator,
+)
+from changeling.experiments.selection import SPLIT_TITLES, list_generators, renumber_clusters, select_rows
 from changeling.features.store import Features
 from changeling.results.format import format_count, format_interval, format_percent
 from changeling.results.result import Column, Estimate, Result, Row, Table
 from changeling.stats.intervals import RESAMPLES, ratio_interval
 from changeling.stats.metrics import Distance, distance_accuracies
 
-TITLE, PAPER = "Is the parent the odd one out of its cluster?", "Table 1"
-_DEFAULT = DistancesSettings()
+
+class DistancesSettings(Settings):
+    """Settings of Table 1."""
+
+    distance: Distance = Field(default="cosine", description='"cosine" or "l2"')
 
 
-def run(context: Context, settings: DistancesSettings = _DEFAULT) -> Result:
-    """Min and max intra-cluster distance accuracy for every generator, backbone and split (section 4.2).
+def run(context: Context, settings: DistancesSettings) -> Result:
+    """Compute min and max intra-cluster distance accuracy for every generator, backbone and split (section 4.2).
 
     Raises:
-        FeatureError: a backbone's features are missing or of other images.
+        FeatureError: a backbone's features are missing, or were extracted from other images.
     """
     dataset, rows, sources = context.dataset, [], []
     valid = np.zeros(len(dataset), dtype=np.bool_)
-    for done, features in enumerate(context.features(), start=1):
-        for generator in base.generators(dataset):
-            cells = _cells(dataset, features, generator, settings.distance, context.seed)
+    for done, features in enumerate(context.load_features(), start=1):
+        for generator in list_generators(dataset):
+            cells = _compute_cells(dataset, features, generator, settings.distance, context.seed)
             if cells:
                 rows.append(Row(labels={"Generator": generator, "Backbone": features.header.backbone}, cells=cells))
-        sources.append(base.source(features))
+        sources.append(describe_source(features))
         valid |= features.valid
         context.progress("distances", done, len(context.backbones))
-    table = _table(dataset, valid, base.by_generator(dataset, rows))
+    table = _build_table(dataset, valid, sort_by_generator(dataset, rows))
     return Result(
-        experiment="distances",
-        title=TITLE,
-        paper=PAPER,
-        summary=_summary(table.rows),
+        experiment=EXPERIMENT.name,
+        title=EXPERIMENT.title,
+        paper=EXPERIMENT.paper,
+        summary=_summarise(table.rows),
         settings={"distance": settings.distance, "resamples": RESAMPLES, "seed": context.seed},
-        tables=(table if settings.distance != "cosine" else beside_paper(table, dataset),),
-        dataset=base.about(dataset),
+        tables=(table if settings.distance != "cosine" else add_paper_values(table, dataset),),
+        dataset=describe_dataset(dataset),
         sources=tuple(sources),
-        versions=base.versions(),
-        notes=("A cluster counts if it has a parent and at least two children: with one child both are equally far.",),
+        versions=list_versions(),
+        notes=(
+            "Only clusters with a parent and at least two children are counted: with a single child both images are "
+            "at the same distance from each other.",
+        ),
     )
 
 
-def _cells(dataset: Dataset, features: Features, generator: str, distance: Distance, seed: int) -> dict[str, Estimate]:
+def check(context: Context, settings: DistancesSettings) -> None:
+    """Accept any dataset: a generator or split without clusters has no cells."""
+
+
+def cost(context: Context, settings: DistancesSettings, machine: Machine) -> Cost:
+    """Return the estimated cost, fitted to the measurements of benchmarks/study.py."""
+    dims = machine.get_dims(context)
+    clusters = len(np.unique(context.dataset.clusters))
+    return Cost(1 + 7e-5 * clusters * len(dims), estimate_memory(context.dataset, max(dims)))
+
+
+def _compute_cells(
+    dataset: Dataset, features: Features, generator: str, distance: Distance, seed: int
+) -> dict[str, Estimate]:
     cells: dict[str, Estimate] = {}
-    for split in base.SPLIT_TITLES:
-        chosen = base.select(dataset, features.valid, generator, split)
-        if not len(chosen):
+    for split in SPLIT_TITLES:
+        rows = select_rows(dataset, features.valid, generator, split)
+        if not len(rows):
             continue
-        clusters = base.compact(dataset.clusters[chosen])
-        pair = distance_accuracies(features.values[chosen], dataset.labels[chosen], clusters, distance)
-        for name, ratio in zip(("min", "max"), pair, strict=True):
+        clusters = renumber_clusters(dataset.clusters[rows])
+        accuracies = distance_accuracies(features.values[rows], dataset.labels[rows], clusters, distance)
+        for name, ratio in zip(("min", "max"), accuracies, strict=True):
             if ratio.denominator.any():
-                cells[f"{split}_{name}"] = base.estimate(ratio_interval(ratio, seed=seed))
+                cells[f"{split}_{name}"] = make_estimate(ratio_interval(ratio, seed=seed))
     return cells
 
 
-def _table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -> Table:
+def _build_table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -> Table:
     columns = [
         Column(
             key=f"{split}_{name}",
             label=f"{name.title()} distance",
             group=title,
-            chance=chance(dataset, valid, rows, split),
+            chance=compute_chance(dataset, valid, rows, split),
             better="none",
         )
-        for split, title in base.SPLIT_TITLES.items()
+        for split, title in SPLIT_TITLES.items()
         for name in ("min", "max")
     ]
     return Table(
@@ -85,28 +112,43 @@ def _table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -> T
         labels=("Generator", "Backbone"),
         columns=tuple(columns),
         rows=tuple(rows),
-        note="Min: the parent's mean distance to the other images of its cluster is the smallest; max: the largest.",
+        note="Min: share of clusters in which the parent has the smallest mean distance to the other images; max: the "
+        "largest.",
     )
 
 
-def chance(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row], split: str) -> float | None:
-    """What guessing scores: the mean of 1 / (images of the cluster), if all rows rest on the same clusters."""
+def compute_chance(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row], split: str) -> float | None:
+    """Return the chance level of both accuracies: the mean of 1 / (number of images of the cluster).
+
+    None if the rows are of several generators, and so rest on different clusters.
+    """
     if len({row.labels["Generator"] for row in rows}) != 1:
         return None
     mask = (dataset.column("split") == split) & valid
     sizes = np.bincount(dataset.clusters[mask])
     parents = np.bincount(dataset.clusters[mask & (dataset.labels == 0)], minlength=len(sizes))
-    counted = (parents == 1) & (sizes >= 3)
-    return float((1 / sizes[counted]).mean()) if counted.any() else None
+    is_counted = (parents == 1) & (sizes >= 3)
+    return float((1 / sizes[is_counted]).mean()) if is_counted.any() else None
 
 
-def _summary(rows: Sequence[Row]) -> str:
-    best = base.best_by_validation(rows, "max")
+def _summarise(rows: Sequence[Row]) -> str:
+    best = select_best_row(rows, "max")
     if best is None:
-        return "No cluster of the test split has a parent and two children: there is nothing to compare."
+        return "No cluster of the test split has a parent and two children, so there are no distances to compare."
     row, features = best
     cell = row.cells["test_max"]
     return (
-        f"By {features} the parent is the farthest of its cluster in {format_percent(cell.value)} of "
-        f"{format_count(cell.clusters, 'test cluster', 'test clusters')} (95 % interval {format_interval(cell)})."
+        f"With {features} the parent has the largest mean distance to the other images in {format_percent(cell.value)} "
+        f"of {format_count(cell.clusters, 'test cluster', 'test clusters')} (95 % interval {format_interval(cell)})."
     )
+
+
+EXPERIMENT = Experiment(
+    name="distances",
+    title="Is the parent the outlier of its cluster?",
+    paper="Table 1",
+    settings=DistancesSettings,
+    check=check,
+    run=run,
+    cost=cost,
+)

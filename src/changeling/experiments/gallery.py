@@ -1,4 +1,4 @@
-"""Figures 1, 3, 4 and 5: clusters, the most and least realistic children, and mistakes, as contact sheets."""
+"""Contact sheets of the test split: clusters, the most and least realistic children, and errors of the probe."""
 
 from __future__ import annotations
 
@@ -7,126 +7,183 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.special import expit
 
 from changeling.datasets.dataset import Dataset
 from changeling.errors import DatasetError
-from changeling.experiments import base, probe
-from changeling.experiments.base import Context
-from changeling.experiments.settings import GallerySettings, ProbeSettings
+from changeling.experiments import probe
+from changeling.experiments.base import (
+    BackboneSettings,
+    Context,
+    Cost,
+    Experiment,
+    Machine,
+    check_backbone,
+    estimate_memory,
+)
+from changeling.experiments.linear_probe import fit_probe
+from changeling.experiments.reporting import describe_dataset, describe_source, list_versions
+from changeling.experiments.selection import select_all
 from changeling.features.store import load_features
 from changeling.results.result import Picture, Result, Sheet, Strip
 
-TITLE, PAPER = "What it looks like", "Figures 1, 3, 4 and 5"
-_DEFAULT, _PROBE = GallerySettings(), ProbeSettings()
+
+class GallerySettings(BackboneSettings):
+    """Settings of Figures 1, 3, 4 and 5."""
+
+    backbone: str = Field(default="", description='one of the backbones; "": the first')
+    clusters: int = Field(default=12, ge=1, description="clusters on the first sheet")
+    pictures: int = Field(default=10, ge=1, description="the most pictures in a strip of the other sheets")
 
 
-def run(context: Context, settings: GallerySettings = _DEFAULT, probe_settings: ProbeSettings = _PROBE) -> Result:
-    """Sheets of the test split, with the probabilities of a probe on one backbone.
+def run(context: Context, settings: GallerySettings) -> Result:
+    """Lay out sheets of the test split, with the fake probability that a probe on one backbone predicts.
 
     Raises:
-        DatasetError: a split lacks real or fake images, or no image file of the test split is there.
-        FeatureError: the features are missing or of other images.
+        DatasetError: a split lacks real or fake images, or no image file of the test split exists.
+        FeatureError: the features are missing, or were extracted from other images.
     """
     dataset = context.dataset
-    backbone = settings.backbone or context.backbones[0]
+    backbone = _choose_backbone(context, settings)
     features = load_features(dataset, backbone)
-    shown = _shown(dataset, features.valid)
-    fitted = probe.fit_probe(dataset, features, probe_settings, seed=context.seed)
-    p = np.full(len(dataset), np.nan)
-    p[shown] = expit(fitted.scores(features.values[shown]))
+    rows = _select_existing(dataset, features.valid)
+    fitted = fit_probe(dataset, features, context.get_settings(probe.EXPERIMENT), seed=context.seed)
+    probability = np.full(len(dataset), np.nan)
+    probability[rows] = expit(fitted.predict_scores(features.values[rows]))
     context.progress("gallery", 1, 1)
     return Result(
-        experiment="gallery",
-        title=TITLE,
-        paper=PAPER,
-        summary="Clusters side by side; the children that the probe finds most and least realistic; its mistakes.",
+        experiment=EXPERIMENT.name,
+        title=EXPERIMENT.title,
+        paper=EXPERIMENT.paper,
+        summary="Clusters, the children that the probe rates most and least realistic, and the probe's errors.",
         settings={"backbone": backbone, "seed": context.seed, "C": fitted.c},
-        sheets=_sheets(dataset, shown, p, settings),
-        dataset=base.about(dataset),
-        sources=(base.source(features),),
-        versions=base.versions(),
+        sheets=_build_sheets(dataset, rows, probability, settings),
+        dataset=describe_dataset(dataset),
+        sources=(describe_source(features),),
+        versions=list_versions(),
     )
 
 
-def check(context: Context, probe_settings: ProbeSettings = _PROBE) -> None:
-    """Raise DatasetError if there is nothing to show, or to train a probe on, even if all images have features."""
-    _shown(context.dataset, base.everyone(context.dataset))
-    probe.check(context, probe_settings)
+def check(context: Context, settings: GallerySettings) -> None:
+    """Check that there are files to show, and that a probe can be fitted if all images have features.
 
-
-def _shown(dataset: Dataset, valid: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Rows of the test split whose files are there."""
-    rows = np.flatnonzero((dataset.column("split") == "test") & valid)
-    there = rows[
-        np.array([dataset.resolve_path(path).is_file() for path in dataset.column("path")[rows]], dtype=np.bool_)
-    ]
-    if not len(there):
-        raise DatasetError(f"{dataset.path}: the image files of the test split are not there")
-    return there
-
-
-def _sheets(
-    dataset: Dataset, rows: NDArray[np.int64], p: NDArray[np.float64], settings: GallerySettings
-) -> tuple[Sheet, ...]:
-    """Clusters (Figure 3), children by realism (Figure 4), and what is called wrongly (Figure 5).
-
-    No picture is on two strips of a sheet.
+    Raises:
+        DatasetError: a split lacks real or fake images, or no image file of the test split exists.
+        StudyError: the backbone is none of the study's, or the generator to train on does not exist.
     """
-    ordered = rows[np.argsort(p[rows], kind="stable")]  # the most real first
-    fake = dataset.labels[ordered] == 1
-    called = p[ordered] > 0.5
-    limit = settings.pictures
+    check_backbone(context, EXPERIMENT.name, settings.backbone)
+    _select_existing(context.dataset, select_all(context.dataset))
+    probe.check(context, context.get_settings(probe.EXPERIMENT))
 
-    def sheet(key: str, title: str, kinds: dict[str, NDArray[np.int64]]) -> Sheet:
-        strips = [
-            Strip(title=name, pictures=tuple(_picture(dataset, i, p[i]) for i in some[:limit].tolist()))
-            for name, some in kinds.items()
-            if len(some)
-        ]
-        return Sheet(key=key, title=title, strips=tuple(strips))
 
-    children = ordered[fake]
-    half = (len(children) + 1) // 2
-    realism = {"Most realistic": children[:half], "Least realistic": children[half:][::-1]}
-    wrong = {
-        "Real, called fake: the surest first": ordered[~fake & called][::-1][:limit],
-        "Fake, called real: the surest first": ordered[fake & ~called][:limit],
+def cost(context: Context, settings: GallerySettings, machine: Machine) -> Cost:
+    """Return the estimated cost: that of fitting one probe."""
+    dataset, dim = context.dataset, machine.get_dim(_choose_backbone(context, settings))
+    return Cost(1 + probe.estimate_fit_seconds(dataset, dim, machine.speed), estimate_memory(dataset, dim))
+
+
+def _choose_backbone(context: Context, settings: GallerySettings) -> str:
+    check_backbone(context, EXPERIMENT.name, settings.backbone)
+    return settings.backbone or context.backbones[0]
+
+
+def _select_existing(dataset: Dataset, valid: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the rows of the test split whose files exist."""
+    rows = np.flatnonzero((dataset.column("split") == "test") & valid)
+    exists = [dataset.resolve_path(path).is_file() for path in dataset.column("path")[rows]]
+    rows = rows[np.array(exists, dtype=np.bool_)]
+    if not len(rows):
+        raise DatasetError(f"{dataset.path}: the image files of the test split do not exist")
+    return rows
+
+
+def _build_sheets(
+    dataset: Dataset, rows: NDArray[np.int64], probability: NDArray[np.float64], settings: GallerySettings
+) -> tuple[Sheet, ...]:
+    """Build the sheets of clusters (Figure 3), realism (Figure 4) and errors (Figure 5); empty ones are left out."""
+    strips = {
+        ("clusters", "Clusters"): list(_build_cluster_strips(dataset, rows, probability, settings.clusters)),
+        ("realism", "Children by the probe's rating"): _build_strips(
+            dataset, _rank_children(dataset, rows, probability), probability, settings.pictures
+        ),
+        ("verdicts", "Errors of the probe, and the images that it is least certain about"): _build_strips(
+            dataset, _rank_errors(dataset, rows, probability, settings.pictures), probability, settings.pictures
+        ),
     }
-    left = np.setdiff1d(rows, np.concatenate(list(wrong.values())))
-    wrong["Least sure"] = left[np.argsort(np.abs(p[left] - 0.5), kind="stable")]
-    clusters = Sheet(key="clusters", title="Clusters", strips=tuple(_clusters(dataset, rows, p, settings.clusters)))
-    sheets = (
-        clusters,
-        sheet("realism", "Children, by the probe's eye", realism),
-        sheet("verdicts", "Misclassified images, and those that the probe is least sure of", wrong),
-    )
-    return tuple(one for one in sheets if one.strips)
+    return tuple(Sheet(key=key, title=title, strips=tuple(built)) for (key, title), built in strips.items() if built)
 
 
-def _clusters(dataset: Dataset, rows: NDArray[np.int64], p: NDArray[np.float64], limit: int) -> Iterable[Strip]:
-    """Clusters with a parent and a child, parent first, in the dataset's order."""
-    members: dict[int, list[int]] = {}
+def _rank_children(
+    dataset: Dataset, rows: NDArray[np.int64], probability: NDArray[np.float64]
+) -> dict[str, NDArray[np.int64]]:
+    """Return the more realistic half of the children and the other half, the most extreme first."""
+    ordered = rows[np.argsort(probability[rows], kind="stable")]
+    children = ordered[dataset.labels[ordered] == 1]
+    half = (len(children) + 1) // 2
+    return {"Most realistic": children[:half], "Least realistic": children[half:][::-1]}
+
+
+def _rank_errors(
+    dataset: Dataset, rows: NDArray[np.int64], probability: NDArray[np.float64], limit: int
+) -> dict[str, NDArray[np.int64]]:
+    """Return the most certain errors of both kinds, and of the other images the least certain first."""
+    ordered = rows[np.argsort(probability[rows], kind="stable")]
+    is_fake, is_predicted_fake = dataset.labels[ordered] == 1, probability[ordered] > 0.5
+    errors = {
+        "Real, labelled fake: most certain first": ordered[~is_fake & is_predicted_fake][::-1][:limit],
+        "Fake, labelled real: most certain first": ordered[is_fake & ~is_predicted_fake][:limit],
+    }
+    others = np.setdiff1d(rows, np.concatenate(list(errors.values())))
+    return errors | {"Least certain": others[np.argsort(np.abs(probability[others] - 0.5), kind="stable")]}
+
+
+def _build_strips(
+    dataset: Dataset, rows_by_title: dict[str, NDArray[np.int64]], probability: NDArray[np.float64], limit: int
+) -> list[Strip]:
+    return [
+        Strip(title=title, pictures=tuple(_build_picture(dataset, i, probability[i]) for i in rows[:limit].tolist()))
+        for title, rows in rows_by_title.items()
+        if len(rows)
+    ]
+
+
+def _build_cluster_strips(
+    dataset: Dataset, rows: NDArray[np.int64], probability: NDArray[np.float64], limit: int
+) -> Iterable[Strip]:
+    """Yield the first clusters with a parent and a child, the parent first, in the dataset's order."""
+    rows_by_cluster: dict[int, list[int]] = {}
     for row in rows.tolist():
-        members.setdefault(int(dataset.clusters[row]), []).append(row)
-    captions = dict(
-        reversed(list(zip(*(dataset.captions[name].to_pylist() for name in ("cluster_id", "caption")), strict=True)))
-    )
-    both = [some for some in members.values() if len({int(dataset.labels[row]) for row in some}) == 2]
-    for some in both[:limit]:
-        name = dataset.column("cluster_id")[some[0]]
-        ordered = sorted(some, key=lambda row: (dataset.labels[row], row))
-        pictures = tuple(_picture(dataset, row, p[row]) for row in ordered)
+        rows_by_cluster.setdefault(int(dataset.clusters[row]), []).append(row)
+    captions: dict[str, str] = {}
+    for name, caption in zip(*(dataset.captions[key].to_pylist() for key in ("cluster_id", "caption")), strict=True):
+        captions.setdefault(name, caption)
+    paired = [members for members in rows_by_cluster.values() if len(set(dataset.labels[members].tolist())) == 2]
+    for members in paired[:limit]:
+        name = dataset.column("cluster_id")[members[0]]
+        ordered = sorted(members, key=lambda row: (dataset.labels[row], row))
+        pictures = tuple(_build_picture(dataset, row, probability[row]) for row in ordered)
         yield Strip(title=name, caption=captions.get(name, ""), pictures=pictures)
 
 
-def _picture(dataset: Dataset, row: int, probability: float) -> Picture:
+def _build_picture(dataset: Dataset, row: int, probability: float) -> Picture:
     path = dataset.resolve_path(dataset.column("path")[row])
-    child = bool(dataset.labels[row])
+    is_child = bool(dataset.labels[row])
     return Picture(
         path=str(path.absolute()),
-        role="child" if child else "parent",
-        title=dataset.column("generator")[row] if child else Path(path).name,
+        role="child" if is_child else "parent",
+        title=dataset.column("generator")[row] if is_child else Path(path).name,
         probability=float(probability),
         label="fake" if probability > 0.5 else "real",
     )
+
+
+EXPERIMENT = Experiment(
+    name="gallery",
+    title="What do the images look like?",
+    paper="Figures 1, 3, 4 and 5",
+    settings=GallerySettings,
+    check=check,
+    run=run,
+    cost=cost,
+)

@@ -1,4 +1,4 @@
-"""S and T: linear maps D -> D, trained to hide or to bring out what tells real from fake (section 3.4)."""
+"""Training of S and T: linear maps D -> D that remove or amplify what tells real from fake (section 3.4)."""
 
 from __future__ import annotations
 
@@ -10,154 +10,187 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from changeling.datasets.dataset import Dataset
-from changeling.datasets.schema import Split
 from changeling.errors import DatasetError, StudyError
-from changeling.experiments import base
-from changeling.experiments.base import Context
-from changeling.experiments.settings import DisentangleSettings
+from changeling.experiments.base import Context, Settings
+from changeling.experiments.selection import list_generators, select_paired_rows
 from changeling.features.store import Features
 from changeling.files import atomic_write
 from changeling.parts import replace_separators
 from changeling.stats.contrastive import AdamW, contrast, unit
 
 Kind = Literal["S", "T"]
-_BLOCK = 8192  # rows that are projected at once
-_LARGEST = 1e12  # of a head's numbers
+CHECKPOINTS = "heads"  # folder of checkpoints in the output of a study; renamed, S and T would be trained again
+_BLOCK = 8192  # rows projected at once
+_MAX_WEIGHT = 1e12
+
+
+class ProjectionSettings(Settings):
+    """Settings of the training of S and T."""
+
+    temperature: float = Field(default=0.1, gt=0, description="only scales the loss, see docs/study.md")
+    weight_decay: float = Field(default=0.01, ge=0)
+    lr: float = Field(default=1e-3, gt=0, description="learning rate")
+    epochs: int = Field(default=25, ge=1)
+    batch: int = Field(default=1024, ge=8, description="images; the nearest number of whole clusters is used")
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """A trained S or T: `weight` (D, D), and its loss after each epoch."""
+    """A trained S or T.
+
+    Attributes:
+        weight: (D, D).
+        losses: mean loss of each epoch.
+        clusters: how many it was trained on.
+    """
 
     weight: NDArray[np.float32]
     losses: tuple[float, ...]
-    clusters: int  # trained on
+    clusters: int
 
-    def __call__(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Features (N, D) -> their projections, of unit length (N, D)."""
+    def project(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the projections of features (N, D), of unit length (N, D)."""
         projected = np.empty_like(values)
         for start in range(0, len(values), _BLOCK):
             projected[start : start + _BLOCK] = unit(values[start : start + _BLOCK] @ self.weight.T)[0]
         return projected
 
 
-def train_head(
-    context: Context, features: Features, generator: str, kind: Kind, settings: DisentangleSettings
+def train_projection(
+    context: Context, features: Features, generator: str, kind: Kind, settings: ProjectionSettings
 ) -> Projection:
-    """Train S (`L_c - L_fr`) or T (`L_fr - L_c`) on the train split's clusters with children of a generator.
+    """Train S (`L_c - L_fr`) or T (`L_fr - L_c`) on the train split's clusters with children by a generator.
 
-    A batch is made of whole clusters. After every epoch all that training needs goes to a checkpoint in
-    `context.heads`, from which a later call goes on, or takes the finished head, if its settings, seed and features
-    are the same. The bytes are those of an undisturbed run.
+    A batch consists of whole clusters. After every epoch the state is written to a checkpoint in
+    `context.projections`. A later call with the same settings, seed and features resumes from it, or returns the
+    finished projection; the result is the same, byte for byte, as without an interruption.
 
     Raises:
-        StudyError: with these settings its numbers grow out of bounds.
+        StudyError: training diverges with these settings.
     """
-    dataset = context.dataset
-    rows, starts = training_clusters(dataset, features.valid, generator)
-    a_batch = max(2, round(settings.batch / np.diff(starts).mean()))
-    state = _State(features.values.shape[1], settings, context.seed)
-    path = _checkpoint(context, features, generator, kind, settings)
+    training_set = _load_training_set(context.dataset, features, generator)
+    clusters_per_batch = max(2, round(settings.batch / np.diff(training_set.starts).mean()))
+    state = _TrainingState(features.values.shape[1], settings, context.seed)
+    path = _checkpoint_path(context, features, generator, kind, settings)
     if path:
         state.load(path)
     while len(state.losses) < settings.epochs:
-        losses, sizes = [], []
-        with np.errstate(all="ignore"):  # what grows out of bounds is told below
-            for batch in _batches(rows, starts, a_batch, (context.seed, len(state.losses))):
-                some = (features.values[batch], dataset.labels[batch], dataset.clusters[batch])
-                losses.append(_step(state, *some, 1 if kind == "T" else -1, settings.temperature))
-                sizes.append(len(batch))
-            state.losses.append(float(np.average(losses, weights=sizes)))
-        if not _bounded(state.weight, state.losses):
+        batches = _shuffle_batches(training_set, clusters_per_batch, (context.seed, len(state.losses)))
+        state.train_epoch(training_set, batches, 1 if kind == "T" else -1, settings.temperature)
+        if not _is_finite(state.weight, state.losses):
             raise StudyError(
-                f"{kind} of {features.header.backbone} does not train: with disentangle.lr = {settings.lr:g}, "
-                f"weight_decay = {settings.weight_decay:g} and temperature = {settings.temperature:g} its numbers grow "
-                "out of bounds"
+                f"{kind} of {features.header.backbone}: training diverges with disentangle.lr = {settings.lr:g}, "
+                f"weight_decay = {settings.weight_decay:g} and temperature = {settings.temperature:g}; lower lr"
             )
         if path:
             state.save(path)
-        what = f"{kind} of {features.header.backbone}, {generator}: loss {state.losses[-1]:.4f}"
-        context.progress(what, len(state.losses), settings.epochs)
-    return Projection(state.weight, tuple(state.losses), len(starts) - 1)
+        message = f"{kind} of {features.header.backbone}, {generator}: loss {state.losses[-1]:.4f}"
+        context.progress(message, len(state.losses), settings.epochs)
+    return Projection(state.weight, tuple(state.losses), len(training_set.starts) - 1)
 
 
-def paired(dataset: Dataset, valid: NDArray[np.bool_], generator: str, split: Split) -> NDArray[np.int64]:
-    """Rows of a split's clusters that have a parent and a child by a generator, cluster by cluster."""
-    rows = base.select(dataset, valid, generator, split)
-    clusters, labels = dataset.clusters[rows], dataset.labels[rows]
-    real, fake = (np.isin(clusters, clusters[labels == label]) for label in (0, 1))
-    rows = rows[real & fake]
-    return rows[np.argsort(dataset.clusters[rows], kind="stable")]
+def list_trainable_generators(dataset: Dataset, valid: NDArray[np.bool_]) -> list[str]:
+    """Return the generators that S and T can be trained for.
 
-
-def trainable(dataset: Dataset, valid: NDArray[np.bool_]) -> list[str]:
-    """Generators that S and T can be trained for; one that made all children of those clusters stands for `all`.
+    A generator that made all children of the clusters is listed as `all` only.
 
     Raises:
         DatasetError: there is none.
     """
-    found: dict[bytes, str] = {}
-    for generator in base.generators(dataset):
-        rows = paired(dataset, valid, generator, "train")
+    generators: dict[bytes, str] = {}  # by the rows to train on
+    for generator in list_generators(dataset):
+        rows = select_paired_rows(dataset, valid, generator, "train")
         if len(set(dataset.clusters[rows])) > 1:
-            found.setdefault(rows.tobytes(), generator)
-    if not found:
-        raise DatasetError(f"{dataset.path}: S and T need two clusters of the train split with a parent and a child")
-    return list(found.values())
+            generators.setdefault(rows.tobytes(), generator)
+    if not generators:
+        raise DatasetError(
+            f"{dataset.path}: to train S and T, the train split needs two clusters with a parent and a child"
+        )
+    return list(generators.values())
 
 
-def training_clusters(
+def select_training_clusters(
     dataset: Dataset, valid: NDArray[np.bool_], generator: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows that S and T are trained on, cluster by cluster, and where each cluster starts and the last one ends."""
-    rows = paired(dataset, valid, generator, "train")
+    """Return the rows to train on, sorted by cluster, and the starts of the clusters with the end of the last."""
+    rows = select_paired_rows(dataset, valid, generator, "train")
     return rows, np.r_[0, np.flatnonzero(np.diff(dataset.clusters[rows])) + 1, len(rows)]
 
 
-def _batches(
-    rows: NDArray[np.int64], starts: NDArray[np.int64], size: int, seed: tuple[int, int]
+@dataclass(frozen=True, slots=True)
+class _TrainingSet:
+    """All features, labels and clusters of a dataset, and the rows of them to train on."""
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    clusters: NDArray[np.int64]
+    rows: NDArray[np.int64]  # sorted by cluster
+    starts: NDArray[np.int64]  # of each cluster in `rows`, and the end of the last one
+
+
+def _load_training_set(dataset: Dataset, features: Features, generator: str) -> _TrainingSet:
+    rows, starts = select_training_clusters(dataset, features.valid, generator)
+    return _TrainingSet(features.values, dataset.labels, dataset.clusters, rows, starts)
+
+
+def _shuffle_batches(
+    training_set: _TrainingSet, clusters_per_batch: int, seed: tuple[int, int]
 ) -> Iterator[NDArray[np.int64]]:
-    """Every cluster once, in a new order, `size` at a time; a lone last one joins the batch before it."""
+    """Yield the rows of each batch, in a new order of clusters; a last cluster alone joins the batch before it."""
+    rows, starts = training_set.rows, training_set.starts
     order = np.random.default_rng(seed).permutation(len(starts) - 1)
-    cuts = list(range(size, len(order), size))
+    cuts = list(range(clusters_per_batch, len(order), clusters_per_batch))
     if cuts and len(order) - cuts[-1] < 2:
         cuts.pop()
-    for some in np.split(order, cuts):
-        yield np.concatenate([rows[starts[i] : starts[i + 1]] for i in np.sort(some).tolist()])
+    for batch in np.split(order, cuts):
+        yield np.concatenate([rows[starts[i] : starts[i + 1]] for i in np.sort(batch).tolist()])
 
 
-def _step(
-    state: _State,
-    features: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    clusters: NDArray[np.int64],
-    sign: int,
-    temperature: float,
-) -> float:
-    """One step of AdamW on one batch, down `sign` times `L_fr - L_c`; returns that loss before it."""
-    projected, lengths = unit(features @ state.weight.T)
-    loss, gradient = contrast(projected, labels, clusters, temperature)
-    along = (projected * gradient).sum(axis=1, keepdims=True)
-    gradient = (gradient - projected * along) / lengths
-    state.optimizer.step(state.weight, np.float32(sign) * (gradient.T @ features))
-    return sign * loss
+class _TrainingState:
+    """The weight, optimiser and losses of a projection in training: the content of a checkpoint."""
 
-
-class _State:
-    """A head in training, which a checkpoint holds."""
-
-    def __init__(self, dim: int, settings: DisentangleSettings, seed: int) -> None:
-        bound = 1 / np.sqrt(dim)  # as torch.nn.Linear draws it
-        draw = np.random.default_rng(seed)
-        self.weight = draw.uniform(-bound, bound, (dim, dim)).astype(np.float32)
+    def __init__(self, dim: int, settings: ProjectionSettings, seed: int) -> None:
+        bound = 1 / np.sqrt(dim)  # the initialisation of torch.nn.Linear
+        rng = np.random.default_rng(seed)
+        self.weight = rng.uniform(-bound, bound, (dim, dim)).astype(np.float32)
         self.optimizer = AdamW((dim, dim), lr=settings.lr, weight_decay=settings.weight_decay)
         self.losses: list[float] = []
 
+    def train_epoch(
+        self, training_set: _TrainingSet, batches: Iterator[NDArray[np.int64]], sign: int, temperature: float
+    ) -> None:
+        """Minimise `sign` times `L_fr - L_c` on each batch, and append the mean loss."""
+        losses, sizes = [], []
+        with np.errstate(all="ignore"):  # the caller checks for numbers that are not finite
+            for rows in batches:
+                labels, clusters = training_set.labels[rows], training_set.clusters[rows]
+                losses.append(self._step(training_set.features[rows], labels, clusters, sign, temperature))
+                sizes.append(len(rows))
+            self.losses.append(float(np.average(losses, weights=sizes)))
+
+    def _step(
+        self,
+        features: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        clusters: NDArray[np.int64],
+        sign: int,
+        temperature: float,
+    ) -> float:
+        """Take one step of AdamW, and return the loss before it."""
+        projected, lengths = unit(features @ self.weight.T)
+        loss, gradient = contrast(projected, labels, clusters, temperature)
+        along = (projected * gradient).sum(axis=1, keepdims=True)
+        gradient = (gradient - projected * along) / lengths
+        self.optimizer.step(self.weight, np.float32(sign) * (gradient.T @ features))
+        return sign * loss
+
     def save(self, path: Path) -> None:
+        """Write a checkpoint atomically."""
         tensors = {
             "weight": self.weight,
             "first": self.optimizer.first,
@@ -169,37 +202,37 @@ class _State:
             temporary.write_bytes(save(tensors))
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint; one that is absent, broken or out of bounds is as none."""
+        """Resume from a checkpoint; one that is missing, unreadable or not finite is ignored."""
         try:
             with safe_open(path, "numpy") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError):
             return
-        if not _bounded(tensors["weight"], tensors["losses"].tolist()):
+        if not _is_finite(tensors["weight"], tensors["losses"].tolist()):
             return
         self.weight = tensors["weight"]
         self.optimizer.first, self.optimizer.second = tensors["first"], tensors["second"]
         self.optimizer.steps, self.losses = int(tensors["steps"]), tensors["losses"].tolist()
 
 
-def _bounded(weight: NDArray[np.float32], losses: Sequence[float]) -> bool:
-    """Whether a head's numbers are such that products of them are finite, too."""
-    return bool(np.abs(weight).max() < _LARGEST and np.isfinite(losses).all())
+def _is_finite(weight: NDArray[np.float32], losses: Sequence[float]) -> bool:
+    """Return whether losses are finite, and weights so small that products of them are finite, too."""
+    return bool(np.abs(weight).max() < _MAX_WEIGHT and np.isfinite(losses).all())
 
 
-def _checkpoint(
-    context: Context, features: Features, generator: str, kind: Kind, settings: DisentangleSettings
+def _checkpoint_path(
+    context: Context, features: Features, generator: str, kind: Kind, settings: ProjectionSettings
 ) -> Path | None:
-    """Where this head is kept: the name holds all that it depends on."""
-    if context.heads is None:
+    """Return the path of a checkpoint; its name has a hash of everything that the projection depends on."""
+    if context.projections is None:
         return None
     header = features.header
-    told = settings.model_dump(exclude={"C", "curve"}) | {
+    dependencies = settings.model_dump(include=set(ProjectionSettings.model_fields)) | {
         "seed": context.seed,
         "dataset": context.dataset.hash,
         "features": [header.backbone, header.weights, header.preprocessing],
         "generator": generator,
     }
-    digest = hashlib.sha256(repr(sorted(told.items())).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(repr(sorted(dependencies.items())).encode()).hexdigest()[:12]
     name = replace_separators(f"{header.backbone}-{generator}")
-    return context.heads / f"{kind}-{name}-{digest}.safetensors"
+    return context.projections / f"{kind}-{name}-{digest}.safetensors"

@@ -1,4 +1,4 @@
-"""Table 3: a child leads back to the caption that it was made from, or not."""
+"""Whether the caption that a child was made from is among the nearest of all captions of the split."""
 
 from __future__ import annotations
 
@@ -9,46 +9,57 @@ from numpy.typing import NDArray
 
 from changeling.datasets.dataset import Dataset
 from changeling.errors import DatasetError
-from changeling.experiments import base
-from changeling.experiments.base import Context
-from changeling.experiments.paper import beside_paper
+from changeling.experiments.base import Context, Cost, Experiment, Machine, Settings, estimate_memory
+from changeling.experiments.paper import add_paper_values
+from changeling.experiments.reporting import (
+    describe_dataset,
+    describe_source,
+    list_versions,
+    make_estimate,
+    select_best_row,
+    sort_by_generator,
+)
+from changeling.experiments.selection import SPLIT_TITLES, list_generators, renumber_clusters, select_rows
 from changeling.features.captions import has_captions, load_captions
-from changeling.features.store import Features
+from changeling.features.store import Features, missing_rows
 from changeling.results.format import format_count, format_interval, format_percent
 from changeling.results.result import Column, Estimate, Result, Row, Table
 from changeling.stats.intervals import RESAMPLES, ratio_interval
 from changeling.stats.retrieval import recall_at, retrieval_ranks
 
-TITLE, PAPER = "Does a child lead back to its caption?", "Table 3"
 KS = (1, 3, 5)
-_KINDS = {"exact": "exact pair", "cluster": "intra-cluster"}
+_MATCHES = {"exact": "exact pair", "cluster": "intra-cluster"}
 
 
-def run(context: Context) -> Result:
-    """Each child looks for its caption among all captions of the split (section 4.2).
+class RetrievalSettings(Settings):
+    """Table 3 has no settings."""
+
+
+def run(context: Context, settings: RetrievalSettings) -> Result:
+    """Rank all captions of the split by their similarity to each child (section 4.2). Ties count against the child.
 
     Raises:
-        DatasetError: there are no captions, or no backbone has features of them.
-        FeatureError: a backbone's features are missing or of other images.
+        DatasetError: the dataset has no captions, or no backbone has features of them.
+        FeatureError: a backbone's features are missing, or were extracted from other images or captions.
     """
-    check(context)
+    check(context, settings)
     dataset, rows, sources = context.dataset, [], []
-    spoken = _spoken(dataset)
-    for done, features in enumerate(context.features(), start=1):
+    caption_clusters = _number_caption_clusters(dataset)
+    for done, features in enumerate(context.load_features(), start=1):
         captions = load_captions(dataset, features.header.backbone)
         if captions is not None and captions.shape[1] == features.values.shape[1]:
-            for generator in base.generators(dataset):
-                cells = _cells(context, features, captions, spoken, generator)
+            for generator in list_generators(dataset):
+                cells = _compute_cells(context, features, captions, caption_clusters, generator)
                 if cells:
                     rows.append(Row(labels={"Generator": generator, "Backbone": features.header.backbone}, cells=cells))
-            sources.append(base.source(features))
+            sources.append(describe_source(features))
         context.progress("retrieval", done, len(context.backbones))
-    table = _table(dataset, spoken, base.by_generator(dataset, rows))
+    table = _build_table(dataset, caption_clusters, sort_by_generator(dataset, rows))
     return Result(
-        experiment="retrieval",
-        title=TITLE,
-        paper=PAPER,
-        summary=_summary(table.rows),
+        experiment=EXPERIMENT.name,
+        title=EXPERIMENT.title,
+        paper=EXPERIMENT.paper,
+        summary=_summarise(table.rows),
         settings={
             "gallery": "all captions of the split",
             "prompt template": "none",
@@ -56,63 +67,95 @@ def run(context: Context) -> Result:
             "resamples": RESAMPLES,
             "seed": context.seed,
         },
-        tables=(beside_paper(table, dataset),),
-        dataset=base.about(dataset),
+        tables=(add_paper_values(table, dataset),),
+        dataset=describe_dataset(dataset),
         sources=tuple(sources),
-        versions=base.versions(),
+        versions=list_versions(),
     )
 
 
-def check(context: Context) -> None:
-    """Raise DatasetError if there are no captions, or no backbone has features of them."""
-    if not any(has_captions(context.dataset, backbone) for backbone in context.backbones):
+def check(context: Context, settings: RetrievalSettings) -> None:
+    """Raise DatasetError if no backbone has features of captions, and none can get them from `extract`."""
+    dataset = context.dataset
+    if any(has_captions(dataset, name) for name in context.backbones):
+        return
+    if not dataset.captions.num_rows or not any(missing_rows(dataset, name) for name in context.backbones):
         raise DatasetError(
-            f"{context.dataset.path}: no backbone has features of captions; it takes captions.parquet and a backbone "
+            f"{dataset.path}: no backbone has features of captions; retrieval needs captions.parquet and a backbone "
             "with a text tower, such as clip-vit-b32 (`changeling extract`)"
         )
 
 
-def _cells(
-    context: Context, features: Features, captions: NDArray[np.float32], spoken: NDArray[np.int64], generator: str
+def cost(context: Context, settings: RetrievalSettings, machine: Machine) -> Cost:
+    """Return the estimated cost, fitted to the measurements of benchmarks/study.py."""
+    dataset, dims = context.dataset, machine.get_dims(context)
+    captions = dataset.captions.num_rows
+    queries = int((dataset.column("split") != "train").sum())
+    gallery = captions * queries / len(dataset) / 2
+    products = 2.6 * len(list_generators(dataset)) * queries * gallery
+    seconds = sum(products * dim / machine.speed + 3e-5 * captions for dim in dims)
+    return Cost(1 + seconds, estimate_memory(dataset, max(dims)) + 4 * captions * max(dims))
+
+
+def _compute_cells(
+    context: Context,
+    features: Features,
+    captions: NDArray[np.float32],
+    caption_clusters: NDArray[np.int64],
+    generator: str,
 ) -> dict[str, Estimate]:
-    """R@k by split; `captions` (G, D) are of the clusters `spoken` (G,)."""
+    """Return R@k by split; `captions` (G, D) belong to the clusters `caption_clusters` (G,)."""
     dataset, cells = context.dataset, {}
-    said = dataset.captions["caption_index"].to_numpy()
-    for split in base.SPLIT_TITLES:
-        chosen = base.select(dataset, features.valid, generator, split)
-        gallery = np.flatnonzero(np.isin(spoken, dataset.clusters[dataset.column("split") == split]))
-        place = {key: row for row, key in enumerate(zip(spoken[gallery], said[gallery], strict=True))}
-        indices = dataset.column("caption_index")[chosen]
-        own = np.array([place.get(key, -1) for key in zip(dataset.clusters[chosen], indices, strict=True)], np.int64)
-        asked = (dataset.labels[chosen] == 1) & (own >= 0)
-        if not asked.any():
+    for split in SPLIT_TITLES:
+        gallery = _select_gallery(dataset, caption_clusters, split)
+        rows = select_rows(dataset, features.valid, generator, split)
+        own_caption = _find_own_captions(dataset, caption_clusters, gallery, rows)
+        is_query = (dataset.labels[rows] == 1) & (own_caption >= 0)
+        if not is_query.any():
             continue
-        queries = chosen[asked]
-        ranks = retrieval_ranks(features.values[queries], captions[gallery], own[asked], spoken[gallery])
-        clusters = base.compact(dataset.clusters[queries])
-        for kind, values in (("exact", ranks.exact), ("cluster", ranks.cluster)):
+        queries = rows[is_query]
+        ranks = retrieval_ranks(
+            features.values[queries], captions[gallery], own_caption[is_query], caption_clusters[gallery]
+        )
+        clusters = renumber_clusters(dataset.clusters[queries])
+        for match, values in (("exact", ranks.exact), ("cluster", ranks.cluster)):
             for k in KS:
                 ratio = recall_at(values, k, clusters)
-                cells[f"{split}_{kind}_{k}"] = base.estimate(ratio_interval(ratio, seed=context.seed))
+                cells[f"{split}_{match}_{k}"] = make_estimate(ratio_interval(ratio, seed=context.seed))
     return cells
 
 
-def _spoken(dataset: Dataset) -> NDArray[np.int64]:
-    """The number of each caption's cluster; -1 if no image is of it."""
-    number = dict(zip(dataset.column("cluster_id"), dataset.clusters.tolist(), strict=True))
-    return np.array([number.get(name, -1) for name in dataset.captions["cluster_id"].to_pylist()], dtype=np.int64)
+def _number_caption_clusters(dataset: Dataset) -> NDArray[np.int64]:
+    """Return the cluster number of each caption (G,); -1 if the cluster has no image."""
+    numbers = dict(zip(dataset.column("cluster_id"), dataset.clusters.tolist(), strict=True))
+    return np.array([numbers.get(name, -1) for name in dataset.captions["cluster_id"].to_pylist()], dtype=np.int64)
 
 
-def _table(dataset: Dataset, spoken: NDArray[np.int64], rows: Sequence[Row]) -> Table:
+def _select_gallery(dataset: Dataset, caption_clusters: NDArray[np.int64], split: str) -> NDArray[np.int64]:
+    """Return the rows of captions.parquet that belong to clusters of a split."""
+    return np.flatnonzero(np.isin(caption_clusters, dataset.clusters[dataset.column("split") == split]))
+
+
+def _find_own_captions(
+    dataset: Dataset, caption_clusters: NDArray[np.int64], gallery: NDArray[np.int64], rows: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return for each row the place in the gallery of the caption that it was made from; -1 if it is not there."""
+    caption_indices = dataset.captions["caption_index"].to_numpy()[gallery]
+    places = {key: place for place, key in enumerate(zip(caption_clusters[gallery], caption_indices, strict=True))}
+    keys = zip(dataset.clusters[rows], dataset.column("caption_index")[rows], strict=True)
+    return np.array([places.get(key, -1) for key in keys], np.int64)
+
+
+def _build_table(dataset: Dataset, caption_clusters: NDArray[np.int64], rows: Sequence[Row]) -> Table:
     columns = [
         Column(
-            key=f"{split}_{kind}_{k}",
+            key=f"{split}_{match}_{k}",
             label=f"R@{k}",
-            group=f"{title}: {name}",
-            chance=_chance(dataset, spoken, split, kind, k),
+            group=f"{title}: {match_title}",
+            chance=_compute_chance(dataset, caption_clusters, split, match, k),
         )
-        for split, title in base.SPLIT_TITLES.items()
-        for kind, name in _KINDS.items()
+        for split, title in SPLIT_TITLES.items()
+        for match, match_title in _MATCHES.items()
         for k in KS
     ]
     return Table(
@@ -121,30 +164,43 @@ def _table(dataset: Dataset, spoken: NDArray[np.int64], rows: Sequence[Row]) -> 
         labels=("Generator", "Backbone"),
         columns=tuple(columns),
         rows=tuple(rows),
-        note="R@k: the child's own caption (exact pair), or any caption of its cluster (intra-cluster), is among the k "
-        "nearest of all captions of the split.",
+        note="R@k: share of children whose own caption (exact pair), or any caption of their cluster (intra-cluster), "
+        "is among the k nearest of all captions of the split.",
     )
 
 
-def _chance(dataset: Dataset, spoken: NDArray[np.int64], split: str, kind: str, k: int) -> float | None:
-    """What a random order scores, if every cluster of the split has as many captions."""
-    mine = np.isin(spoken, dataset.clusters[dataset.column("split") == split])
-    _, counts = np.unique(spoken[mine], return_counts=True)
+def _compute_chance(
+    dataset: Dataset, caption_clusters: NDArray[np.int64], split: str, match: str, k: int
+) -> float | None:
+    """Return the R@k of a random order; None if the clusters of the split differ in their number of captions."""
+    gallery = _select_gallery(dataset, caption_clusters, split)
+    _, counts = np.unique(caption_clusters[gallery], return_counts=True)
     if not len(counts) or (counts != counts[0]).any():
         return None
-    total, each = int(counts.sum()), int(counts[0]) if kind == "cluster" else 1
-    missed = np.prod([max(total - each - i, 0) / max(total - i, 1) for i in range(k)])
+    total, matching = int(counts.sum()), int(counts[0]) if match == "cluster" else 1
+    missed = np.prod([max(total - matching - i, 0) / max(total - i, 1) for i in range(k)])
     return float(1 - missed)
 
 
-def _summary(rows: Sequence[Row]) -> str:
-    best = base.best_by_validation(rows, "exact_1")
+def _summarise(rows: Sequence[Row]) -> str:
+    best = select_best_row(rows, "exact_1")
     if best is None:
-        return "The test split has no child with a caption: there is nothing to retrieve."
+        return "No child of the test split has a caption, so there is nothing to retrieve."
     row, features = best
-    cell, loose = row.cells["test_exact_1"], row.cells["test_cluster_1"]
+    exact, cluster = row.cells["test_exact_1"], row.cells["test_cluster_1"]
     return (
-        f"By {features} the nearest of all captions of the test split is the child's own for "
-        f"{format_percent(cell.value)} of {format_count(cell.images, 'child', 'children')} (95 % interval "
-        f"{format_interval(cell)}), and one of its cluster's for {format_percent(loose.value)}."
+        f"With {features} the nearest of all captions of the test split is the child's own for "
+        f"{format_percent(exact.value)} of {format_count(exact.images, 'child', 'children')} (95 % interval "
+        f"{format_interval(exact)}), and a caption of the same cluster for {format_percent(cluster.value)}."
     )
+
+
+EXPERIMENT = Experiment(
+    name="retrieval",
+    title="Does a child retrieve the caption that it was made from?",
+    paper="Table 3",
+    settings=RetrievalSettings,
+    check=check,
+    run=run,
+    cost=cost,
+)

@@ -1,9 +1,11 @@
-"""What a study would do, on what, and roughly how long it takes, before it is run."""
+"""The plan of a study: its steps, and roughly how long and in how much memory each of them runs."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -11,183 +13,115 @@ from rich.table import Table
 
 from changeling.backbones.registry import ALIASES
 from changeling.datasets.dataset import Dataset
-from changeling.errors import DatasetError
-from changeling.experiments import base, confounds
-from changeling.experiments.base import Context
-from changeling.experiments.disentangle import CURVE_IMAGES
-from changeling.experiments.probe import trainers
-from changeling.experiments.projections import trainable
-from changeling.experiments.settings import NAMES, Name
-from changeling.features.store import missing_rows, part_path, part_rows, read_dim
-from changeling.studies.runner import EXPERIMENTS, chosen_backbones, reason
+from changeling.experiments.base import GIB, MIB, Context, Experiment, Machine, UnknownDimError
+from changeling.features.store import part_path, part_rows, read_dim
+from changeling.results.format import format_count
+from changeling.studies.runner import check_settings, check_study, list_experiments, select_backbones
 from changeling.studies.settings import Study
 
-GIGA, GIB, MIB = 1e9, 2**30, 2**20
-ENCODER = 0.6  # of the speed of a bare matrix product, in the middle of what benchmarks/runtime.py measures
+GIGA = 1e9
+ENCODER_EFFICIENCY = 0.6  # share of the speed of a matrix product; the middle of what benchmarks/runtime.py measures
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a study. None: not known before the backbone is loaded."""
+    """A step of a study.
 
-    what: str
-    on: str
-    seconds: float | None
-    memory: float | None  # bytes
-    disk: float | None  # bytes
+    Attributes:
+        input: what is processed, or why the step is not run.
+        memory, disk: bytes. None, as for seconds: unknown before the backbone is loaded.
+    """
+
+    name: str
+    input: str
+    seconds: float | None = None
+    memory: float | None = None
+    disk: float | None = None
 
 
-def plan(dataset: Dataset, study: Study) -> list[Step]:
-    """The steps of a study, with rough costs scaled to the speed of this machine.
+def plan_study(dataset: Dataset, study: Study) -> list[Step]:
+    """Return the steps of a study, with their estimated cost on this machine.
 
     Raises:
-        BackboneError, FeatureError, StudyError: as `run_study` does.
+        BackboneError, FeatureError, StudyError: as `check_study`.
     """
-    backbones = chosen_backbones(dataset, study)
-    speed = product_speed()
-    steps = [_extract(dataset, name, speed) for name in study.backbones]
-    dims = {name: _dim(dataset, name) for name in backbones}
-    for name in NAMES:
-        if name in study.experiments:
-            refused = _refused(Context(dataset, backbones, study.seed), study, name)
-            steps.append(refused or _experiment(dataset, study, name, dims, speed))
+    missing = check_study(dataset, study)
+    context = Context(dataset, select_backbones(dataset, tuple(missing)), study.seed, study.settings)
+    reasons = check_settings(context, study)
+    machine = Machine(measure_speed(), _read_dims(dataset, context.backbones))
+    steps = [_plan_extraction(dataset, name, missing[name], machine.speed) for name in study.backbones]
+    for experiment in list_experiments(study):
+        if experiment.name in reasons:
+            steps.append(Step(experiment.name, f"not run: {reasons[experiment.name]}", 0.0, 0.0, 0.0))
+        else:
+            steps.append(_plan_experiment(context, experiment, machine))
     return steps
 
 
-def _refused(context: Context, study: Study, name: Name) -> Step | None:
-    """The step of an experiment that the dataset lacks something for."""
-    dataset = context.dataset
-    if name == "retrieval" and dataset.captions.num_rows and any(missing_rows(dataset, b) for b in context.backbones):
-        return None  # features that are to be made may be of captions, too
-    try:
-        EXPERIMENTS[name].check(context, study)
-    except DatasetError as error:
-        return Step(name, f"not run: {reason(dataset, error)}", 0.0, 0.0, 0.0)
-    return None
-
-
-def product_speed() -> float:
-    """Operations a second of a float32 matrix product on this machine."""
-    left = np.ones((1024, 1024), np.float32)
-    taken = []
+def measure_speed() -> float:
+    """Return the floating-point operations per second of a float32 matrix product on this machine."""
+    matrix = np.ones((1024, 1024), np.float32)
+    durations = []
     for _ in range(4):
-        began = time.perf_counter()
-        left @ left
-        taken.append(time.perf_counter() - began)
-    return float(2 * 1024**3 / min(taken))
+        start = time.perf_counter()
+        matrix @ matrix
+        durations.append(time.perf_counter() - start)
+    return float(2 * 1024**3 / min(durations))
 
 
-def show(steps: list[Step]) -> None:
-    """Print steps as a table, with their sums."""
+def print_plan(steps: list[Step]) -> None:
+    """Print steps as a table, with totals."""
     table = Table(caption="Times and sizes are estimates for this machine.", caption_justify="left")
-    for title in ("step", "on", "time", "memory", "disk"):
-        table.add_column(title, justify="left" if title in ("step", "on") else "right")
+    for title in ("step", "input", "time", "memory", "disk"):
+        table.add_column(title, justify="left" if title in ("step", "input") else "right")
     for step in steps:
-        table.add_row(step.what, step.on, _time(step.seconds), _size(step.memory), _size(step.disk))
+        table.add_row(
+            step.name, step.input, _format_time(step.seconds), _format_size(step.memory), _format_size(step.disk)
+        )
     table.add_section()
-    open_ended = "at least " if any(step.seconds is None for step in steps) else ""
+    prefix = "at least " if any(step.seconds is None for step in steps) else ""
     seconds = sum(step.seconds or 0 for step in steps)
     memory = max((step.memory or 0 for step in steps), default=0)
     disk = sum(step.disk or 0 for step in steps)
-    table.add_row("in all", "", open_ended + _time(seconds), open_ended + _size(memory), open_ended + _size(disk))
-    Console(width=max(Console().width, 120)).print(table)  # a name that is cut names nothing
+    totals = (_format_time(seconds), _format_size(memory), _format_size(disk))
+    table.add_row("total", "", *(prefix + total for total in totals))
+    Console(width=max(Console().width, 120)).print(table)  # so that names are not cut off
 
 
-def _extract(dataset: Dataset, backbone: str, speed: float) -> Step:
-    missing = missing_rows(dataset, backbone)
-    on = f"{missing:,} of {len(dataset):,} images" if missing else "features are there"
+def _plan_extraction(dataset: Dataset, backbone: str, missing: int, speed: float) -> Step:
+    name = f"extract {backbone}"
     if not missing:
-        return Step(f"extract {backbone}", on, 0.0, 0.0, 0.0)
+        return Step(name, "all features exist", 0.0, 0.0, 0.0)
+    images = f"{missing:,} of {len(dataset):,} images"
     if backbone not in ALIASES:
-        return Step(f"extract {backbone}", on, None, None, None)
+        return Step(name, images)
     alias = ALIASES[backbone]
-    seconds = missing * alias.operations * GIGA / (ENCODER * speed)
-    return Step(f"extract {backbone}", on, seconds, 1.5 * GIB, missing * alias.dim * 4)
+    seconds = missing * alias.operations * GIGA / (ENCODER_EFFICIENCY * speed)
+    return Step(name, images, seconds, 1.5 * GIB, missing * alias.dim * 4)
 
 
-def _experiment(dataset: Dataset, study: Study, name: str, dims: dict[str, int | None], speed: float) -> Step:
-    """Rough cost of one experiment, by the counts that its time grows with; see benchmarks/study.py."""
-    if name == "confounds":
-        return _confounds(dataset, study)
-    known = [dim for dim in dims.values() if dim]
-    on = f"{len(dims)} backbone{'s' if len(dims) != 1 else ''}"
-    if len(known) < len(dims):
-        return Step(name, on, None, None, None)
-    size = _Size.of(dataset, name)
-    if name == "embedding":
-        known = known[-1:]
-    seconds = 1 + sum(_seconds(name, dim, size, study, speed) for dim in known)
-    heads = sum(6 * size.heads * dim**2 * 4 for dim in known) if name == "disentangle" else 0
-    copies = 2.0 if name == "disentangle" else 1.5
-    memory = 0.3 * GIB + len(dataset) * (max(known) * 4 + 500) * copies + size.captions * max(known) * 4
-    return Step(name, on, seconds, memory, heads + MIB)
+def _plan_experiment(context: Context, experiment: Experiment[Any], machine: Machine) -> Step:
+    backbones = format_count(len(context.backbones), "backbone", "backbones")
+    try:
+        cost = experiment.cost(context, context.get_settings(experiment), machine)
+    except UnknownDimError:
+        return Step(experiment.name, backbones)
+    return Step(experiment.name, cost.input or backbones, cost.seconds, cost.memory, cost.disk)
 
 
-def _confounds(dataset: Dataset, study: Study) -> Step:
-    """Of 60,000 files, half a minute goes into reading, and a minute into trees and intervals."""
-    files = len(confounds.chosen(dataset, study.seed))
-    return Step("confounds", f"{files:,} image files", 2 + 1.5e-3 * files, 0.3 * GIB + 2e3 * files, MIB)
+def _read_dims(dataset: Dataset, backbones: Sequence[str]) -> dict[str, int]:
+    """Return the length of the features of the backbones for which it is known without loading them."""
+    dims = {}
+    for backbone in backbones:
+        first_part = part_path(dataset, backbone, 0)
+        if part_rows(len(dataset)) and first_part.exists():
+            dims[backbone] = read_dim(first_part)
+        elif backbone in ALIASES:
+            dims[backbone] = ALIASES[backbone].dim
+    return dims
 
 
-@dataclass(frozen=True, slots=True)
-class _Size:
-    """The counts that the time of an experiment grows with."""
-
-    clusters: int
-    train: int  # images
-    judged: int  # images of the validation and test splits
-    captions: int  # if they are looked at
-    generators: int
-    heads: int  # S and T count as one
-    probes: int
-
-    @classmethod
-    def of(cls, dataset: Dataset, experiment: str) -> _Size:
-        train = dataset.column("split") == "train"
-        everyone = base.everyone(dataset)
-        return cls(
-            clusters=len(set(dataset.clusters.tolist())),
-            train=int(train.sum()),
-            judged=int((~train).sum()),
-            captions=dataset.captions.num_rows if experiment == "retrieval" else 0,
-            generators=len(base.generators(dataset)),
-            heads=len(trainable(dataset, everyone)) if experiment in ("disentangle", "embedding") else 0,
-            probes=1 + len(trainers(dataset)),
-        )
-
-
-def _seconds(experiment: str, dim: int, size: _Size, study: Study, speed: float) -> float:
-    """Fitted to what benchmarks/study.py measures."""
-    product = dim / speed  # seconds for one number of a product's outcome
-    images = size.train + size.judged
-    match experiment:
-        case "distances":
-            return 7e-5 * size.clusters
-        case "probe":
-            return size.probes * 36_000 * min(size.train, 2 * size.clusters) * product + 5e-5 * size.judged
-        case "retrieval":
-            gallery = size.captions * size.judged / images / 2
-            return 2.6 * size.generators * size.judged * gallery * product + 3e-5 * size.captions
-        case "disentangle":
-            steps = study.disentangle.epochs * max(size.train / study.disentangle.batch, 1)
-            training = 2 * steps * (9 * study.disentangle.batch * dim * product + 3e-3)
-            # of few images the curve takes some seconds all the same: its solvers make thousands of small steps
-            curve = 8 + 840_000 * min(size.train, CURVE_IMAGES) * product if study.disentangle.curve else 0
-            return size.heads * (training + curve + 3)
-        case "embedding":
-            shown = min(study.embedding.clusters * images / size.clusters, size.judged)
-            return 3 * 0.006 * size.heads * shown
-    return 0.0
-
-
-def _dim(dataset: Dataset, backbone: str) -> int | None:
-    first = part_path(dataset, backbone, 0)
-    if part_rows(len(dataset)) and first.exists():
-        return read_dim(first)
-    return ALIASES[backbone].dim if backbone in ALIASES else None
-
-
-def _time(seconds: float | None) -> str:
+def _format_time(seconds: float | None) -> str:
     if seconds is None:
         return "?"
     if seconds < 90:
@@ -195,7 +129,7 @@ def _time(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _size(size: float | None) -> str:
+def _format_size(size: float | None) -> str:
     if size is None:
         return "?"
     return f"{size / GIB:.1f} GiB" if size >= 0.1 * GIB else f"{size / MIB:.1f} MiB"

@@ -1,175 +1,142 @@
-"""A study: a set of experiments over a dataset."""
+"""Running a study: the checks before it, and its experiments one after the other."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from changeling.backbones import registry
 from changeling.datasets.dataset import Dataset
 from changeling.errors import DatasetError, FeatureError, StudyError
-from changeling.experiments import base, confounds, disentangle, distances, embedding, gallery, probe, retrieval
-from changeling.experiments.base import Context
-from changeling.experiments.settings import NAMES, Name
+from changeling.experiments.base import Context, Experiment
+from changeling.experiments.registry import EXPERIMENTS
+from changeling.experiments.reporting import describe_dataset
 from changeling.features.store import available, has_any, missing_rows
 from changeling.progress import Progress, silent
-from changeling.results.format import ALL_LABEL
 from changeling.results.result import Result
 from changeling.studies.settings import BUNDLED, Study
 
-LISTED = 8  # generators that an error names
-
-
-@dataclass(frozen=True, slots=True)
-class Experiment:
-    """An experiment: its question, which table or figure of the paper it is, how it is run, and when it cannot be.
-
-    Attributes:
-        check: raises DatasetError, as `run` does, for what the dataset lacks; it looks at no feature.
-    """
-
-    title: str
-    paper: str
-    run: Callable[[Context, Study], Result]
-    check: Callable[[Context, Study], None]
-
-
-EXPERIMENTS: dict[Name, Experiment] = {
-    "distances": Experiment(
-        distances.TITLE,
-        distances.PAPER,
-        lambda context, study: distances.run(context, study.distances),
-        lambda *_: None,
-    ),
-    "probe": Experiment(
-        probe.TITLE,
-        probe.PAPER,
-        lambda context, study: probe.run(context, study.probe),
-        lambda context, study: probe.check(context, study.probe),
-    ),
-    "retrieval": Experiment(
-        retrieval.TITLE,
-        retrieval.PAPER,
-        lambda context, _: retrieval.run(context),
-        lambda context, _: retrieval.check(context),
-    ),
-    "disentangle": Experiment(
-        disentangle.TITLE,
-        disentangle.PAPER,
-        lambda context, study: disentangle.run(context, study.disentangle),
-        lambda context, _: disentangle.check(context),
-    ),
-    "embedding": Experiment(
-        embedding.TITLE,
-        embedding.PAPER,
-        lambda context, study: embedding.run(context, study.embedding, study.disentangle),
-        lambda context, study: embedding.check(context, study.embedding),
-    ),
-    "gallery": Experiment(
-        gallery.TITLE,
-        gallery.PAPER,
-        lambda context, study: gallery.run(context, study.gallery, study.probe),
-        lambda context, study: gallery.check(context, study.probe),
-    ),
-    "confounds": Experiment(
-        confounds.TITLE,
-        confounds.PAPER,
-        lambda context, _: confounds.run(context),
-        lambda context, _: confounds.check(context),
-    ),
-}
-
 
 def open_dataset(study: Study, folder: Path) -> Dataset:
-    """The dataset of a study whose file is in `folder`. Raises DatasetError if it is not there."""
-    return Dataset(_bundled() if study.dataset == BUNDLED else folder / study.dataset)
+    """Open the dataset of a study whose file is in `folder`. Raises DatasetError if it does not exist."""
+    return Dataset(_bundled_path() if study.dataset == BUNDLED else folder / study.dataset)
 
 
-def _bundled() -> Path:
+def _bundled_path() -> Path:
     return Path(str(files("changeling"))) / "data" / "true-clusters"
 
 
-def chosen_backbones(dataset: Dataset, study: Study) -> tuple[str, ...]:
-    """The backbones that a study names, or all that have features; less those that have not one image's.
+def list_experiments(study: Study) -> list[Experiment[Any]]:
+    """Return the experiments of a study in the order in which they run."""
+    return [experiment for experiment in EXPERIMENTS.values() if experiment.name in study.experiments]
+
+
+def list_backbones(dataset: Dataset, study: Study) -> tuple[str, ...]:
+    """Return the backbones that a study names, or all that have features.
 
     Raises:
-        BackboneError: features by one that it names are missing, and it cannot be loaded here.
-        FeatureError: it names none, and none has features.
-        StudyError: a backbone is named twice or is none of those of the bundled clusters, an experiment's backbone is
-            not among them, or a probe is to be trained on an absent generator.
+        FeatureError: the study names none, and none has features.
+        StudyError: a backbone is named twice, or is not one of those of the bundled clusters.
     """
-    named = named_backbones(dataset, study)
-    for name in named:
-        if dataset.path.resolve() == _bundled().resolve() and name not in available(dataset):
+    backbones = study.backbones or available(dataset)
+    if not backbones:
+        raise FeatureError(
+            f"{dataset.path} has no features yet; run `changeling extract {dataset.path} --backbone clip-vit-b16`"
+        )
+    is_bundled = dataset.path.resolve() == _bundled_path().resolve()
+    for name in backbones:
+        if is_bundled and name not in available(dataset):
             raise StudyError(
                 f"the bundled clusters have features by {', '.join(available(dataset))}, not by {name}, and their "
                 "image files are not part of the package"
             )
-        if named.count(name) > 1:
+        if backbones.count(name) > 1:
             raise StudyError(f"backbones names {name} twice")
-        if name in study.backbones and missing_rows(dataset, name):
-            registry.check_backbone(name)
-    if not named:
-        raise FeatureError(
-            f"{dataset.path} has no features yet; run `changeling extract {dataset.path} --backbone clip-vit-b16`"
-        )
-    backbones = tuple(name for name in named if has_any(dataset, name))
-    if not backbones:
-        raise FeatureError(f"{dataset.path}: no image could be read for the features by {', '.join(named)}")
-    for name in ("embedding", "gallery"):
-        wanted = getattr(study, name).backbone
-        if wanted and wanted not in backbones:
-            raise StudyError(f"{name}.backbone = {wanted!r} is not among the backbones: {', '.join(backbones)}")
-    known = sorted({ALL_LABEL, *(set(dataset.column("generator")) - {None})})
-    wanted = study.probe.train_on
-    if wanted not in known:
-        near = difflib.get_close_matches(wanted, known, 1)
-        more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known[:LISTED])}{more}"
-        raise StudyError(f"probe.train_on = {wanted!r} made no child; {hint}")
     return backbones
 
 
-def named_backbones(dataset: Dataset, study: Study) -> tuple[str, ...]:
-    """The backbones that a study names, or all of which there are features."""
-    return study.backbones or available(dataset)
+def check_study(dataset: Dataset, study: Study) -> dict[str, int]:
+    """Check everything that can be checked before features are extracted.
+
+    Returns:
+        How many images each backbone of the study lacks features of.
+
+    Raises:
+        BackboneError: a backbone that lacks features cannot be loaded.
+        FeatureError: there are no features and no backbones, or features were extracted from other images.
+        StudyError: a setting names something that does not exist.
+    """
+    backbones = list_backbones(dataset, study)
+    missing = {name: missing_rows(dataset, name) for name in backbones}
+    for name, count in missing.items():
+        if count and name in study.backbones:
+            registry.check_backbone(name)
+    check_settings(Context(dataset, backbones, study.seed, study.settings), study)
+    return missing
 
 
-def reason(dataset: Dataset, error: DatasetError) -> str:
-    """Why an experiment is not run, in a sentence."""
+def check_settings(context: Context, study: Study) -> dict[str, str]:
+    """Check the settings of a study's experiments.
+
+    Returns:
+        The reason why an experiment cannot run on the dataset, for those that cannot.
+
+    Raises:
+        StudyError: a setting names something that does not exist.
+    """
+    reasons = {}
+    for experiment in list_experiments(study):
+        try:
+            experiment.check(context, context.get_settings(experiment))
+        except DatasetError as error:
+            reasons[experiment.name] = format_reason(context.dataset, error)
+    return reasons
+
+
+def select_backbones(dataset: Dataset, backbones: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the backbones that have features of at least one image. Raises FeatureError if none has."""
+    selected = tuple(name for name in backbones if has_any(dataset, name))
+    if not selected:
+        raise FeatureError(f"{dataset.path}: no image could be read for the features by {', '.join(backbones)}")
+    return selected
+
+
+def format_reason(dataset: Dataset, error: DatasetError) -> str:
+    """Return the message of an error as a sentence, without the path of the dataset."""
     return f"{str(error).removeprefix(f'{dataset.path}: ')}."
 
 
 def run_study(
-    dataset: Dataset, study: Study, *, heads: Path | None = None, progress: Progress = silent
+    dataset: Dataset, study: Study, *, projections: Path | None = None, progress: Progress = silent
 ) -> Iterator[Result]:
-    """Run a study's experiments in the paper's order; yield each Result as it is there.
+    """Run the experiments of a study, and yield each Result when it is finished.
 
-    An experiment that the dataset lacks something for becomes a Result that says so. `heads` is where trained heads
-    are kept, so that a study which was killed goes on.
+    The Result of an experiment that cannot run on the dataset says why.
+
+    Args:
+        projections: the folder for checkpoints of S and T, from which a later run resumes.
 
     Raises:
-        FeatureError: no backbone has features, or they were made from other images.
-        StudyError: the study asks for what the dataset does not have.
+        FeatureError: features are missing, or were extracted from other images.
+        StudyError: a setting names something that does not exist, or S and T diverge.
     """
-    context = Context(dataset, chosen_backbones(dataset, study), study.seed, heads, progress)
-    empty = [name for name in named_backbones(dataset, study) if name not in context.backbones]
-    left_out = (f"Left out, as no image could be read for them: the features by {', '.join(empty)}.",) if empty else ()
-    for name in NAMES:
-        if name in study.experiments:
-            experiment = EXPERIMENTS[name]
-            try:
-                result = experiment.run(context, study)
-            except DatasetError as error:
-                result = Result(
-                    experiment=name,
-                    title=experiment.title,
-                    paper=experiment.paper,
-                    summary=f"Not run: {reason(dataset, error)}",
-                    settings={},
-                    dataset=base.about(dataset),
-                )
-            yield result.model_copy(update={"notes": (*result.notes, *left_out)})
+    named = list_backbones(dataset, study)
+    context = Context(dataset, select_backbones(dataset, named), study.seed, study.settings, projections, progress)
+    check_settings(context, study)
+    empty = [name for name in named if name not in context.backbones]
+    notes = (f"Excluded because no image has a feature: {', '.join(empty)}.",) if empty else ()
+    for experiment in list_experiments(study):
+        try:
+            result = experiment.run(context, context.get_settings(experiment))
+        except DatasetError as error:
+            result = Result(
+                experiment=experiment.name,
+                title=experiment.title,
+                paper=experiment.paper,
+                summary=f"Not run: {format_reason(dataset, error)}",
+                settings={},
+                dataset=describe_dataset(dataset),
+            )
+        yield result.model_copy(update={"notes": (*result.notes, *notes)})

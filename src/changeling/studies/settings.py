@@ -1,13 +1,13 @@
-"""study.toml: what a study runs, on what, and how; every setting that the paper leaves open has a name here."""
+"""The study file: which experiments run, on which dataset and backbones, and with which settings."""
 
 from __future__ import annotations
 
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator
 
@@ -16,141 +16,159 @@ from changeling.build.job import Build
 from changeling.build.settings import BuildSettings
 from changeling.datasets.dataset import Dataset
 from changeling.errors import StudyError
-from changeling.experiments.settings import (
-    NAMES,
-    DisentangleSettings,
-    DistancesSettings,
-    EmbeddingSettings,
-    GallerySettings,
-    Name,
-    ProbeSettings,
-    Settings,
-)
+from changeling.experiments.base import BackboneSettings, Settings
+from changeling.experiments.registry import EXPERIMENTS
 from changeling.generators.presets import fill_from_presets
 from changeling.generators.settings import GeneratorSettings
 
-BUNDLED = "bundled"  # as a dataset: the true clusters that the package carries
+BUNDLED = "bundled"  # as a dataset: the clusters in the package
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 class Study(Settings):
-    """A study file. Paths are relative to the folder that the file is in."""
+    """The content of a study file. Paths are relative to the file's folder.
+
+    Attributes:
+        settings: the settings of every experiment, by name; a study file has a table for each.
+    """
 
     dataset: str = BUNDLED
     output: str = "study"
-    backbones: tuple[str, ...] = ()  # none: all that have features
-    experiments: tuple[Name, ...] = NAMES
+    backbones: tuple[str, ...] = ()  # empty: all that have features
+    experiments: tuple[str, ...] = tuple(EXPERIMENTS)
     seed: int = Field(default=0, ge=0)
     build: BuildSettings = BuildSettings()
     generators: Annotated[dict[str, GeneratorSettings], BeforeValidator(fill_from_presets)] = Field(default={})
-    distances: DistancesSettings = DistancesSettings()
-    probe: ProbeSettings = ProbeSettings()
-    disentangle: DisentangleSettings = DisentangleSettings()
-    embedding: EmbeddingSettings = EmbeddingSettings()
-    gallery: GallerySettings = GallerySettings()
+    settings: Mapping[str, Settings] = Field(default={}, validate_default=True)
 
     @field_validator("experiments")
     @classmethod
-    def _any(cls, experiments: tuple[Name, ...]) -> tuple[Name, ...]:
+    def _check_experiments(cls, experiments: tuple[str, ...]) -> tuple[str, ...]:
         if not experiments:
-            raise ValueError(f"experiments names none; there are {', '.join(NAMES)}")
+            raise ValueError(f"experiments is empty; choose from {', '.join(EXPERIMENTS)}")
+        for name in experiments:
+            if name not in EXPERIMENTS:
+                raise ValueError(f"experiments: there is no {name!r}; {_suggest(name, EXPERIMENTS)}")
         return experiments
 
+    @field_validator("settings")
+    @classmethod
+    def _add_default_settings(cls, settings: Mapping[str, Settings]) -> Mapping[str, Settings]:
+        for name, given in settings.items():
+            if name not in EXPERIMENTS or not isinstance(given, EXPERIMENTS[name].settings):
+                raise ValueError(f"{type(given).__name__} is not the settings class of an experiment {name!r}")
+        return {name: settings.get(name, experiment.settings()) for name, experiment in EXPERIMENTS.items()}
+
     def to_build(self, folder: Path) -> Build:
-        """What this study, whose file is in `folder`, builds.
+        """Return the build of a study whose file is in `folder`.
 
         Raises:
-            StudyError: it names no dataset to make, no parents or no generators.
+            StudyError: the study names no dataset to build, no parents or no generators.
             DatasetError: the parents are not a dataset.
-            BuildError: they have no captions.
+            BuildError: the parents have no captions.
         """
-        for wrong, message in (
+        for is_wrong, message in (
             (self.dataset == BUNDLED, "dataset names the folder that is to be made, such as 'cocofake'"),
             (not self.build.parents, "[build] parents names a dataset with captions, such as 'coco'"),
             (not self.generators, '[generators] names at least one, such as [generators."stable-diffusion-v1.4"]'),
         ):
-            if wrong:
+            if is_wrong:
                 raise StudyError(f"to build, {message}")
         if (folder / self.dataset).resolve() == (folder / self.build.parents).resolve():
             raise StudyError("dataset and [build] parents are the same folder; the dataset is a new one")
         parents = Parents(Dataset(folder / self.build.parents), self.build.clusters)
         return Build(parents, folder / self.dataset, self.generators, self.build, self.seed, folder)
 
-    def naming(self, names: dict[str, str]) -> Study:
-        """The same study, with backbones by the names that their features are kept under (no `@` for the default)."""
-        shown = {
-            name: table.model_copy(update={"backbone": names.get(table.backbone, table.backbone)})
-            for name, table in (("embedding", self.embedding), ("gallery", self.gallery))
+    def with_stored_names(self, names: Mapping[str, str]) -> Study:
+        """Return the study with its backbones renamed by `names` to the names that their features are stored under."""
+        settings = {
+            name: given.model_copy(update={"backbone": names.get(given.backbone, given.backbone)})
+            if isinstance(given, BackboneSettings)
+            else given
+            for name, given in self.settings.items()
         }
-        return self.model_copy(update={"backbones": tuple(names.values())} | shown)
+        return self.model_copy(update={"backbones": tuple(names.values()), "settings": settings})
 
 
 def load_study(path: Path) -> Study:
     """Read a study file.
 
     Raises:
-        StudyError: not there, not TOML, or a key or value that is wrong; the message names it, and what is right.
+        StudyError: the file does not exist, is not TOML, or has a wrong key or value.
     """
+    content = _read_toml(path)
+    for table, keys, given in _list_tables(content):
+        for key in given if isinstance(given, dict) else ():
+            if key not in keys:
+                subject = f"[{table}] has no setting {key!r}" if table else f"there is no setting {key!r}"
+                raise StudyError(f"{path}: {subject}; {_suggest_key(content, table, key, keys)}")
+    settings = {
+        name: _validate(path, experiment.settings, content.pop(name, {}), name)
+        for name, experiment in EXPERIMENTS.items()
+    }
+    return _validate(path, Study, content | {"settings": settings})
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StudyError(f"{path}: no such study file; `changeling init` writes one") from None
     except IsADirectoryError:
         raise StudyError(
-            f"{path} is a folder, but no dataset: it has no images.parquet; name a study file or a dataset folder"
+            f"{path} is a folder, but not a dataset: it has no images.parquet; name a study file or a dataset folder"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise StudyError(f"{path} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"{path} is not TOML: {error}") from None
-    for table, key, known in _unknown(content):
-        where = f"[{table}] has no setting {key!r}" if table else f"there is no setting {key!r}"
-        raise StudyError(f"{path}: {where}; {_hint(content, table, key, known)}")
+
+
+def _validate(path: Path, model: type[ModelT], content: object, *location: str) -> ModelT:
+    """Return the model of a part of a study file. Raises StudyError with the location of the first error."""
     try:
-        return Study.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        given = first.get("input")
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "value_error":
-            raise StudyError(f"{path}: {f'[{where}]: ' if '.' in where else ''}{message}") from None
-        message = message[0].lower() + message[1:].replace("valid tuple", "valid list")
-        if first["type"] == "literal_error":
-            choices = re.findall(r"'([^']+)'", first["ctx"]["expected"])
-            near = difflib.get_close_matches(str(given), choices, 1, 0.5)
-            message += f"; did you mean {near[0]!r}?" if near else ""
-        raise StudyError(f"{path}: {where} = {given!r}: {message}") from None
+    where = ".".join(str(part) for part in (*location, *first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        raise StudyError(f"{path}: {f'[{where}]: ' if '.' in where else ''}{message}")
+    message = message[0].lower() + message[1:].replace("valid tuple", "valid list")
+    if first["type"] == "literal_error":
+        choices = re.findall(r"'([^']+)'", first["ctx"]["expected"])
+        similar = difflib.get_close_matches(str(first.get("input")), choices, 1, 0.5)
+        message += f"; did you mean {similar[0]!r}?" if similar else ""
+    raise StudyError(f"{path}: {where} = {first.get('input')!r}: {message}")
 
 
-def _tables(content: dict[str, Any]) -> Iterator[tuple[str, type[BaseModel], Any]]:
-    """Every table of a study file by name, the top one as '', and what the file says in it."""
-    yield "", Study, content
-    for name, field in Study.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield name, field.annotation, content.get(name, {})
+def _list_tables(content: dict[str, Any]) -> Iterator[tuple[str, list[str], Any]]:
+    """Yield the name of every table of a study file ("" for the top level), its valid keys, and its content."""
+    yield "", [*(name for name in Study.model_fields if name != "settings"), *EXPERIMENTS], content
+    yield "build", list(BuildSettings.model_fields), content.get("build", {})
+    for name, experiment in EXPERIMENTS.items():
+        yield name, list(experiment.settings.model_fields), content.get(name, {})
     generators = content.get("generators", {})
     for name, given in generators.items() if isinstance(generators, dict) else ():
-        yield f"generators.{name}", GeneratorSettings, given
+        yield f"generators.{name}", list(GeneratorSettings.model_fields), given
 
 
-def _hint(content: dict[str, Any], table: str, key: str, known: list[str]) -> str:
-    """What was probably meant by a key that is wrong."""
+def _suggest_key(content: dict[str, Any], table: str, key: str, keys: list[str]) -> str:
+    """Return what was probably meant by a wrong key."""
     outer, _, name = table.partition(".")
-    if outer == "generators" and isinstance(content[outer][name][key], dict) and key not in known:
-        return f'a name with a dot is quoted: [generators."{name}.{key}"]'
-    near = difflib.get_close_matches(key, known, 1, 0.5)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    for name, model, _ in _tables(content):
-        if key in model.model_fields and name != table:
-            return f"it belongs in [{name}]" if name else "it belongs above the first [table]"
-    return f"there are {', '.join(known)}"
+    if outer == "generators" and isinstance(content[outer][name][key], dict):
+        return f'quote a name with a dot: [generators."{name}.{key}"]'
+    if not difflib.get_close_matches(key, keys, 1, 0.5):
+        for other, other_keys, _ in _list_tables(content):
+            if key in other_keys and other != table:
+                return f"it belongs in [{other}]" if other else "it belongs above the first [table]"
+    return _suggest(key, keys)
 
 
-def _unknown(content: dict[str, Any]) -> Iterator[tuple[str, str, list[str]]]:
-    """Keys that no table has: (table, key, the right keys)."""
-    for table, model, given in _tables(content):
-        if isinstance(given, dict):
-            for key in given:
-                if key not in model.model_fields:
-                    yield table, key, list(model.model_fields)
+def _suggest(name: str, choices: Iterable[str]) -> str:
+    """Return a question with the most similar choice, or a list of all."""
+    similar = difflib.get_close_matches(name, list(choices), 1, 0.5)
+    known = ", ".join(choices)
+    if similar:
+        return f"did you mean {similar[0]!r}?"
+    return f"choose from {known}" if known else "it has no settings"

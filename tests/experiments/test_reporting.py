@@ -2,7 +2,7 @@
 
 import pytest
 
-from changeling.experiments.base import best_by_validation
+from changeling.experiments.reporting import select_best_row
 from changeling.results.result import Estimate, Row
 
 
@@ -30,12 +30,12 @@ def row(backbone: str, val: float | None, test: float | None = 0.5, generator: s
     ],
 )
 def test_the_best_on_validation_is_claimed_where_it_is_true(rows: list[Row], said: str) -> None:
-    found = best_by_validation(rows, "auroc")
+    found = select_best_row(rows, "auroc")
     assert found is not None
     assert found[1] == said
     assert said.startswith(found[0].labels["Backbone"])
 
 
 def test_without_a_test_there_is_no_best() -> None:
-    assert best_by_validation([], "auroc") is None
-    assert best_by_validation([row("a", 0.6, test=None)], "auroc") is None
+    assert select_best_row([], "auroc") is None
+    assert select_best_row([row("a", 0.6, test=None)], "auroc") is None

@@ -1,0 +1,144 @@
+"""The linear probe: L2-regularised logistic regression on frozen features, which labels an image real or fake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from sklearn.linear_model import LogisticRegression
+
+from changeling.datasets.dataset import Dataset
+from changeling.errors import DatasetError
+from changeling.experiments.base import Settings
+from changeling.experiments.selection import has_both_classes
+from changeling.features.store import Features
+from changeling.results.format import ALL_LABEL
+
+COARSE_GRID = tuple(10.0**power for power in range(-6, 3))  # of C
+
+
+class ProbeSettings(Settings):
+    """Settings of the probe, and of Table 2."""
+
+    children: Literal["one", "all"] = Field(
+        default="one",
+        description='"one" random child per cluster for training, or "all"; class weights are balanced either way',
+    )
+    train_on: str = Field(
+        default=ALL_LABEL, description='train on the children of this generator, or of "all" generators'
+    )
+    C: float | None = Field(
+        default=None,
+        gt=0,
+        description="inverse regularisation strength; by default chosen on the validation split",
+        examples=[1.0],
+    )
+
+
+_DEFAULT = ProbeSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class LinearProbe:
+    """A fitted linear probe. Features are standardised by `mean` and `scale` (D,) first."""
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    bias: float
+    c: float
+    training_images: int
+
+    def predict_scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the log-odds of being fake (N,) of features (N, D)."""
+        scores: NDArray[np.float64] = (features - self.mean) / self.scale @ self.weight + self.bias
+        return scores
+
+
+def fit_probe(
+    dataset: Dataset,
+    features: Features,
+    settings: ProbeSettings = _DEFAULT,
+    *,
+    seed: int = 0,
+    standardise: bool = True,
+) -> LinearProbe:
+    """Fit the probe on the train split.
+
+    Unless the settings give C, it is the one with the lowest validation loss, of powers of ten and then of quarter
+    powers around the best.
+
+    Raises:
+        DatasetError: the train or validation split lacks real or fake images.
+    """
+    train, val = _select_fitting_rows(dataset, features.valid, settings, seed)
+    x_train, x_val = features.values[train], features.values[val]
+    mean = x_train.mean(axis=0)
+    scale = x_train.std(axis=0) + np.float32(1e-6) if standardise else np.ones_like(mean)
+    x_train, x_val = (x_train - mean) / scale, (x_val - mean) / scale
+    y_train, y_val = dataset.labels[train], dataset.labels[val]
+    losses: dict[float, float] = {}
+    coefficients: dict[float, tuple[NDArray[np.float64], float]] = {}
+    model = LogisticRegression(class_weight="balanced", max_iter=10_000, warm_start=True)
+
+    def search(grid: Sequence[float]) -> float:
+        for c in grid:
+            model.set_params(C=c).fit(x_train, y_train)
+            coefficients[c] = (model.coef_[0].astype(np.float64), float(model.intercept_[0]))
+            losses[c] = _balanced_log_loss(y_val, model.decision_function(x_val))
+        return min(losses, key=lambda c: (losses[c], c))
+
+    best = search([settings.C] if settings.C else COARSE_GRID)
+    if not settings.C:
+        best = search([best * 10 ** (step / 4) for step in (-3, -2, -1, 1, 2, 3)])
+    return LinearProbe(mean.astype(np.float64), scale.astype(np.float64), *coefficients[best], best, len(train))
+
+
+def check_probe(dataset: Dataset, valid: NDArray[np.bool_], settings: ProbeSettings, seed: int) -> None:
+    """Raise DatasetError if the train or validation split lacks real or fake images."""
+    _select_fitting_rows(dataset, valid, settings, seed)
+
+
+def _select_fitting_rows(
+    dataset: Dataset, valid: NDArray[np.bool_], settings: ProbeSettings, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows that the probe is fitted on, and those that C is chosen on."""
+    train = select_training_rows(dataset, valid, settings, seed)
+    val = np.flatnonzero((dataset.column("split") == "val") & valid)
+    for name, rows in (("train", train), ("val", val)):
+        if not has_both_classes(dataset.labels[rows]):
+            raise DatasetError(f"{dataset.path}: the {name} split needs real and fake images to train a probe")
+    return train, val
+
+
+def select_training_rows(
+    dataset: Dataset, valid: NDArray[np.bool_], settings: ProbeSettings = _DEFAULT, seed: int = 0
+) -> NDArray[np.int64]:
+    """Return the parents of the train split and one random child per cluster, or all children (section 4.1).
+
+    Raises:
+        DatasetError: the generator to train on has no children in the train split.
+    """
+    mask = (dataset.column("split") == "train") & valid
+    parents = np.flatnonzero(mask & (dataset.labels == 0))
+    is_all = settings.train_on == ALL_LABEL
+    is_child = dataset.labels == 1 if is_all else dataset.column("generator") == settings.train_on
+    children = np.flatnonzero(mask & is_child)
+    if not is_all and not len(children):
+        raise DatasetError(
+            f"{dataset.path}: the train split has no children by {settings.train_on!r}, which probe.train_on names"
+        )
+    if settings.children == "one":
+        shuffled = np.random.default_rng(seed).permutation(children)
+        _, first = np.unique(dataset.clusters[shuffled], return_index=True)
+        children = shuffled[first]
+    return np.sort(np.concatenate([parents, children]))
+
+
+def _balanced_log_loss(labels: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
+    loss = np.logaddexp(0, np.where(labels == 1, -scores, scores))
+    return float(loss[labels == 0].mean() + loss[labels == 1].mean()) / 2

@@ -1,0 +1,74 @@
+"""Parts that the Results of all experiments have in common."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+
+from changeling.datasets.dataset import Dataset
+from changeling.experiments.selection import list_generators
+from changeling.features.store import Features
+from changeling.results.result import Estimate, Row, Source
+from changeling.stats.intervals import Interval
+
+
+def make_estimate(interval: Interval) -> Estimate:
+    """Convert an interval to an Estimate of a Result."""
+    return Estimate(
+        value=interval.value,
+        low=interval.low,
+        high=interval.high,
+        clusters=interval.clusters,
+        images=interval.images,
+    )
+
+
+def sort_by_generator(dataset: Dataset, rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Sort the rows of a table by generator, in the order of `list_generators`; backbones keep their order."""
+    order = list_generators(dataset)
+    return tuple(sorted(rows, key=lambda row: order.index(row.labels["Generator"])))
+
+
+def select_best_row(rows: Sequence[Row], column: str) -> tuple[Row, str] | None:
+    """Return the row to summarise, and a phrase that names its features; None if no row has a test estimate.
+
+    Of the rows of the first generator (`all`, or the only one) it is the one with the highest validation estimate, so
+    that the choice does not depend on the test split; the first of equals. The phrase says "the best on validation"
+    only if there are several rows and no tie.
+    """
+    first = rows[0].labels["Generator"] if rows else ""
+    tested = [row for row in rows if row.labels["Generator"] == first and f"test_{column}" in row.cells]
+    if not tested:
+        return None
+    values = [row.cells[f"val_{column}"].value if f"val_{column}" in row.cells else -1.0 for row in tested]
+    best = tested[values.index(max(values))]
+    is_unique = len(tested) > 1 and min(values) >= 0 and values.count(max(values)) == 1
+    return best, f"{best.labels['Backbone']} features{', the best on validation,' if is_unique else ''}"
+
+
+def describe_dataset(dataset: Dataset) -> dict[str, str | int]:
+    """Return a dataset's name, hash and counts of readable images; and of rows without one, if there are any."""
+    is_readable = dataset.column("status") == "ok"
+    labels, unreadable = dataset.labels[is_readable], int((~is_readable).sum())
+    description: dict[str, str | int] = {
+        "name": dataset.path.absolute().name,
+        "hash": dataset.hash,
+        "images": len(labels),
+        "clusters": len(set(dataset.clusters[is_readable])),
+        "parents": int((labels == 0).sum()),
+        "children": int(labels.sum()),
+    }
+    return description | ({"rows without an image": unreadable} if unreadable else {})
+
+
+def describe_source(features: Features) -> Source:
+    """Return which backbone, weights and preprocessing features come from."""
+    header = features.header
+    return Source(backbone=header.backbone, weights=header.weights, preprocessing=header.preprocessing)
+
+
+def list_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that compute the numbers."""
+    packages = ("changeling", "numpy", "scipy", "scikit-learn", "openTSNE")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
