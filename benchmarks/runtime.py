@@ -43,42 +43,53 @@ def measure(arch: str, file: Path) -> None:
     """Measure one architecture and print the speeds."""
     model = open_clip.create_model(arch).eval()
     save_file(model.state_dict(), file)
-    began = time.perf_counter()
-    exported = registry.load_backbone(f"open_clip:{arch}/{file}", runtime="onnx")
-    print(f"{arch}: loaded and exported in {time.perf_counter() - began:.1f} s")
-    began = time.perf_counter()
-    registry.load_backbone(f"open_clip:{arch}/{file}", runtime="onnx")
-    print(f"{arch}: loaded again in {time.perf_counter() - began:.1f} s")
+    name = f"open_clip:{arch}/{file}"
+    exported = load_and_print_time(name, f"{arch}: loaded and exported")
+    load_and_print_time(name, f"{arch}: loaded again")
     side = exported.preprocessing.crop
     pixels = np.random.default_rng(0).normal(size=(IMAGES, 3, side, side)).astype(np.float32)
 
-    def with_torch(batch: int) -> None:
+    def run_pytorch(batch: int) -> None:
         with torch.inference_mode():
             for start in range(0, IMAGES, batch):
                 model.encode_image(torch.from_numpy(pixels[start : start + batch]))
 
-    def with_onnx() -> None:
+    def run_export() -> None:
         for start in range(0, IMAGES, BATCH):
             exported.encode(pixels[start : start + BATCH])
 
-    with_torch(16)
-    with_onnx()
-    best = max((1, 4, 8, 16), key=lambda batch: rate(lambda: with_torch(batch)))
-    rates: dict[str, list[float]] = {f"eager PyTorch, batch {best}": [], f"ONNX export, batch {BATCH}": []}
+    run_pytorch(16)
+    run_export()
+    best = max((1, 4, 8, 16), key=lambda batch: measure_rate(lambda: run_pytorch(batch)))
+    contenders = {f"eager PyTorch, batch {best}": lambda: run_pytorch(best), f"ONNX export, batch {BATCH}": run_export}
+    print_rates(arch, contenders)
+
+
+def load_and_print_time(name: str, title: str) -> registry.Backbone:
+    """Load a backbone by the ONNX runtime and print how long it took."""
+    started = time.perf_counter()
+    backbone = registry.load_backbone(name, runtime="onnx")
+    print(f"{title} in {time.perf_counter() - started:.1f} s")
+    return backbone
+
+
+def print_rates(arch: str, contenders: dict[str, Callable[[], None]]) -> None:
+    """Let PyTorch and the export take turns; print their median speeds and the ratio."""
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(ROUNDS):
-        for name, work in zip(rates, (lambda: with_torch(best), with_onnx), strict=True):
-            rates[name].append(rate(work))
+        for name, work in contenders.items():
+            rates[name].append(measure_rate(work))
     for name, measured in rates.items():
         print(f"{arch}: {name:24} {statistics.median(measured):6.2f} images/s")
     ratios = [export / eager for eager, export in zip(*rates.values(), strict=True)]
     print(f"{arch}: export / PyTorch {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
-def rate(work: Callable[[], object]) -> float:
-    """Images per second."""
-    began = time.perf_counter()
+def measure_rate(work: Callable[[], object]) -> float:
+    """Return images per second."""
+    started = time.perf_counter()
     work()
-    return IMAGES / (time.perf_counter() - began)
+    return IMAGES / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

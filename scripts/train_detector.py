@@ -2,8 +2,8 @@
 
     python scripts/train_detector.py IMAGES_CSV DATASET
 
-IMAGES_CSV lists images with the columns of `changeling import folder`; DATASET is the folder to import them to, where
-features are kept, so that a second run goes on where the first stopped.
+IMAGES_CSV lists images with the columns of `changeling import folder`. DATASET is the folder of the dataset: it is
+created if it does not exist, and stores the features, so that a second run resumes where the first stopped.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from changeling.datasets.dataset import Dataset
 from changeling.datasets.importers.base import Sourced
 from changeling.datasets.importers.folder import from_csv, import_dataset
 from changeling.detect.model import BUNDLED
-from changeling.detect.train import train
+from changeling.detect.train import TrainingSettings, train_detector
 from changeling.progress import bars
 
 BACKBONE = "clip-vit-b16@blocks"
-EARLY = 4 * 768  # the first four blocks, which do worse on pictures that were saved again
-# One name for what is one generator, or one family: what is left out must be left out under all its names.
+EARLY_DIMS = 4 * 768  # of the first four blocks, which perform worse on resaved images
+# Generator families by a pattern of their names, so that a held-out generator is held out under all its names.
 FAMILIES = {
     "dall-e, craiyon": r"dall-e|craiyon",
     "ernie-image": r"ernie",
@@ -46,27 +46,30 @@ FAMILIES = {
     "elsa-d3": r"^elsa-d3",
     "z-image": r"^z-image",
 }
-# Photographs meet the generators of today more often than these, which are easy and many: they count less.
-OLD = ("dall-e, craiyon", "glide", "stable diffusion 1, 2", "gan", "elsa-d3", "unknown diffusion models")
-# Folders of one publisher are one source: real and fake of it stay together.
+# Older generators have many images, but are seldom used today: their images get a lower weight.
+OLD_GENERATORS = ("dall-e, craiyon", "glide", "stable diffusion 1, 2", "gan", "elsa-d3", "unknown diffusion models")
+GENERATOR_WEIGHTS = dict.fromkeys(OLD_GENERATORS, 0.3)
+# All folders of one publisher are one source, so that its real and fake images are held out together.
 PUBLISHER = re.compile(r"^(web_(?:adri|codrops|kurlyto|frs|ml72))_")
 
 
-def images(listing: Path) -> Iterator[Sourced]:
-    """The rows of the listing with families for generators and publishers for sources."""
+def read_listing(listing: Path) -> Iterator[Sourced]:
+    """Yield the rows of the CSV file, with families as generators and publishers as sources."""
     for row, captions in from_csv(listing):
-        family = next((name for name, like in FAMILIES.items() if re.search(like, row.generator or "")), row.generator)
+        family = next(
+            (name for name, pattern in FAMILIES.items() if re.search(pattern, row.generator or "")), row.generator
+        )
         publisher = PUBLISHER.match(row.source)
         yield replace(row, generator=family, source=publisher[1] if publisher else row.source), captions
 
 
 def main(listing: Path, folder: Path) -> None:
-    """Import, extract, train, write."""
+    """Import the dataset if needed, train the detector, and print its model card."""
+    settings = TrainingSettings(GENERATOR_WEIGHTS, skipped_dims=EARLY_DIMS)
     with bars() as progress:
         exists = (folder / "images.parquet").exists()
-        dataset = Dataset(folder) if exists else import_dataset(images(listing), folder, progress=progress)
-        old = dict.fromkeys(OLD, 0.3)
-        model = train(dataset, BACKBONE, BUNDLED, emphasis=old, skip=EARLY, progress=progress).model
+        dataset = Dataset(folder) if exists else import_dataset(read_listing(listing), folder, progress=progress)
+        model = train_detector(dataset, BACKBONE, BUNDLED, settings, progress).model
     print((BUNDLED / "README.md").read_text())
     print(f"C = {model.settings['C']}")
 

@@ -26,7 +26,7 @@ from changeling.backbones.onnx import OnnxBackbone, write_metadata
 from changeling.cli import run_command_line
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow, Split
-from changeling.detect.model import Head, Model, Trained
+from changeling.detect.model import Head, ModelInfo, TrainedModel
 from changeling.files import LEFTOVER_AGE
 from changeling.images.transforms import Preprocessing
 
@@ -143,7 +143,7 @@ def tiny_dataset(folder: Path, clusters: int = 12) -> Dataset:
     return write_dataset(folder, images, captions)
 
 
-def tiny_detector(backbone: OnnxBackbone) -> Trained:
+def tiny_detector(backbone: OnnxBackbone) -> TrainedModel:
     """A detector on a tiny backbone, that looks which of the two kinds of pictures is nearer on average."""
     real, fake = (
         backbone.encode(np.stack([backbone.preprocessing(make(seed)) for seed in range(20)])).mean(axis=0)
@@ -151,7 +151,7 @@ def tiny_detector(backbone: OnnxBackbone) -> Trained:
     )
     weight = (fake - real) / np.sum((fake - real) ** 2)
     head = Head(weight.astype(np.float32), float(-weight @ (real + fake) / 2))
-    model = Model(
+    model = ModelInfo(
         name="tiny",
         head=head.hash,
         backbone=backbone.name,
@@ -164,7 +164,7 @@ def tiny_detector(backbone: OnnxBackbone) -> Trained:
         trained_on={"images": 40},
         settings={},
     )
-    return Trained(model, head)
+    return TrainedModel(model, head)
 
 
 def program(name: str, package: str) -> str:

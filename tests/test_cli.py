@@ -66,11 +66,12 @@ def test_detect_prints_one_verdict_per_image_and_a_summary(model: Path, pictures
 
 def test_all_formats_hold_the_same_verdicts(model: Path, pictures: Path, tmp_path: Path) -> None:
     output = {}
-    for name in ("jsonl", "csv", "parquet"):
+    for name in ("json", "jsonl", "csv", "parquet"):
         output[name] = tmp_path / f"verdicts.{name}"
         ran = run_changeling("detect", pictures, "--model", model, "--format", name, "--output", output[name])
         assert (ran.returncode, ran.stdout) == (0, "")
     verdicts = [list(json.loads(line).values()) for line in output["jsonl"].read_text().splitlines()]
+    assert [list(row.values()) for row in json.loads(output["json"].read_text())] == verdicts
     header, *csv_rows = csv.reader(io.StringIO(output["csv"].read_text()))
     assert tuple(header) == FIELDS
     assert [[r[0], r[1] or None, float(r[2]) if r[2] else None, *(v or None for v in r[3:])] for r in csv_rows] == (
@@ -81,10 +82,24 @@ def test_all_formats_hold_the_same_verdicts(model: Path, pictures: Path, tmp_pat
     assert all(text in table for text in ("0.png", "broken.jpg", "probability"))
 
 
-def test_the_suffix_of_the_output_chooses_the_format(model: Path, pictures: Path) -> None:
-    output = pictures / "verdicts.csv"
-    assert run_changeling("detect", pictures / "0.png", "--model", model, "--output", output).returncode == 0
-    assert output.read_text().splitlines()[0] == ",".join(FIELDS)
+def test_the_suffix_of_the_output_sets_the_format(model: Path, pictures: Path) -> None:
+    for suffix in ("csv", "json"):
+        output = pictures / f"verdicts.{suffix}"
+        assert run_changeling("detect", pictures / "0.png", "--model", model, "--output", output).returncode == 0
+    assert (pictures / "verdicts.csv").read_text().splitlines()[0] == ",".join(FIELDS)
+    (verdict,) = json.loads((pictures / "verdicts.json").read_text())
+    assert tuple(verdict) == FIELDS
+
+
+def test_an_unknown_suffix_of_the_output_is_an_error_before_any_work(pictures: Path, tmp_path: Path) -> None:
+    output = tmp_path / "verdicts.txt"
+    ran = run_changeling("detect", pictures, "--model", tmp_path / "none", "--output", output)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr == (
+        f"changeling: --output {output}: unknown suffix '.txt'; use .json, .jsonl, .csv or .parquet, or choose "
+        "--format\n"
+    )
+    assert not output.exists()
 
 
 def test_the_exit_code_is_1_where_no_image_can_be_read(model: Path, pictures: Path) -> None:

@@ -48,7 +48,7 @@ def test_the_demo_shows_verdicts_and_a_report_and_needs_the_network_once(tmp_pat
 
 def test_the_bundled_detector_fits_its_backbone_and_was_judged_on_what_it_had_not_seen() -> None:
     trained = load_model()
-    trained.check(registry.load_backbone(trained.model.backbone))
+    trained.check_backbone(registry.load_backbone(trained.model.backbone))
     everything, resaved = trained.model.held_out[:2]
     for held in (everything, resaved):
         assert held.images > 1000

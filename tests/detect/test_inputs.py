@@ -29,7 +29,7 @@ SUB = ["sub/c.webp", "sub/deep/d.tiff"]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of empty files, which is also the current one."""
+    """A folder of empty files, which is the working directory."""
     for name in FILES:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -38,11 +38,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "found"),
+    ("arguments", "expected"),
     [
         (["b.png"], ["b.png"]),
-        (["notes.txt", "sub/noext"], ["notes.txt", "sub/noext"]),  # a file that is named counts, whatever it is
-        (["nowhere.png"], ["nowhere.png"]),  # and is reported by the one who reads it
+        (["notes.txt", "sub/noext"], ["notes.txt", "sub/noext"]),  # a named file is returned whatever its suffix
+        (["nowhere.png"], ["nowhere.png"]),  # even if it does not exist
         (["sub"], SUB),
         (["sub/"], SUB),
         (["."], [f"./{name}" for name in (".hidden.png", "a.JPG", "b.png", "line\nbreak.png", "z[1].gif", *SUB)]),
@@ -51,17 +51,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["**/*.tiff"], ["sub/deep/d.tiff"]),
         (["[ab].*"], ["a.JPG", "b.png"]),
         (["su*"], SUB),
-        (["z[1].gif"], ["z[1].gif"]),  # there is a file of that name
+        (["z[1].gif"], ["z[1].gif"]),  # a file has this very name
         (["b.png", "a.JPG"], ["b.png", "a.JPG"]),
     ],
 )  # fmt: skip
-def test_files_folders_and_globs(folder: Path, arguments: list[str], found: list[str]) -> None:
-    assert find_images(arguments, BytesIO()) == found
+def test_files_folders_and_globs_are_expanded(folder: Path, arguments: list[str], expected: list[str]) -> None:
+    assert find_images(arguments, BytesIO()) == expected
     assert folder.is_dir()
 
 
 @pytest.mark.parametrize(
-    ("listed", "found"),
+    ("listed", "expected"),
     [
         (b"b.png\nx y.jpg\n", ["b.png", "x y.jpg"]),
         (b"b.png\r\nc.png", ["b.png", "c.png"]),
@@ -73,10 +73,12 @@ def test_files_folders_and_globs(folder: Path, arguments: list[str], found: list
         ("übung.png\n".encode(), ["übung.png"]),
     ],
 )
-def test_a_list_on_standard_input(folder: Path, listed: bytes, found: list[str]) -> None:
-    assert find_images(["-"], BytesIO(listed)) == found
-    assert find_images(["a.JPG", "-", "sub"], BytesIO(listed)) == ["a.JPG", *found, "sub/c.webp", "sub/deep/d.tiff"]
-    assert [os.fsencode(path) for path in found] == [os.fsencode(path) for path in find_images(["-"], BytesIO(listed))]
+def test_a_list_is_read_from_standard_input(folder: Path, listed: bytes, expected: list[str]) -> None:
+    assert find_images(["-"], BytesIO(listed)) == expected
+    assert find_images(["a.JPG", "-", "sub"], BytesIO(listed)) == ["a.JPG", *expected, "sub/c.webp", "sub/deep/d.tiff"]
+    assert [os.fsencode(path) for path in expected] == [
+        os.fsencode(path) for path in find_images(["-"], BytesIO(listed))
+    ]
     assert folder.is_dir()
 
 
@@ -84,27 +86,27 @@ def test_a_list_on_standard_input(folder: Path, listed: bytes, found: list[str])
     ("argument", "message"),
     [("*.bmp", r"no images: \*.bmp"), ("empty", "no images: empty"), ("-", "no images: standard input is empty")],
 )
-def test_what_holds_no_image_is_an_error(folder: Path, argument: str, message: str) -> None:
+def test_arguments_without_images_are_errors(folder: Path, argument: str, message: str) -> None:
     (folder / "empty").mkdir()
     with pytest.raises(ChangelingError, match=message):
         find_images(["b.png", argument], BytesIO())
 
 
-def test_links_are_followed_to_files_and_not_round_in_circles(folder: Path) -> None:
+def test_links_to_files_are_followed_and_loops_are_not(folder: Path) -> None:
     (folder / "sub" / "up").symlink_to(folder)
     (folder / "sub" / "link.png").symlink_to("c.webp")
-    (folder / "way").symlink_to("sub")
-    assert find_images(["way"], BytesIO()) == ["way/c.webp", "way/link.png", "way/deep/d.tiff"]
+    (folder / "alias").symlink_to("sub")
+    assert find_images(["alias"], BytesIO()) == ["alias/c.webp", "alias/link.png", "alias/deep/d.tiff"]
 
 
-def test_names_that_are_no_utf8_are_found(folder: Path) -> None:
+def test_names_that_are_not_utf8_are_found(folder: Path) -> None:
     (folder / "odd").mkdir()
     Path(os.fsdecode(os.fsencode(folder / "odd") + b"/\xff.png")).touch()
     (path,) = find_images([str(folder / "odd")], BytesIO())
     assert os.fsencode(path).endswith(b"/\xff.png")
 
 
-CLOSED = """
+PRINT_STATUSES = """
 import io, sys
 from changeling.detect.inputs import find_images
 from changeling.errors import ImageError
@@ -117,13 +119,13 @@ for path in find_images(sys.argv[1:], io.BytesIO()):
 """
 
 
-def test_a_folder_that_cannot_be_listed_becomes_a_row(folder: Path) -> None:
+def test_a_folder_that_cannot_be_listed_is_returned(folder: Path) -> None:
     (folder / "sub" / "closed").mkdir(mode=0)
-    told = run_unprivileged(CLOSED, str(folder / "sub"))
-    assert told.splitlines() == ["c.webp empty", "d.tiff empty", "closed denied"]
+    printed = run_unprivileged(PRINT_STATUSES, str(folder / "sub"))
+    assert printed.splitlines() == ["c.webp empty", "d.tiff empty", "closed denied"]
 
 
-def test_a_named_path_may_be_nonsense(folder: Path) -> None:
+def test_invalid_paths_are_returned_as_they_are(folder: Path) -> None:
     found = find_images(["a\0b", "x" * 9999], BytesIO())
     assert found == ["a\0b", "x" * 9999]
     for path in found:

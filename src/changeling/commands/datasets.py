@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from changeling.commands.shared import DatasetArgument, note
+from changeling.commands.shared import DatasetArgument, print_note
 from changeling.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def import_coco(
     """Import captioned photographs as parents. With Karpathy's dataset_coco.json, the splits are his."""
     from changeling.datasets.importers.coco import from_coco
 
-    _import_rows(from_coco(annotations, images, note=note), output)
+    _import_rows(from_coco(annotations, images, note=print_note), output)
 
 
 @imports.command("cocofake")
@@ -68,7 +68,7 @@ def import_cocofake(
         if generator in folders:
             raise DatasetError(f"--fakes {pair}: {generator} is named twice")
         folders[generator] = Path(folder)
-    _import_rows(from_cocofake(karpathy, parents, folders, note=note), output)
+    _import_rows(from_cocofake(karpathy, parents, folders, note=print_note), output)
 
 
 @imports.command("huggingface")
@@ -163,14 +163,14 @@ def _import(run: Callable[[Progress], Dataset]) -> None:
     """Make a dataset, and say what it has."""
     import numpy as np
 
-    from changeling.detect.output import printable
+    from changeling.detect.output import escape_unprintable
     from changeling.progress import bars
 
     with bars() as progress:
         dataset = run(progress)
     bad = dataset.column("image_id")[~np.isin(dataset.column("status"), ("ok", "flagged"))]
     flagged = int((dataset.column("status") == "flagged").sum())
-    some = ", ".join(map(printable, bad[:3])) + (", ..." if len(bad) > 3 else "")
+    some = ", ".join(map(escape_unprintable, bad[:3])) + (", ..." if len(bad) > 3 else "")
     files = "1 file" if len(bad) == 1 else f"{len(bad):,} files"
     typer.echo(
         f"{dataset.path}: {len(dataset):,} images ({int(dataset.labels.sum()):,} fake) in "

@@ -1,26 +1,17 @@
-"""Verdicts: detect, demo, train."""
+"""Commands of the detector: detect, demo, train."""
 
 from __future__ import annotations
 
 import sys
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from changeling.commands.shared import BackboneOption, DatasetArgument
+from changeling.detect.formats import VerdictFormat, resolve_format
 from changeling.errors import ModelError
-
-
-class Format(StrEnum):
-    """How verdicts are written."""
-
-    table = "table"
-    jsonl = "jsonl"
-    csv = "csv"
-    parquet = "parquet"
 
 
 def detect(
@@ -28,38 +19,47 @@ def detect(
         list[str], typer.Argument(metavar="PATH", help="Files, folders, globs, or - for a list on standard input.")
     ],
     model: Annotated[
-        Path | None, typer.Option(help="A detector's folder (see `train`); default: the bundled one.")
+        Path | None, typer.Option(help="Use the detector in this folder (see `train`) instead of the bundled one.")
     ] = None,
     format: Annotated[
-        Format | None, typer.Option(help="How to write the verdicts; default: as --output ends, or a table.")
+        VerdictFormat | None,
+        typer.Option(
+            help="Set the format of the verdicts. Default: the suffix of --output, or a table on standard output."
+        ),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the verdicts to this file instead of standard output: .json, .jsonl, .csv or .parquet."
+        ),
+    ] = None,
 ) -> None:
-    """Call each image real, fake or unsure."""
+    """Label each image real, fake or unsure."""
     from changeling.detect.detector import Detector
     from changeling.detect.inputs import find_images
-    from changeling.detect.output import deliver, summarise
+    from changeling.detect.output import LABELS, format_summary, write_verdicts
     from changeling.progress import bars, tracked
 
-    suffix = output.suffix.lstrip(".") if output else ""
-    form = format or (Format(suffix) if suffix in list(Format) else Format.table)
-    found = find_images(paths, sys.stdin.buffer)
+    verdict_format = resolve_format(format, output)
+    images = find_images(paths, sys.stdin.buffer)
     with bars("bytes") as progress:
         detector = Detector.load(model, progress)
-    began = time.monotonic()
+    started = time.monotonic()
     with bars() as progress:
-        verdicts = tracked(detector.detect(found), "detecting", len(found), progress)
-        counts = deliver(verdicts, form.value, output)
-    seconds = time.monotonic() - began
-    typer.echo(f"{summarise(counts)}; {seconds:.1f} s, {len(found) / seconds:.1f} images/s", err=True)
-    if not any(counts[label] for label in ("real", "fake", "unsure")):
+        verdicts = tracked(detector.detect(images), "detecting", len(images), progress)
+        counts = write_verdicts(verdicts, verdict_format, output)
+    seconds = time.monotonic() - started
+    typer.echo(f"{format_summary(counts)}; {seconds:.1f} s, {len(images) / seconds:.1f} images/s", err=True)
+    if not any(counts[label] for label in LABELS):
         raise typer.Exit(1)
 
 
 def demo(
-    output: Annotated[Path, typer.Option(help="Where the pictures, results and report go.")] = Path("changeling-demo"),
+    output: Annotated[Path, typer.Option(help="Write the pictures, the results and the report to this folder.")] = Path(
+        "changeling-demo"
+    ),
 ) -> None:
-    """Detect and study real pictures. Takes a few minutes and 180 MB the first time."""
+    """Run the detector and a study on real images. Takes a few minutes and downloads 180 MB the first time."""
     from changeling.demo import run_demo
 
     run_demo(output)
@@ -67,21 +67,22 @@ def demo(
 
 def train(
     dataset: DatasetArgument,
-    output: Annotated[Path, typer.Option(help="The detector's folder to make.")],
+    output: Annotated[Path, typer.Option(help="Write the detector to this folder.")],
     backbone: BackboneOption = "clip-vit-b16",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of every draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Set the seed of the folds and of the bootstrap.")] = 0,
 ) -> None:
-    """Train a detector. It is judged on sources and generators left out, where there are enough."""
+    """Train a detector. Its metrics come from held-out sources and generators, or from held-out clusters."""
     from changeling.datasets.dataset import Dataset
-    from changeling.detect.train import train as run
+    from changeling.detect.train import TrainingSettings, train_detector
     from changeling.progress import bars
 
     if (output / "model.json").exists():
         raise ModelError(f"{output} is a detector already; choose another --output or remove it")
     with bars() as progress:
-        trained = run(Dataset(dataset), backbone, output, seed=seed, progress=progress)
-    best = trained.model.held_out[0]
+        settings = TrainingSettings(seed=seed)
+        trained = train_detector(Dataset(dataset), backbone, output, settings, progress)
+    overall = trained.model.held_out[0]
     typer.echo(
-        f"{output}: held-out AUROC {best.auroc[0]:.3f} ({best.auroc[1]:.3f} to {best.auroc[2]:.3f}); "
-        f"finds {100 * best.found_at_5[0]:.0f} % of fakes when 5 % of reals are called fake"
+        f"{output}: held-out AUROC {overall.auroc[0]:.3f} ({overall.auroc[1]:.3f} to {overall.auroc[2]:.3f}), "
+        f"TPR {100 * overall.tpr_at_5[0]:.0f} % at 5 % FPR"
     )

@@ -1,4 +1,4 @@
-"""What commands share: arguments, options, and how a note is told."""
+"""Arguments and options that several commands take, and messages on standard error."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,14 +9,15 @@ DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="A data
 BackboneOption = Annotated[
     str,
     typer.Option(
-        help="An alias such as clip-vit-b16, open_clip:ARCH/TAG, timm:NAME or onnx:FILE; @LAYER picks a layer."
+        help="Use this backbone: an alias such as clip-vit-b16, open_clip:ARCH/TAG, timm:NAME or onnx:FILE; @LAYER "
+        "selects a layer."
     ),
 ]
 RayOption = Annotated[
-    str, typer.Option("--ray", metavar="ADDRESS", help="Work on this Ray cluster; `local` is this machine.")
+    str, typer.Option("--ray", metavar="ADDRESS", help="Run on this Ray cluster; `local` starts one on this machine.")
 ]
 
 
-def note(line: str) -> None:
-    """Tell the user something beside what was asked for."""
-    typer.echo(line, err=True)
+def print_note(message: str) -> None:
+    """Print a message to standard error."""
+    typer.echo(message, err=True)

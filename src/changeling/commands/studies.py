@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from changeling.commands.shared import BackboneOption, DatasetArgument, RayOption, note
+from changeling.commands.shared import BackboneOption, DatasetArgument, RayOption, print_note
 from changeling.errors import BuildError, StudyError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def build(
 
                 made: Dataset | None = on_ray(job, ray, progress)
             else:
-                made = runner.run(job, part, progress, note)
+                made = runner.run(job, part, progress, print_note)
         typer.echo(f"{job.output}: {_told(made) if made else 'this shard is done, others are not'}", err=True)
 
 

@@ -1,4 +1,4 @@
-"""Which files a command line means: files, folders, globs, and a list on standard input."""
+"""Find the image files that a command line names: files, folders, globs, and a list on standard input."""
 
 from __future__ import annotations
 
@@ -12,45 +12,45 @@ from changeling.images.decode import is_image
 
 
 def find_images(arguments: Iterable[str], stdin: BinaryIO) -> list[str]:
-    """Paths in the order given; folders are searched below, sorted by name.
+    """Return the paths of images in the order of the arguments; folders are searched recursively, sorted by name.
 
-    A file that is named counts whatever it is; in folders those count whose suffix is an image's. `-` reads a
-    list from `stdin`, a path a line, or ended by NUL bytes as `find -print0` writes them.
+    A file that is named is returned whatever its suffix; in folders, files with the suffix of an image are. `-` reads
+    a list from `stdin`: one path a line, or paths that end with NUL bytes, as `find -print0` writes them.
 
     Raises:
-        ChangelingError: a glob or folder holds no image, or nothing was named.
+        ChangelingError: a glob, a folder or standard input has no image.
     """
-    found: list[str] = []
+    paths: list[str] = []
     for argument in arguments:
-        some = list(_listed(stdin) if argument == "-" else _expand(argument))
-        if not some:
+        found = list(_read_list(stdin) if argument == "-" else _expand_argument(argument))
+        if not found:
             raise ChangelingError(f"no images: {'standard input is empty' if argument == '-' else argument}")
-        found += some
-    return found
+        paths += found
+    return paths
 
 
-def _expand(argument: str) -> Iterator[str]:
-    if os.path.isdir(argument):  # noqa: PTH112 (a path may hold a NUL byte, which pathlib does not take)
-        yield from _below(argument)
+def _expand_argument(argument: str) -> Iterator[str]:
+    if os.path.isdir(argument):  # noqa: PTH112 (a path may contain a NUL byte, which pathlib refuses)
+        yield from _find_images_below(argument)
     elif glob.has_magic(argument) and not os.path.lexists(argument):
         for match in sorted(glob.glob(argument, recursive=True)):  # noqa: PTH207
-            yield from _below(match) if os.path.isdir(match) else [match]  # noqa: PTH112
+            yield from _find_images_below(match) if os.path.isdir(match) else [match]  # noqa: PTH112
     else:
         yield argument
 
 
-def _below(folder: str) -> Iterator[str]:
-    """Images below a folder, and folders that cannot be listed: they become rows that say so."""
+def _find_images_below(folder: str) -> Iterator[str]:
+    """Yield the images below a folder, then the folders that cannot be listed: each gets a verdict with its error."""
     denied: list[str] = []
-    for where, folders, files in os.walk(folder, onerror=lambda error: denied.append(str(error.filename))):
+    for parent, folders, files in os.walk(folder, onerror=lambda error: denied.append(str(error.filename))):
         folders.sort()
         for name in sorted(files):
             if is_image(name):
-                yield os.path.join(where, name)  # noqa: PTH118
+                yield os.path.join(parent, name)  # noqa: PTH118
     yield from denied
 
 
-def _listed(stdin: BinaryIO) -> Iterator[str]:
+def _read_list(stdin: BinaryIO) -> Iterator[str]:
     data = stdin.read()
     for line in data.split(b"\0") if b"\0" in data else data.splitlines():
         if line:

@@ -1,4 +1,4 @@
-"""A detector's files: model.json (what it is, how it scored) and head.safetensors (a linear head)."""
+"""A trained model on disk: model.json (its description and metrics) and head.safetensors (a linear head)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
@@ -22,32 +22,35 @@ Label = Literal["real", "fake", "unsure"]
 
 
 class HeldOut(BaseModel):
-    """How a detector does on fakes that it was not trained on: one generator, or all together."""
+    """Metrics of a detector on held-out images: fakes by one generator, or by all, against all real images.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Each metric is a value with the ends of its 95 % interval.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     generator: str
     clusters: int
     images: int
-    auroc: tuple[float, float, float]  # value, and the ends of its 95 % interval
-    found_at_1: tuple[float, float, float]  # share of the fakes found when 1 % of the reals are called fake
-    found_at_5: tuple[float, float, float]
+    auroc: tuple[float, float, float]
+    tpr_at_1: tuple[float, float, float] = Field(alias="found_at_1")  # TPR at 1 % FPR
+    tpr_at_5: tuple[float, float, float] = Field(alias="found_at_5")  # TPR at 5 % FPR
 
 
-class Model(BaseModel):
-    """What model.json holds."""
+class ModelInfo(BaseModel):
+    """The content of model.json."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     backbone: str
-    weights: str  # hash: features of other weights are refused
+    weights: str  # hash of the backbone's weights
     preprocessing: str  # hash
-    head: str  # hash: a head of another training is refused
+    head: str  # hash of the head in head.safetensors
     slope: float  # probability = 1 / (1 + exp(-(slope * score + bias)))
     bias: float
-    real_below: float  # a probability below is called real,
-    fake_above: float  # above is called fake, and between unsure
+    real_below: float  # the label is real below this probability,
+    fake_above: float  # fake above this one, and unsure in between
     trained_on: dict[str, str | int]
     settings: dict[str, str | int | float]
     held_out: tuple[HeldOut, ...] = ()
@@ -63,64 +66,68 @@ class Head:
 
     @property
     def hash(self) -> str:
-        """Sixteen hexadecimal digits over its numbers."""
+        """Sixteen hexadecimal digits of the SHA-256 of the weight and the bias."""
         return hashlib.sha256(self.weight.tobytes() + np.float64(self.bias).tobytes()).hexdigest()[:16]
 
-    def scores(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Features (N, D) -> scores (N,): the higher, the more likely generated."""
+    def compute_scores(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the scores (N,) of features (N, D): the higher, the more likely generated."""
         scores: NDArray[np.float64] = features.astype(np.float64) @ self.weight.astype(np.float64) + self.bias
         return scores
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """A model with its head."""
+class TrainedModel:
+    """The description of a model, and its head."""
 
-    model: Model
+    model: ModelInfo
     head: Head
 
-    def probabilities(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Features (N, D) -> probabilities of being generated (N,)."""
-        z = self.model.slope * self.head.scores(features) + self.model.bias
+    def predict_probabilities(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the calibrated probabilities (N,) that images with features (N, D) are generated."""
+        z = self.model.slope * self.head.compute_scores(features) + self.model.bias
         probabilities: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(z, -500, 500)))
         return probabilities
 
-    def label(self, probability: float) -> Label:
-        """The word for a probability."""
+    def choose_label(self, probability: float) -> Label:
+        """Return the label of a probability, by the two thresholds."""
         if probability > self.model.fake_above:
             return "fake"
         return "real" if probability < self.model.real_below else "unsure"
 
-    def check(self, backbone: Backbone) -> None:
-        """Raise ModelError unless `backbone` makes the features that the head was trained on.
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Raise ModelError unless `backbone` gives the features that the head was trained on.
 
-        Weights may be rounded to half precision on one side: a detector that was trained on a GPU runs on a CPU.
+        Weights in half and in single precision are taken for the same: a detector trained on a GPU runs on a CPU.
         """
-        for what, mine, its in (
+        for what, trained, current in (
             ("weights", self.model.weights.removesuffix("-half"), backbone.weights.removesuffix("-half")),
             ("preprocessing", self.model.preprocessing, backbone.preprocessing.hash),
         ):
-            if mine != its:
+            if trained != current:
                 raise ModelError(
-                    f"the model {self.model.name} was trained on {self.model.backbone} with {what} {mine}, but "
-                    f"{backbone.name} now has {its}; train it again, or use the version it was made with"
+                    f"the model {self.model.name} was trained on {self.model.backbone} with {what} {trained}, but "
+                    f"{backbone.name} now has {current}; train it again, or use the version it was made with"
                 )
         if len(self.head.weight) != backbone.dim:
             raise ModelError(f"the head of {self.model.name} takes {len(self.head.weight)} numbers, not {backbone.dim}")
 
     def save(self, folder: Path) -> None:
-        """Write head.safetensors, then model.json, which says which head it is."""
+        """Write head.safetensors, then model.json, which contains the hash of the head."""
         with atomic_write(folder / "head.safetensors") as temporary:
             bias = np.array([self.head.bias], dtype=np.float64)
             temporary.write_bytes(save({"weight": self.head.weight, "bias": bias}))
         with atomic_write(folder / "model.json") as temporary:
-            temporary.write_text(self.model.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            temporary.write_text(self.model.model_dump_json(indent=1, by_alias=True) + "\n", encoding="utf-8")
 
 
-def load_model(folder: Path = BUNDLED) -> Trained:
-    """Read a detector's folder. Raises ModelError if it is none."""
+def load_model(folder: Path = BUNDLED) -> TrainedModel:
+    """Read the folder of a detector.
+
+    Raises:
+        ModelError: a file is missing or invalid, or the two do not belong together.
+    """
     try:
-        model = Model.model_validate_json((folder / "model.json").read_bytes())
+        model = ModelInfo.model_validate_json((folder / "model.json").read_bytes())
         tensors = load_file(folder / "head.safetensors")
         head = Head(tensors["weight"].astype(np.float32), float(tensors["bias"][0]))
     except (FileNotFoundError, NotADirectoryError):
@@ -132,5 +139,5 @@ def load_model(folder: Path = BUNDLED) -> Trained:
     except (SafetensorError, KeyError, IndexError, OSError) as error:
         raise ModelError(f"{folder / 'head.safetensors'} cannot be read: {error}") from None
     if head.weight.ndim != 1 or head.hash != model.head:
-        raise ModelError(f"{folder}: head.safetensors is not the head that model.json speaks of; train it again")
-    return Trained(model, head)
+        raise ModelError(f"{folder}: head.safetensors is not the head that model.json describes; train it again")
+    return TrainedModel(model, head)

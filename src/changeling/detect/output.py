@@ -1,4 +1,4 @@
-"""Verdicts as a table, JSON lines, CSV or Parquet."""
+"""Write verdicts as a table, a JSON list, JSON lines, CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -6,64 +6,61 @@ import csv
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from changeling.detect.detector import Verdict
+from changeling.detect.formats import VerdictFormat
 from changeling.errors import ChangelingError
 from changeling.files import atomic_write
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-Format = Literal["table", "jsonl", "csv", "parquet"]
 FIELDS = tuple(field.name for field in fields(Verdict))
+LABELS = ("real", "fake", "unsure")
 COLOURS = {"real": "green", "fake": "red", "unsure": "yellow"}
 
 
-def deliver(verdicts: Iterable[Verdict], form: Format, output: Path | None) -> Counter[str]:
-    """Write verdicts to `output`, whole or not at all, or to standard output as they come.
+def write_verdicts(verdicts: Iterable[Verdict], format: VerdictFormat, output: Path | None) -> Counter[str]:
+    """Write verdicts to the file `output`, atomically, or to standard output one by one.
 
-    Returns how many there were of each label, and of each status other than "ok".
+    Returns the number of verdicts for each label, and for each status other than "ok".
 
     Raises:
-        ChangelingError: Parquet without an output, or the output cannot be written.
+        ChangelingError: the output cannot be written.
     """
     counts: Counter[str] = Counter()
+    counted_verdicts = _count_verdicts(verdicts, counts)
     if output is None:
-        if form == "parquet":
-            raise ChangelingError("parquet is not for a terminal: name a file with --output")
-        _write(_counted(verdicts, counts), form, sys.stdout)
+        _TEXT_WRITERS[format](counted_verdicts, sys.stdout)
         return counts
-    if not output.name:
-        raise ChangelingError(f"--output {str(output)!r} is not a file to write")
     try:
         with atomic_write(output) as temporary:
-            if form == "parquet":
-                _write_parquet(_counted(verdicts, counts), temporary)
+            if format is VerdictFormat.PARQUET:
+                _write_parquet(counted_verdicts, temporary)
             else:
                 with temporary.open("w", encoding="utf-8", newline="") as file:
-                    _write(_counted(verdicts, counts), form, file)
+                    _TEXT_WRITERS[format](counted_verdicts, file)
     except OSError as error:
         raise ChangelingError(f"cannot write {output}: {error.strerror or error}") from None
     return counts
 
 
-def summarise(counts: Counter[str]) -> str:
-    """One line: how many of each."""
-    labels = ("real", "fake", "unsure")
-    unreadable = {status: count for status, count in sorted(counts.items()) if status not in labels}
-    parts = [f"{counts[label]} {label}" for label in labels]
+def format_summary(counts: Counter[str]) -> str:
+    """Return one line with the number of images, of each label, and of unreadable files by status."""
+    unreadable = {status: count for status, count in sorted(counts.items()) if status not in LABELS}
+    parts = [f"{counts[label]} {label}" for label in LABELS]
     if unreadable:
         kinds = ", ".join(f"{count} {status}" for status, count in unreadable.items())
         parts.append(f"{sum(unreadable.values())} unreadable ({kinds})")
     return f"{counts.total()} images: {', '.join(parts)}"
 
 
-def as_table(verdicts: Iterable[Verdict]) -> Table:
-    """A table for a terminal."""
+def build_table(verdicts: Iterable[Verdict]) -> Table:
+    """Return a table of verdicts for a terminal."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -79,51 +76,79 @@ def as_table(verdicts: Iterable[Verdict]) -> Table:
         table.add_row(
             probability,
             f"[{colour}]{label}[/]",
-            escape(printable(verdict.path)),
-            escape(printable(verdict.error or "")),
+            escape(escape_unprintable(verdict.path)),
+            escape(escape_unprintable(verdict.error or "")),
         )
     return table
 
 
-def printable(path: str) -> str:
-    """A path that any terminal and any UTF-8 file can hold: bytes and control characters are escaped."""
-    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def escape_unprintable(text: str) -> str:
+    """Return text for any terminal and any UTF-8 file: control characters and bytes that are not UTF-8 are escaped."""
+    text = _escape_bytes(text)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _counted(verdicts: Iterable[Verdict], counts: Counter[str]) -> Iterator[Verdict]:
+def _count_verdicts(verdicts: Iterable[Verdict], counts: Counter[str]) -> Iterator[Verdict]:
+    """Yield the verdicts and count them by label, or by status where there is no label."""
     for verdict in verdicts:
         counts[verdict.label or verdict.status] += 1
         yield verdict
 
 
-def _write(verdicts: Iterable[Verdict], form: Format, file: TextIO) -> None:
-    if form == "table":
-        from rich.console import Console
+def _write_table(verdicts: Iterable[Verdict], file: TextIO) -> None:
+    from rich.console import Console
 
-        Console(file=file, highlight=False).print(as_table(verdicts))
-    elif form == "jsonl":
-        for verdict in verdicts:
-            # ASCII: bytes that are no UTF-8 stay in the path as lone surrogates, and os.fsencode brings them back
-            file.write(json.dumps(asdict(verdict)) + "\n")
-            file.flush()
-    else:
-        writer = csv.writer(file)
-        writer.writerow(FIELDS)
-        for verdict in verdicts:
-            row = asdict(verdict) | {"path": _utf8(verdict.path), "error": _utf8(verdict.error or "")}
-            writer.writerow(row.values())
+    Console(file=file, highlight=False).print(build_table(verdicts))
+
+
+def _write_json(verdicts: Iterable[Verdict], file: TextIO) -> None:
+    """Write one JSON list, an object a line, as the verdicts come."""
+    separator = "[\n"
+    for verdict in verdicts:
+        file.write(separator + _encode_json(verdict))
+        file.flush()
+        separator = ",\n"
+    file.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def _write_jsonl(verdicts: Iterable[Verdict], file: TextIO) -> None:
+    """Write one JSON object a line, as the verdicts come."""
+    for verdict in verdicts:
+        file.write(_encode_json(verdict) + "\n")
+        file.flush()
+
+
+def _write_csv(verdicts: Iterable[Verdict], file: TextIO) -> None:
+    writer = csv.writer(file)
+    writer.writerow(FIELDS)
+    for verdict in verdicts:
+        row = asdict(verdict) | {"path": _escape_bytes(verdict.path), "error": _escape_bytes(verdict.error or "")}
+        writer.writerow(row.values())
 
 
 def _write_parquet(verdicts: Iterable[Verdict], path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = {"probability": pa.float64()}
-    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in FIELDS])
-    rows = [asdict(verdict) | {"path": _utf8(verdict.path)} for verdict in verdicts]
+    types = {"probability": pa.float64()}
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in FIELDS])
+    rows = [asdict(verdict) | {"path": _escape_bytes(verdict.path)} for verdict in verdicts]
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
 
 
-def _utf8(path: str) -> str:
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+_TEXT_WRITERS: dict[VerdictFormat, Callable[[Iterable[Verdict], TextIO], None]] = {
+    VerdictFormat.TABLE: _write_table,
+    VerdictFormat.JSON: _write_json,
+    VerdictFormat.JSONL: _write_jsonl,
+    VerdictFormat.CSV: _write_csv,
+}
+
+
+def _encode_json(verdict: Verdict) -> str:
+    """Return a verdict as ASCII: bytes of a path that are not UTF-8 become lone surrogates, as `os.fsdecode` does."""
+    return json.dumps(asdict(verdict))
+
+
+def _escape_bytes(text: str) -> str:
+    r"""Return text that UTF-8 can encode: bytes that are not UTF-8 become `\xff`."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

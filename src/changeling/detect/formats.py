@@ -1,0 +1,43 @@
+"""The formats in which verdicts are written, and how the output's suffix chooses one."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+
+from changeling.errors import ChangelingError
+
+
+class VerdictFormat(StrEnum):
+    """A format of verdicts. Each one but the table is also the suffix of its files."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+SUFFIXES = {f".{name.value}": name for name in VerdictFormat if name is not VerdictFormat.TABLE}
+
+
+def resolve_format(requested: VerdictFormat | None, output: Path | None) -> VerdictFormat:
+    """Return the requested format, or else that of the output's suffix, or a table where there is no output.
+
+    Raises:
+        ChangelingError: the output is not a file name, no format has its suffix, or Parquet has no output.
+    """
+    if output is None:
+        if requested is VerdictFormat.PARQUET:
+            raise ChangelingError("parquet cannot be written to standard output; name a file with --output")
+        return requested or VerdictFormat.TABLE
+    if not output.name:
+        raise ChangelingError(f"--output {str(output)!r} is not a file to write")
+    if requested is not None:
+        return requested
+    suffix = output.suffix.lower()
+    if suffix not in SUFFIXES:
+        problem = f"unknown suffix {suffix!r}" if suffix else "no suffix"
+        *names, last = SUFFIXES
+        raise ChangelingError(f"--output {output}: {problem}; use {', '.join(names)} or {last}, or choose --format")
+    return SUFFIXES[suffix]
