@@ -1,4 +1,4 @@
-"""Write docs/cli.md from the command line's own help; a test compares the two.
+"""Write docs/cli.md from the help of the command line; a test compares the two.
 
 python scripts/write_cli_docs.py
 """
@@ -15,25 +15,25 @@ from changeling.cli import app
 PATH = Path(__file__).parents[1] / "docs" / "cli.md"
 
 
-def render() -> str:
-    """The page: every command's help."""
-    parts = ["# The command line\n\nWritten by `scripts/write_cli_docs.py` from the program's own help.\n"]
-    for words in ([], *commands(typer.main.get_command(app), [])):
-        ran = CliRunner().invoke(
+def render_page() -> str:
+    """The page: the help of every command."""
+    sections = ["# The command line\n\nWritten by `scripts/write_cli_docs.py` from the help of the program.\n"]
+    for words in ([], *list_commands(typer.main.get_command(app))):
+        result = CliRunner().invoke(
             app, [*words, "--help"], prog_name="changeling", env={"COLUMNS": "100", "TERMINAL_WIDTH": "100"}
         )
         title = " ".join(["changeling", *words])
-        parts.append(f"## {title}\n\n```console\n$ {title} --help\n{ran.output.strip()}\n```\n")
-    return "\n".join(parts)
+        sections.append(f"## {title}\n\n```console\n$ {title} --help\n{result.output.strip()}\n```\n")
+    return "\n".join(sections)
 
 
-def commands(group: object, above: list[str]) -> list[list[str]]:
-    """The words of every command below a group."""
+def list_commands(group: object, parents: tuple[str, ...] = ()) -> list[list[str]]:
+    """The words of every command of a group and of the groups in it."""
     found = []
     for name, command in getattr(group, "commands", {}).items():
-        found += [[*above, name], *commands(command, [*above, name])]
+        found += [[*parents, name], *list_commands(command, (*parents, name))]
     return found
 
 
 if __name__ == "__main__":
-    PATH.write_text(render(), encoding="utf-8")
+    PATH.write_text(render_page(), encoding="utf-8")

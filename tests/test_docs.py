@@ -1,4 +1,6 @@
-"""The documents say what the program does: help, Python and commands are checked against it."""
+"""The documentation says what the program does: help, Python, study files, commands and links are checked."""
+
+from __future__ import annotations
 
 import re
 import shlex
@@ -6,61 +8,102 @@ from pathlib import Path
 
 import pytest
 import typer.main
-from scripts.write_cli_docs import PATH, render
+from scripts.write_cli_docs import PATH, render_page
 
 from changeling.cli import app
+from changeling.studies.settings import load_study
 from tests import helpers
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def blocks(page: Path, language: str) -> list[str]:
+def read_blocks(page: Path, language: str) -> list[str]:
+    """The code blocks of a page in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
-def test_cli_page_is_the_programs_own_help() -> None:
-    assert PATH.read_text(encoding="utf-8") == render(), "run scripts/write_cli_docs.py"
+def find_pages(language: str) -> list[Path]:
+    return [page for page in PAGES if read_blocks(page, language)]
+
+
+def get_name(page: Path) -> str:
+    return page.name
+
+
+def test_cli_page_is_the_help_of_the_program() -> None:
+    assert PATH.read_text(encoding="utf-8") == render_page(), "run `python scripts/write_cli_docs.py`"
 
 
 @pytest.mark.network
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
-def test_python_in_the_documents_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", find_pages("python"), ids=get_name)
+def test_python_blocks_run(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
-    for number in range(2):
-        (tmp_path / "pictures").mkdir(exist_ok=True)
-        helpers.natural(number, side=300).save(tmp_path / "pictures" / f"{number}.jpg")
+    code = "\n".join(read_blocks(page, "python"))
+    images = re.findall(r'"([^"\n]+\.(?:jpg|webp))"', code)
+    for number, name in enumerate(images):
+        if "gone" not in name:
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            helpers.natural(number, side=300).save(name)
     helpers.tiny_dataset(tmp_path / "cocofake")
-    names: dict[str, object] = {}
-    for block in blocks(page, "python"):
-        exec(compile(block, page.name, "exec"), names)  # noqa: S102
+    exec(compile(code, page.name, "exec"), {})  # noqa: S102
+    printed = capsys.readouterr().out
+    for name in images:
+        line = next(line for line in printed.splitlines() if line.startswith(name))
+        assert re.search(r" (real|fake|unsure) [01]\.\d" if "gone" not in name else r" None None missing", line)
 
 
-def test_commands_in_the_documents_exist() -> None:
-    checked = 0
-    for page in PAGES:
-        for block in blocks(page, "sh"):
-            for line in block.replace("\\\n", " ").splitlines():
-                if line.startswith("changeling "):
-                    check(shlex.split(line, comments=True)[1:], line)
-                    checked += 1
-    assert checked >= 8
+@pytest.mark.parametrize("page", find_pages("toml"), ids=get_name)
+def test_toml_blocks_are_study_files(page: Path, tmp_path: Path) -> None:
+    for block in read_blocks(page, "toml"):
+        (tmp_path / "study.toml").write_text(block, encoding="utf-8")
+        load_study(tmp_path / "study.toml")
 
 
-def check(words: list[str], line: str) -> None:
-    """Parse a command as click would, without running it."""
+@pytest.mark.parametrize("page", find_pages("sh"), ids=get_name)
+def test_commands_in_sh_blocks_can_be_parsed(page: Path) -> None:
+    for block in read_blocks(page, "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            for command in line.split("|"):
+                words = shlex.split(command, comments=True)
+                if words[:1] == ["changeling"]:
+                    check_command(words[1:], line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=get_name)
+def test_commands_in_sentences_exist(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for command in re.findall(r"`changeling ((?:[^`])+)`", " ".join(prose.split())):
+        if "is now" not in prose or command not in find_old_commands(prose):
+            find_command(re.split(r"[ |]", command), command)
+
+
+def find_old_commands(prose: str) -> list[str]:
+    """Commands that the changelog says were replaced."""
+    return re.findall(r"`changeling ([^`]+)`\s+is\s+now", prose)
+
+
+def find_command(words: list[str], line: str) -> tuple[typer.core.click.Command, list[str]]:
+    """The command that the first words name, and the words after them."""
     command = typer.main.get_command(app)
-    while hasattr(command, "commands"):
-        assert words, f"{line!r} names no command"
-        assert words[0] in command.commands, f"{line!r}: there is no command {words[0]}"
+    while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]
-    command.make_context("changeling", words, resilient_parsing=False)
+    assert command is not typer.main.get_command(app), f"{line!r}: there is no such command"
+    return command, words
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
-def test_links_and_files_named_in_the_documents_exist(page: Path) -> None:
+def check_command(words: list[str], line: str) -> None:
+    """Parse a command as the program would, without running it."""
+    command, arguments = find_command(words, line)
+    command.make_context("changeling", arguments, resilient_parsing=False)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=get_name)
+def test_links_and_named_files_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
-    for target in re.findall(r"`((?:scripts|benchmarks|docs|tests|src)/[\w/.-]+)`", text):
+    for target in re.findall(r"`(?:python )?((?:scripts|benchmarks|docs|tests|src)/[\w/.-]+)`", text):
         assert (ROOT / target).exists(), f"{page.name} names {target}"
