@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -72,25 +73,19 @@ def test_commands_in_sh_blocks_can_be_parsed(page: Path) -> None:
                     check_command(words[1:], line)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=get_name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=get_name)
 def test_commands_in_sentences_exist(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    for command in re.findall(r"`changeling ((?:[^`])+)`", " ".join(prose.split())):
-        if "is now" not in prose or command not in find_old_commands(prose):
-            find_command(re.split(r"[ |]", command), command)
+    for command in re.findall(r"`changeling ([^`]+)`", " ".join(prose.split())):
+        find_command(re.split(r"[ |]", command), command)
 
 
-def find_old_commands(prose: str) -> list[str]:
-    """Commands that the changelog says were replaced."""
-    return re.findall(r"`changeling ([^`]+)`\s+is\s+now", prose)
-
-
-def find_command(words: list[str], line: str) -> tuple[typer.core.click.Command, list[str]]:
+def find_command(words: list[str], line: str) -> tuple[Any, list[str]]:
     """The command that the first words name, and the words after them."""
-    command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
+    assert words[0] in command.commands, f"{line!r}: there is no command {words[0]}"
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]
-    assert command is not typer.main.get_command(app), f"{line!r}: there is no such command"
     return command, words
 
 
