@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import typer.main
-from scripts.write_cli_docs import PATH, render_page
+from scripts.write_cli_docs import PATH, list_commands, render_page
 
 from changeling.cli import app
 from changeling.studies.settings import load_study
@@ -67,32 +67,28 @@ def test_toml_blocks_are_study_files(page: Path, tmp_path: Path) -> None:
 def test_commands_in_sh_blocks_can_be_parsed(page: Path) -> None:
     for block in read_blocks(page, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
-            for command in line.split("|"):
-                words = shlex.split(command, comments=True)
+            for piped in line.split("|"):
+                words = shlex.split(piped, comments=True)
                 if words[:1] == ["changeling"]:
-                    check_command(words[1:], line)
+                    parse_command(words[1:])
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=get_name)
 def test_commands_in_sentences_exist(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    for command in re.findall(r"`changeling ([^`]+)`", " ".join(prose.split())):
-        find_command(re.split(r"[ |]", command), command)
+    for words in re.findall(r"`changeling ([a-z][^`]*)`", " ".join(prose.split())):
+        names = [name for name, *_ in list_commands(typer.main.get_command(app))]
+        assert re.split(r"[ |]", words)[0] in names, f"{page.name} names `changeling {words}`"
 
 
-def find_command(words: list[str], line: str) -> tuple[Any, list[str]]:
-    """The command that the first words name, and the words after them."""
+def parse_command(words: list[str]) -> None:
+    """Parse a command as the program does, without running it. Raises UsageError if there is no such command."""
+    name: str | None = "changeling"
     command: Any = typer.main.get_command(app)
-    assert words[0] in command.commands, f"{line!r}: there is no command {words[0]}"
-    while words and words[0] in getattr(command, "commands", {}):
-        command = command.commands[words.pop(0)]
-    return command, words
-
-
-def check_command(words: list[str], line: str) -> None:
-    """Parse a command as the program would, without running it."""
-    command, arguments = find_command(words, line)
-    command.make_context("changeling", arguments, resilient_parsing=False)
+    while hasattr(command, "commands"):
+        context = command.make_context(name, words)
+        name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+    command.make_context(name, words)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=get_name)
