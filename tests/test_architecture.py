@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "changeling"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
