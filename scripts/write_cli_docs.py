@@ -6,6 +6,7 @@ python scripts/write_cli_docs.py
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer.main
 from typer.testing import CliRunner
@@ -27,11 +28,14 @@ def render_page() -> str:
     return "\n".join(sections)
 
 
-def list_commands(group: object, parents: tuple[str, ...] = ()) -> list[list[str]]:
+def list_commands(group: Any, parents: tuple[str, ...] = ()) -> list[list[str]]:
     """The words of every command of a group and of the groups in it."""
+    if not hasattr(group, "list_commands"):
+        return []
+    context = typer.Context(group)
     found = []
-    for name, command in getattr(group, "commands", {}).items():
-        found += [[*parents, name], *list_commands(command, (*parents, name))]
+    for name in group.list_commands(context):
+        found += [[*parents, name], *list_commands(group.get_command(context, name), (*parents, name))]
     return found
 
 

@@ -85,7 +85,7 @@ def parse_command(words: list[str]) -> None:
     """Parse a command as the program does, without running it. Raises UsageError if there is no such command."""
     name: str | None = "changeling"
     command: Any = typer.main.get_command(app)
-    while hasattr(command, "commands"):
+    while hasattr(command, "list_commands"):
         context = command.make_context(name, words)
         name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
     command.make_context(name, words)
