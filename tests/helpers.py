@@ -31,6 +31,7 @@ from changeling.files import LEFTOVER_AGE
 from changeling.images.transforms import Preprocessing
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "images"  # more photographs, where they exist
+SHARED_MODELS = Path(__file__).parents[2] / "shared" / "models"  # weights of autoencoders, where they exist
 TINY = Preprocessing(resize=32, crop=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 DIM, SIDE = 16, 32
 

@@ -14,7 +14,7 @@ import changeling.studies.runner
 from changeling.generators.families import load_generator
 from tests.build.builds import drawing
 from tests.generators import tiny
-from tests.generators.test_text_to_image import child
+from tests.generators.requests import make_child
 
 IMPORTED = (
     changeling.studies.runner,
@@ -27,4 +27,4 @@ tqdm.monitor_interval = 0
 tqdm.set_lock(threading.RLock())  # its own is shared by all forks, and one that is killed would keep it
 with tempfile.TemporaryDirectory() as folder:
     models = tiny.save_pipelines(Path(folder) / "models")
-    load_generator(drawing("sd"), models).draw([child(0)], [0])
+    load_generator(drawing("sd"), models).draw([make_child(0)], [0])

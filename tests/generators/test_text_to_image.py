@@ -19,19 +19,18 @@ import torch
 from PIL import Image
 
 from changeling.build.draw import draw_part
-from changeling.errors import BuildError, ImageError
-from changeling.generators.base import Child, Generator, OutOfMemoryError
+from changeling.errors import BuildError
+from changeling.generators.base import Generator, OutOfMemoryError
 from changeling.generators.families import load_generator
 from changeling.generators.runtime import select_dtype
-from changeling.generators.settings import GeneratorSettings
 from tests import helpers
 from tests.backbones.hub import Harmful
 from tests.build.builds import drawing
+from tests.generators.requests import RECONSTRUCTION, check_refused, make_child
 from tests.generators.tiny import SIDE, changed
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Loaded = Callable[..., Generator]
-REBUILT = GeneratorSettings(model="vae", kind="reconstruction")
 
 
 @pytest.fixture(scope="module")
@@ -62,25 +61,9 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@cache
-def child(number: int, parent: Path = Path("none.png")) -> Child:
-    return Child(
-        image_id=f"sd/{number}/0",
-        number=number,
-        cluster_id=f"c{number}",
-        split="train",
-        source="",
-        caption_index=0,
-        prompt=f"a picture of {number} things",
-        seed=1000 * number + 2**61,
-        parent=parent,
-        parent_hash="",
-    )
-
-
 def draw(generator: Generator, *numbers: int) -> list[Image.Image | None]:
     """What a generator draws of some children at once."""
-    some = [child(number) for number in numbers]
+    some = [make_child(number) for number in numbers]
     return generator.draw(some, [one.seed for one in some])
 
 
@@ -103,17 +86,9 @@ def plainly(folder: Path, number: int, **more: Any) -> tuple[np.ndarray, list[bo
     pipeline, scheduler = plain(folder)
     pipeline.scheduler = more.pop("scheduler", type(scheduler)).from_config(scheduler.config)
     told = {"num_inference_steps": 1, "guidance_scale": 7.5, "height": SIDE, "width": SIDE} | more
-    seed = torch.Generator("cpu").manual_seed(child(number).seed)
-    made = pipeline(child(number).prompt, generator=seed, **told)
+    seed = torch.Generator("cpu").manual_seed(make_child(number).seed)
+    made = pipeline(make_child(number).prompt, generator=seed, **told)
     return pixels(made.images), getattr(made, "nsfw_content_detected", None)
-
-
-def refused(settings: GeneratorSettings, root: Path, message: str) -> None:
-    """Loading fails in one line."""
-    with pytest.raises(BuildError, match=message) as caught:
-        load_generator(settings, root)
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 500
 
 
 # What is drawn
@@ -167,8 +142,8 @@ def test_each_setting_changes_the_picture_and_the_record(more: dict[str, Any], s
 
 def test_another_caption_or_seed_is_another_picture(sd: Generator) -> None:
     first = pixels(draw(sd, 3))
-    assert not np.array_equal(first, pixels(sd.draw([child(3)], [child(3).seed + 1])))
-    assert not np.array_equal(first, pixels(sd.draw([child(4)], [child(3).seed])))
+    assert not np.array_equal(first, pixels(sd.draw([make_child(3)], [make_child(3).seed + 1])))
+    assert not np.array_equal(first, pixels(sd.draw([make_child(4)], [make_child(3).seed])))
 
 
 def test_the_same_child_is_the_same_bytes_whatever_was_drawn_before(sd: Generator, models: Path) -> None:
@@ -249,9 +224,11 @@ def test_a_checker_can_be_left_off(model: str, loaded: Loaded) -> None:
 
 
 def test_a_checker_for_a_model_that_takes_none_is_refused(models: Path) -> None:
-    refused(drawing("sdxl", safety_checker="sd"), models, r"sdxl: a StableDiffusionXLPipeline takes no safety checker")
+    check_refused(
+        drawing("sdxl", safety_checker="sd"), models, r"sdxl: a StableDiffusionXLPipeline takes no safety checker"
+    )
     assert load_generator(drawing("sdxl", safety_checker="off"), models).record["safety_checker"] == "off"
-    refused(
+    check_refused(
         drawing("sd2", safety_checker="vae"),
         models,
         r"vae has no safety checker: there is no ",
@@ -263,12 +240,12 @@ def test_a_checker_for_a_model_that_takes_none_is_refused(models: Path) -> None:
 
 @pytest.mark.parametrize("name", ["DDIM", "UNet2DModel", "SchedulerMixin", "DiffusionPipeline"])
 def test_a_scheduler_that_is_none_is_refused(name: str, models: Path) -> None:
-    refused(drawing("sd", scheduler=name), models, rf"there is no scheduler '{name}' in diffusers; one is DDIM")
+    check_refused(drawing("sd", scheduler=name), models, rf"there is no scheduler '{name}' in diffusers; one is DDIM")
 
 
 def test_an_argument_that_the_pipeline_does_not_take_is_refused(models: Path) -> None:
     settings = drawing("sd", arguments={"max_sequence_length": 9})
-    refused(settings, models, r"sd: a StableDiffusionPipeline takes no argument 'max_sequence_length'")
+    check_refused(settings, models, r"sd: a StableDiffusionPipeline takes no argument 'max_sequence_length'")
 
 
 @pytest.mark.parametrize(
@@ -288,7 +265,7 @@ def test_an_argument_that_the_pipeline_does_not_take_is_refused(models: Path) ->
 )
 def test_an_argument_that_is_not_the_users_to_choose_is_refused(argument: dict[str, Any], models: Path) -> None:
     (name,) = argument
-    refused(drawing("sd", arguments=argument), models, rf"sd: arguments cannot set {name!r}")
+    check_refused(drawing("sd", arguments=argument), models, rf"sd: arguments cannot set {name!r}")
 
 
 @pytest.mark.parametrize(
@@ -307,7 +284,7 @@ def test_an_argument_that_is_not_the_users_to_choose_is_refused(argument: dict[s
 )
 def test_a_pipeline_that_draws_nothing_from_text_alone_is_refused(kind: str, models: Path, tmp_path: Path) -> None:
     changed(models / "sd", tmp_path / "other", _class_name=kind)
-    refused(drawing("other"), tmp_path, rf"other: a {kind} draws nothing from text alone")
+    check_refused(drawing("other"), tmp_path, rf"other: a {kind} draws nothing from text alone")
 
 
 @pytest.mark.parametrize("kind", ["AutoencoderKL", "NoPipeline", None, 7, ["pipeline", "Mine"], "os"], ids=str)
@@ -316,14 +293,16 @@ def test_a_pipeline_that_is_not_diffusers_own_is_refused_and_never_run(
 ) -> None:
     folder = changed(models / "sd", tmp_path / "other", _class_name=kind)
     (folder / "pipeline.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'mark')!r}).touch()\n")
-    refused(drawing("other"), tmp_path, r"other: .* is no pipeline of diffusers; changeling runs no code of others")
+    check_refused(
+        drawing("other"), tmp_path, r"other: .* is no pipeline of diffusers; changeling runs no code of others"
+    )
     assert not (tmp_path / "mark").exists()
 
 
 def test_a_part_with_code_of_its_own_is_refused_and_never_run(models: Path, tmp_path: Path) -> None:
     folder = changed(models / "sd", tmp_path / "other", unet=["mine", "Net"])
     (folder / "unet" / "mine.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'mark')!r}).touch()\n")
-    refused(drawing("other"), tmp_path, r"other cannot be loaded")
+    check_refused(drawing("other"), tmp_path, r"other cannot be loaded")
     assert not (tmp_path / "mark").exists()
 
 
@@ -334,9 +313,9 @@ def test_weights_in_pickles_are_refused_and_never_read(part: str, models: Path, 
     name = "diffusion_pytorch_model.bin" if part in ("unet", "vae") else "pytorch_model.bin"
     weights.with_name(name).write_bytes(pickle.dumps(Harmful(tmp_path / "mark")))
     weights.unlink()
-    refused(drawing("other"), tmp_path, r"other cannot be loaded")
+    check_refused(drawing("other"), tmp_path, r"other cannot be loaded")
     if part == "vae":
-        refused(REBUILT.model_copy(update={"model": "other"}), tmp_path, r"other cannot be loaded")
+        check_refused(RECONSTRUCTION.model_copy(update={"model": "other"}), tmp_path, r"other cannot be loaded")
     assert not (tmp_path / "mark").exists()
 
 
@@ -346,12 +325,12 @@ def test_a_folder_that_holds_no_pipeline_is_refused(index: bytes | None, models:
     (folder / "model_index.json").unlink()
     if index is not None:
         (folder / "model_index.json").write_bytes(index)
-    refused(drawing("other"), tmp_path, r"model_index.json cannot be read, so this is no pipeline of diffusers")
+    check_refused(drawing("other"), tmp_path, r"model_index.json cannot be read, so this is no pipeline of diffusers")
 
 
 @pytest.mark.parametrize("model", ["no-such-folder", "a/b/c", "https://example.org/x"])
 def test_what_is_neither_a_folder_nor_an_id_is_refused(model: str, tmp_path: Path) -> None:
-    refused(drawing(model), tmp_path, r"no such folder, and .* is no id of the Hugging Face Hub")
+    check_refused(drawing(model), tmp_path, r"no such folder, and .* is no id of the Hugging Face Hub")
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "other"])
@@ -364,7 +343,7 @@ def test_broken_weights_are_refused(damage: str, models: Path, tmp_path: Path) -
         weights.unlink()
     else:
         shutil.copy(folder / "vae" / weights.name, weights)
-    refused(drawing("other"), tmp_path, r"other cannot be loaded")
+    check_refused(drawing("other"), tmp_path, r"other cannot be loaded")
 
 
 @pytest.mark.parametrize(
@@ -387,7 +366,7 @@ def test_pipelines_that_draw_from_text_are_taken_even_if_they_can_look_at_images
     folder = tmp_path / "other"
     folder.mkdir()
     (folder / "model_index.json").write_text(json.dumps({"_class_name": kind}))
-    refused(drawing("other"), tmp_path, r"other cannot be loaded")
+    check_refused(drawing("other"), tmp_path, r"other cannot be loaded")
 
 
 # What a model may raise
@@ -410,7 +389,7 @@ def failing(generator: Generator, error: Exception, fits: int = 0) -> Iterator[N
 
 def test_too_many_for_the_memory_are_drawn_in_a_smaller_batch(sd: Generator, tmp_path: Path) -> None:
     helpers.natural(0).save(tmp_path / "parent.png")
-    some = [child(number, tmp_path / "parent.png") for number in range(5)]
+    some = [make_child(number, tmp_path / "parent.png") for number in range(5)]
     with failing(sd, torch.OutOfMemoryError("CUDA out of memory"), fits=2):
         with pytest.raises(OutOfMemoryError):
             draw(sd, 0, 1, 2)
@@ -462,7 +441,7 @@ def test_a_checker_and_an_autoencoder_of_the_hub_are_found(models: Path, tmp_pat
     generator = load_generator(drawing("somebody/sd2", safety_checker="somebody/sd"), tmp_path)
     assert generator.record["safety_checker"] == f"somebody/sd@{COMMIT}"
     for model in ("somebody/sd", "somebody/vae"):
-        rebuilt = load_generator(REBUILT.model_copy(update={"model": model}), tmp_path)
+        rebuilt = load_generator(RECONSTRUCTION.model_copy(update={"model": model}), tmp_path)
         assert rebuilt.record["revision"] == COMMIT
 
 
@@ -470,7 +449,7 @@ def test_a_checker_and_an_autoencoder_of_the_hub_are_found(models: Path, tmp_pat
 @pytest.mark.parametrize(("model", "revision"), [("somebody/else", ""), ("somebody/sd", "f" * 40)])
 @pytest.mark.usefixtures("hub")
 def test_a_model_that_cannot_be_fetched_is_one_line(model: str, revision: str, kind: str, tmp_path: Path) -> None:
-    refused(
+    check_refused(
         drawing(model, kind=kind, revision=revision),
         tmp_path,
         rf"there is no folder {model}, and no way to the Hub: Cannot reach .* offline mode",
@@ -523,8 +502,8 @@ def test_where_a_folder_is_does_not_matter(models: Path, tmp_path: Path) -> None
 @pytest.mark.usefixtures("threads")
 def test_as_many_threads_as_are_told_share_the_work(models: Path) -> None:
     for count in (2, 1):
-        assert load_generator(REBUILT, models, count).record["threads"] == torch.get_num_threads() == count
-    assert load_generator(REBUILT, models).record["threads"] == 1
+        assert load_generator(RECONSTRUCTION, models, count).record["threads"] == torch.get_num_threads() == count
+    assert load_generator(RECONSTRUCTION, models).record["threads"] == 1
 
 
 def test_precision_is_that_of_all_parts(models: Path) -> None:
@@ -533,82 +512,8 @@ def test_precision_is_that_of_all_parts(models: Path) -> None:
     parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder, pipeline.safety_checker)
     assert {part.dtype for part in parts} == {torch.bfloat16}
     assert generator.record["precision"] == "bfloat16"
-    rebuilt = load_generator(REBUILT.model_copy(update={"precision": "bfloat16"}), models)
+    rebuilt = load_generator(RECONSTRUCTION.model_copy(update={"precision": "bfloat16"}), models)
     assert rebuilt.record["precision"] == "bfloat16"
-
-
-# Reconstruction
-
-
-def rebuilt(generator: Generator, path: Path) -> Image.Image:
-    (image,) = generator.draw([child(0, path)], [0])
-    assert image is not None
-    return image
-
-
-@pytest.mark.parametrize("size", [(64, 64), (64, 40), (61, 43), (9, 17)])
-def test_a_reconstruction_is_the_autoencoders_own_round_trip_at_the_parents_size(
-    size: tuple[int, int], models: Path, tmp_path: Path
-) -> None:
-    helpers.natural(5, 64).crop((0, 0, *size)).save(tmp_path / "parent.png")
-    made = rebuilt(load_generator(REBUILT, models), tmp_path / "parent.png")
-    assert (made.mode, made.size) == ("RGB", size)
-    vae = diffusers.AutoencoderKL.from_pretrained(models / "vae")
-    width, height = size
-    edge = helpers.natural(5, 64).crop((0, 0, *size))
-    given = np.pad(np.asarray(edge), ((0, -height % 8), (0, -width % 8), (0, 0)), mode="edge")
-    with torch.no_grad():
-        latents = vae.encode(torch.from_numpy(given / 127.5 - 1).float().permute(2, 0, 1)[None]).latent_dist.mode()
-        out = vae.decode(latents).sample[0].permute(1, 2, 0).numpy()[:height, :width]
-    expected = ((out + 1) * 127.5).clip(0, 255)
-    assert np.abs(np.asarray(made) - expected).max() <= 0.51
-    pipelines = load_generator(REBUILT.model_copy(update={"model": "sd"}), models)  # whose part it is
-    assert made.tobytes() == rebuilt(pipelines, tmp_path / "parent.png").tobytes()
-
-
-def test_reconstructions_are_drawn_in_order_and_seeds_play_no_part(models: Path, tmp_path: Path) -> None:
-    generator = load_generator(REBUILT, models)
-    for number, side in enumerate((40, 24, 32)):
-        helpers.natural(number, side).save(tmp_path / f"{number}.png")
-    some = [child(number, tmp_path / f"{number}.png") for number in range(3)]
-    made = generator.draw(some, [1, 2, 3])
-    assert [image.size[0] for image in made if image] == [40, 24, 32]
-    assert [image.tobytes() for image in made if image] == [
-        image.tobytes() for one in some for image in generator.draw([one], [9]) if image
-    ]
-    (tmp_path / "1.png").write_bytes(b"no image")
-    with pytest.raises(ImageError):
-        generator.draw(some, [1, 2, 3])
-
-
-def test_a_folder_without_an_autoencoder_is_refused(models: Path, tmp_path: Path) -> None:
-    shutil.copytree(models / "sd" / "unet", tmp_path / "other")
-    refused(REBUILT.model_copy(update={"model": "other"}), tmp_path, r"other cannot be loaded")
-    (tmp_path / "empty").mkdir()
-    refused(
-        REBUILT.model_copy(update={"model": "empty"}),
-        tmp_path,
-        r"empty has no config.json: it is neither an autoencoder nor a pipeline with one",
-    )
-
-
-def test_a_parent_too_large_for_the_device_costs_its_own_child_alone(
-    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    generator = load_generator(REBUILT, models)
-    for number, side in enumerate((40, 96, 32)):
-        helpers.natural(number, side).save(tmp_path / f"{number}.png")
-    encode = generator._model.encode  # type: ignore[attr-defined]
-
-    def fits(given: torch.Tensor) -> Any:
-        if given.shape[-1] > 64:
-            raise torch.OutOfMemoryError
-        return encode(given)
-
-    monkeypatch.setattr(generator._model, "encode", fits)  # type: ignore[attr-defined]
-    drawn, _ = draw_part(generator, [child(number, tmp_path / f"{number}.png") for number in range(3)], 0, 2)
-    assert [one.status for one in drawn] == ["ok", "oversized", "ok"]
-    assert "1.png: 96 x 96 pixels are too many for the device's memory" in str(drawn[1].error)
 
 
 def test_half_precision_is_for_pipelines_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -616,19 +521,5 @@ def test_half_precision_is_for_pipelines_on_a_gpu(monkeypatch: pytest.MonkeyPatc
     assert select_dtype(drawing("sd"), half) == torch.float32
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert select_dtype(drawing("sd"), half) == half
-    assert select_dtype(REBUILT, torch.float32) == torch.float32
-    assert select_dtype(REBUILT.model_copy(update={"precision": "float16"}), torch.float32) == half
-
-
-def test_a_device_that_is_full_ends_the_build_rather_than_leaving_children_out(
-    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    generator = load_generator(REBUILT, models)
-    helpers.natural(0).save(tmp_path / "parent.png")
-
-    def full(_: torch.Tensor) -> Any:
-        raise torch.OutOfMemoryError
-
-    monkeypatch.setattr(generator._model, "encode", full)  # type: ignore[attr-defined]
-    with pytest.raises(BuildError, match="the device has too little memory for one child"):
-        draw_part(generator, [child(0, tmp_path / "parent.png")], 0, 1)
+    assert select_dtype(RECONSTRUCTION, torch.float32) == torch.float32
+    assert select_dtype(RECONSTRUCTION.model_copy(update={"precision": "float16"}), torch.float32) == half

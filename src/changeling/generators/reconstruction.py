@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import diffusers
 import numpy as np
 import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import retrieve_latents
 from PIL import Image
 
 from changeling.errors import BuildError, ImageError
+from changeling.generators.autoencoders import CONFIG, TAEF2_WEIGHTS, has_autoencoder, load_autoencoder
 from changeling.generators.base import Child, OutOfMemoryError
 from changeling.generators.hub import ModelFiles, explain_load_errors, fetch_model
 from changeling.generators.runtime import (
@@ -23,9 +24,8 @@ from changeling.generators.runtime import (
 from changeling.generators.settings import GeneratorSettings
 from changeling.images.decode import read_image
 
-_AUTOENCODER = tuple(
-    f"{folder}{name}" for folder in ("", "vae/") for name in ("config.json", "diffusion_pytorch_model.safetensors")
-)
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
+_FILES = (CONFIG, _WEIGHTS, f"vae/{CONFIG}", f"vae/{_WEIGHTS}", TAEF2_WEIGHTS)
 
 
 class Reconstruction:
@@ -37,8 +37,7 @@ class Reconstruction:
         source, folder = _fetch_autoencoder(settings, root)
         dtype = select_dtype(settings, torch.float32)  # the autoencoder of SDXL overflows in half precision
         with explain_load_errors(settings.model):
-            self._model = diffusers.AutoencoderKL.from_pretrained(folder, dtype=dtype, use_safetensors=True)
-            self._model.to(select_device()).eval()
+            self._model = load_autoencoder(folder, dtype).to(select_device())
         self._multiple = 2 ** (len(self._model.config.block_out_channels) - 1)
         self.device = get_device_name()
         self.record = base_record(settings, source, dtype) | {"pipeline": type(self._model).__name__}
@@ -68,7 +67,7 @@ class Reconstruction:
         padded = np.pad(pixels, ((0, high), (0, wide), (0, 0)), mode="edge")
         tensor = torch.from_numpy(padded.transpose(2, 0, 1)[None].copy()).to(self._model.device, self._model.dtype)
         with convert_model_errors(self._settings.model):
-            latents = self._model.encode(tensor).latent_dist.mode()
+            latents = retrieve_latents(self._model.encode(tensor), sample_mode="argmax")
             decoded = self._model.decode(latents).sample[0].float().cpu().numpy()
         pixels = ((decoded + 1) * 127.5).round().clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
         return Image.fromarray(np.ascontiguousarray(pixels[: image.height, : image.width]))
@@ -76,8 +75,8 @@ class Reconstruction:
 
 def _fetch_autoencoder(settings: GeneratorSettings, root: Path) -> tuple[ModelFiles, Path]:
     """Fetch an autoencoder, alone or as part of a pipeline; return the model's files and its folder."""
-    source = fetch_model(settings.model, settings.revision, root, _AUTOENCODER)
+    source = fetch_model(settings.model, settings.revision, root, _FILES)
     folder = source.folder / "vae" if (source.folder / "vae").is_dir() else source.folder
-    if not (folder / "config.json").exists():
-        raise BuildError(f"{folder} has no config.json: it is neither an autoencoder nor a pipeline with one")
+    if not has_autoencoder(folder):
+        raise BuildError(f"{folder} has no {CONFIG}: it is neither an autoencoder nor a pipeline with one")
     return source, folder
