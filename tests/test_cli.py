@@ -198,6 +198,48 @@ def test_a_study_runs_from_its_file_and_replaces_the_results_of_an_earlier_one(t
     assert (tmp_path / "new" / "page.html").read_bytes() == (output / "report" / "index.html").read_bytes()
 
 
+def test_a_study_that_fails_leaves_a_report_of_the_results_before_the_failure(tmp_path: Path) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text('experiments = ["distances", "retrieval"]\nbackbones = ["dinov2-vit-s14"]')
+    assert run_changeling("study", study).returncode == 0
+    study.write_text('experiments = ["distances", "disentangle"]\n[disentangle]\nlr = 1e9\nepochs = 2')
+    failed = run_changeling("study", study)
+    assert failed.returncode == 2
+    assert "training diverges with disentangle.lr = 1e+09" in failed.stderr
+    output = tmp_path / "study"
+    assert [path.name for path in (output / "results").iterdir()] == ["distances.json"]
+    assert [path.name for path in (output / "latex").iterdir()] == ["distances.tex"]
+    assert "clip-vit-b16" in (output / "tables.csv").read_text()
+    page = (output / "report" / "index.html").read_text()
+    assert "Table 1" in page
+    assert "Table 3" not in page  # of the earlier study
+    assert "clip-vit-b16" in page
+
+
+def test_a_study_that_fails_before_its_first_result_leaves_the_earlier_report(tmp_path: Path) -> None:
+    study = tmp_path / "study.toml"
+    study.write_text('experiments = ["distances"]')
+    assert run_changeling("study", study).returncode == 0
+    files = [path for path in (tmp_path / "study").rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    study.write_text('experiments = ["disentangle"]\n[disentangle]\nlr = 1e9\nepochs = 2')
+    assert run_changeling("study", study).returncode == 2
+    assert {path: path.read_bytes() for path in files} == before
+
+
+def test_a_backbone_with_and_without_its_default_layer_is_refused_before_extraction(
+    tiny_onnx: Path, tmp_path: Path
+) -> None:
+    dataset = helpers.tiny_dataset(tmp_path / "tiny")
+    backbone = f"onnx:{tiny_onnx}"
+    (tmp_path / "study.toml").write_text(f'dataset = "tiny"\nbackbones = ["{backbone}", "{backbone}@proj"]')
+    for options in ([], ["--dry-run"]):
+        ran = run_changeling("study", tmp_path / "study.toml", *options)
+        assert ran.returncode == 2
+        assert f"{backbone}@proj is the same, with its default layer" in ran.stderr
+    assert not (dataset.path / "features").exists()
+
+
 @pytest.mark.parametrize("backbone", ["clip-vit-b61", "clip-vit-b16@pre"])
 def test_extracting_the_bundled_clusters_is_refused(backbone: str, tmp_path: Path) -> None:
     before = sorted(STUDY.rglob("*"))

@@ -1,4 +1,4 @@
-"""Running a study: the checks before it, and its experiments one after the other."""
+"""Runs the experiments of a study, and checks beforehand what it needs."""
 
 from __future__ import annotations
 
@@ -73,8 +73,17 @@ def check_study(dataset: Dataset, study: Study) -> dict[str, int]:
     for name, count in missing.items():
         if count and name in study.backbones:
             registry.check_backbone(name)
+    _check_layers(backbones)
     check_settings(Context(dataset, backbones, study.seed, study.settings), study)
     return missing
+
+
+def _check_layers(backbones: tuple[str, ...]) -> None:
+    """Raise StudyError if a backbone is named both with and without its default layer."""
+    for name in backbones:
+        base = name.rpartition("@")[0]
+        if base in backbones and registry.load_backbone(name).name == base:
+            raise StudyError(f"backbones names {base} twice: {name} is the same, with its default layer")
 
 
 def check_settings(context: Context, study: Study) -> dict[str, str]:
