@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import typer.main
-from scripts.write_cli_docs import PATH, list_commands, render_page
+from scripts import write_cli_docs, write_experiment_docs
+from scripts.write_cli_docs import list_commands
 
 from changeling.cli import app
 from changeling.studies.settings import load_study
@@ -33,7 +34,13 @@ def get_name(page: Path) -> str:
 
 
 def test_cli_page_is_the_help_of_the_program() -> None:
-    assert PATH.read_text(encoding="utf-8") == render_page(), "run `python scripts/write_cli_docs.py`"
+    page = write_cli_docs.PATH.read_text(encoding="utf-8")
+    assert page == write_cli_docs.render_page(), "run `python scripts/write_cli_docs.py`"
+
+
+def test_experiments_page_matches_the_table_of_experiments() -> None:
+    page = write_experiment_docs.PATH.read_text(encoding="utf-8")
+    assert page == write_experiment_docs.render_page(), "run `python scripts/write_experiment_docs.py`"
 
 
 @pytest.mark.network

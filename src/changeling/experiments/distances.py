@@ -1,4 +1,7 @@
-"""How often the parent is the image of its cluster with the smallest or largest mean distance to the others."""
+"""How often the parent is the image of its cluster with the smallest or largest mean distance to the others.
+
+Where the parent often has the largest distance, children resemble each other more than they resemble their parent.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Contact sheets of the test split: clusters, the most and least realistic children, and errors of the probe."""
+"""Contact sheets of the test split: clusters, the most and least realistic children, and errors of the probe.
+
+The probe is that of the experiment `probe`, with its settings, on the features of a single backbone.
+"""
 
 from __future__ import annotations
 

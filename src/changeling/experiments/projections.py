@@ -33,9 +33,9 @@ class ProjectionSettings(Settings):
     """Settings of the training of S and T."""
 
     temperature: float = Field(default=0.1, gt=0, description="only scales the loss, see docs/study.md")
-    weight_decay: float = Field(default=0.01, ge=0)
-    lr: float = Field(default=1e-3, gt=0, description="learning rate")
-    epochs: int = Field(default=25, ge=1)
+    weight_decay: float = Field(default=0.01, ge=0, description="of AdamW")
+    lr: float = Field(default=1e-3, gt=0, description="learning rate of AdamW")
+    epochs: int = Field(default=25, ge=1, description="passes over the train split")
     batch: int = Field(default=1024, ge=8, description="images; the nearest number of whole clusters is used")
 
 

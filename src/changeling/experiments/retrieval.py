@@ -1,4 +1,8 @@
-"""Whether the caption that a child was made from is among the nearest of all captions of the split."""
+"""How often the caption that a child was made from is among the nearest of all captions of the split.
+
+Every caption of the split is ranked by its similarity to the child; ties count against the child. The backbone needs a
+text tower, and the dataset captions.
+"""
 
 from __future__ import annotations
 
