@@ -37,12 +37,13 @@ def contrast(features: Matrix, labels: Ints, clusters: Ints, temperature: float 
         labels: 0 for real, 1 for fake (N,).
         clusters: (N,), sorted.
     """
-    real, realness = _pull(features, *_two(features, labels))
+    class_term, class_gradient = _pull(features, *_two(features, labels))
     starts = np.flatnonzero(np.r_[True, np.diff(clusters) != 0])
     sizes = np.diff(np.r_[starts, len(clusters)])
-    same, sameness = _pull(features, np.add.reduceat(features, starts), np.repeat(np.arange(len(starts)), sizes), sizes)
+    index = np.repeat(np.arange(len(starts)), sizes)
+    cluster_term, cluster_gradient = _pull(features, np.add.reduceat(features, starts), index, sizes)
     scale = 1 / (len(features) * temperature)
-    return scale * (same - real), (scale * (sameness - realness)).astype(features.dtype)
+    return scale * (cluster_term - class_term), (scale * (cluster_gradient - class_gradient)).astype(features.dtype)
 
 
 def _two(features: Matrix, labels: Ints) -> tuple[Matrix, Ints, Ints]:

@@ -49,10 +49,10 @@ def full_cluster_accuracy(labels: Ints, predictions: Ints, clusters: Ints) -> Ra
 
 def recall(labels: Ints, predictions: Ints, clusters: Ints, label: int) -> Ratio:
     """Share of the images of one label that are rightly called; balanced accuracy is the mean of both."""
-    mine = labels == label
+    has_label = labels == label
     count = int(clusters.max()) + 1
-    right = _sums(clusters[mine & (labels == predictions)], minlength=count)
-    return Ratio(right, _sums(clusters[mine], minlength=count), int(mine.sum()))
+    correct = _sums(clusters[has_label & (labels == predictions)], minlength=count)
+    return Ratio(correct, _sums(clusters[has_label], minlength=count), int(has_label.sum()))
 
 
 def distance_accuracies(
@@ -78,9 +78,9 @@ def distance_accuracies(
         if len(parents) != 1 or len(members) < 3:
             continue
         means = mean_distances(features[members], distance)
-        mine, others = means[parents[0]], np.delete(means, parents[0])
+        parent, others = means[parents[0]], np.delete(means, parents[0])
         cluster = clusters[members[0]]
-        smallest[cluster], largest[cluster] = mine < others.min(), mine > others.max()
+        smallest[cluster], largest[cluster] = parent < others.min(), parent > others.max()
         counted[cluster] = 1
         images += len(members)
     return Ratio(smallest, counted, images), Ratio(largest, counted, images)

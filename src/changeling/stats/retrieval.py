@@ -51,12 +51,12 @@ def retrieval_ranks(
         block = images[start : start + BLOCK]
         np.matmul(block, captions, out=similarity[: len(block)])
         for row, query in zip(similarity, range(start, start + len(block)), strict=False):
-            mine = row[first[query] : first[query] + size[query]]
-            to_own, best = row[own[query]] - np.float32(TIE), mine.max() - np.float32(TIE)
+            own_cluster = row[first[query] : first[query] + size[query]]
+            to_own, best = row[own[query]] - np.float32(TIE), own_cluster.max() - np.float32(TIE)
             exact[query] = np.count_nonzero(np.greater_equal(row, to_own, out=above))  # counts its own caption
             if best > to_own:
                 np.greater_equal(row, best, out=above)
-            cluster[query] = 1 + np.count_nonzero(above) - np.count_nonzero(mine >= best)
+            cluster[query] = 1 + np.count_nonzero(above) - np.count_nonzero(own_cluster >= best)
     return Ranks(exact, cluster)
 
 
