@@ -20,8 +20,9 @@ import numpy as np
 
 from changeling.backbones import registry
 from changeling.datasets.dataset import Dataset, write_dataset
-from changeling.datasets.importers.base import Sourced
-from changeling.datasets.importers.folder import from_csv, import_dataset
+from changeling.datasets.importers.base import ImportedImage
+from changeling.datasets.importers.csv_list import read_csv
+from changeling.datasets.importers.import_dataset import import_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow, Split
 from changeling.features.extract import extract
 from changeling.features.store import load_features, part_path, part_rows, read_header, write_part
@@ -38,7 +39,7 @@ BACKBONES = ("clip-vit-b16", "dinov2-vit-s14", "efficientnet-lite0")
 
 def main(listing: Path) -> None:
     """Choose, bring to one form, extract, and store as float16."""
-    chosen = choose(list(from_csv(listing)))
+    chosen = choose(list(read_csv(listing)))
     with tempfile.TemporaryDirectory() as name, bars() as progress:
         folder = Path(name)
         dataset = alike(import_dataset(iter(chosen), folder / "as-is", progress=progress), folder / "alike")
@@ -49,27 +50,27 @@ def main(listing: Path) -> None:
     (OUTPUT / "card.json").write_text(json.dumps(card(bundle, chosen), indent=1) + "\n")
 
 
-def choose(images: list[Sourced]) -> list[Sourced]:
+def choose(images: list[ImportedImage]) -> list[ImportedImage]:
     """All true clusters, six to validate and twelve to test; pairs of other sources, to train S and T.
 
     Of the sources that are left up to 20 images each, a fifth of the sources to validate.
     """
-    true = [(row, texts) for row, texts in images if row.source.startswith(CLUSTERS)]
+    true = [ImportedImage(row, texts) for row, texts in images if row.source.startswith(CLUSTERS)]
     ids = sorted({row.cluster_id for row, _ in true}, key=digest)
     splits: dict[str, Split] = {name: "test" if i < TEST_CLUSTERS else "val" for i, name in enumerate(ids)}
-    chosen = [(replace(row, split=splits[row.cluster_id]), texts) for row, texts in true]
+    chosen = [ImportedImage(replace(row, split=splits[row.cluster_id]), texts) for row, texts in true]
     roles: dict[str, set[str]] = {}
     for row, _ in images:
         roles.setdefault(row.cluster_id, set()).add(row.role)
     paired = [image for image in images if len(roles[image[0].cluster_id]) == 2 and image[0].cluster_id not in splits]
-    chosen += [(replace(row, split="train"), texts) for row, texts in paired]
+    chosen += [ImportedImage(replace(row, split="train"), texts) for row, texts in paired]
     training = {row.source for row, _ in paired}
     taken: Counter[str] = Counter()
     for row, texts in sorted(images, key=lambda image: digest(image[0].image_id)):
         if len(roles[row.cluster_id]) == 1 and row.cluster_id not in splits and taken[row.source] < PER_SOURCE:
             taken[row.source] += 1
             held = row.source not in training and int(digest(row.source), 16) % 5 == 0
-            chosen.append((replace(row, split="val" if held else "train"), texts))
+            chosen.append(ImportedImage(replace(row, split="val" if held else "train"), texts))
     return chosen
 
 
@@ -89,7 +90,7 @@ def alike(dataset: Dataset, folder: Path) -> Dataset:
     return write_dataset(folder, rows, captions(dataset))
 
 
-def portable(dataset: Dataset, chosen: list[Sourced]) -> list[ImageRow]:
+def portable(dataset: Dataset, chosen: list[ImportedImage]) -> list[ImageRow]:
     """The rows with the path that the listing gave: the images themselves do not ship."""
     rows = [ImageRow(**row) for row in dataset.images.to_pylist()]
     return [replace(row, path=original.image_id) for row, (original, _) in zip(rows, chosen, strict=True)]
@@ -108,7 +109,7 @@ def store(dataset: Dataset, bundle: Dataset, backbone: str) -> None:
         write_part(part_path(bundle, backbone, index), header, values[start:stop])
 
 
-def card(bundle: Dataset, chosen: list[Sourced]) -> dict[str, object]:
+def card(bundle: Dataset, chosen: list[ImportedImage]) -> dict[str, object]:
     """Where the features come from."""
     sources = {
         source: dict(Counter(row.role for row, _ in chosen if row.source == source))

@@ -15,8 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from changeling.datasets.dataset import Dataset
-from changeling.datasets.importers.base import Sourced
-from changeling.datasets.importers.folder import from_csv, import_dataset
+from changeling.datasets.importers.base import ImportedImage
+from changeling.datasets.importers.csv_list import read_csv
+from changeling.datasets.importers.import_dataset import import_dataset
 from changeling.detect.model import BUNDLED
 from changeling.detect.train import TrainingSettings, train_detector
 from changeling.progress import bars
@@ -53,14 +54,15 @@ GENERATOR_WEIGHTS = dict.fromkeys(OLD_GENERATORS, 0.3)
 PUBLISHER = re.compile(r"^(web_(?:adri|codrops|kurlyto|frs|ml72))_")
 
 
-def read_listing(listing: Path) -> Iterator[Sourced]:
+def read_listing(listing: Path) -> Iterator[ImportedImage]:
     """Yield the rows of the CSV file, with families as generators and publishers as sources."""
-    for row, captions in from_csv(listing):
+    for row, captions in read_csv(listing):
         family = next(
             (name for name, pattern in FAMILIES.items() if re.search(pattern, row.generator or "")), row.generator
         )
         publisher = PUBLISHER.match(row.source)
-        yield replace(row, generator=family, source=publisher[1] if publisher else row.source), captions
+        source = publisher[1] if publisher else row.source
+        yield ImportedImage(replace(row, generator=family, source=source), captions)
 
 
 def main(listing: Path, folder: Path) -> None:

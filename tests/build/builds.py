@@ -14,7 +14,8 @@ from changeling.build.children import Parents
 from changeling.build.job import Build
 from changeling.build.settings import BuildSettings
 from changeling.datasets.dataset import Dataset
-from changeling.datasets.importers.folder import from_csv, import_dataset
+from changeling.datasets.importers.csv_list import read_csv
+from changeling.datasets.importers.import_dataset import import_dataset
 from changeling.generators.settings import GeneratorSettings
 from tests import helpers
 from tests.generators.tiny import SIDE
@@ -48,7 +49,7 @@ def write_parents(folder: Path) -> Dataset:
         said = json.dumps([f"scene {number}, said {index}" for index in range(CAPTIONS)])
         writer.writerow((name, "parent", f"c{number}", SPLITS[number % 3], "camera", said))
     (folder / "photographs" / "list.csv").write_text(listed.getvalue())
-    return import_dataset(from_csv(folder / "photographs" / "list.csv"), folder / "coco")
+    return import_dataset(read_csv(folder / "photographs" / "list.csv"), folder / "coco")
 
 
 def drawing(model: str = "sd", **more: Any) -> GeneratorSettings:

@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from changeling.datasets.dataset import Dataset
-from changeling.datasets.importers.folder import from_csv, from_folder, import_dataset
+from changeling.datasets.importers.csv_list import read_csv
+from changeling.datasets.importers.folder import read_folder
+from changeling.datasets.importers.import_dataset import import_dataset
 from changeling.detect.cross_validation import FOLDS, HeldOutScores, split_folds
 from changeling.detect.detector import Detector
 from changeling.detect.fitting import fit_logistic_regression
@@ -44,7 +46,7 @@ def make_rows(count: int = 400, seed: int = 0) -> ImageRows:
 
 
 def test_a_detector_is_trained_measured_saved_and_loaded(folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
-    dataset = import_dataset(from_folder(folder), tmp_path / "dataset")
+    dataset = import_dataset(read_folder(folder), tmp_path / "dataset")
     trained = train_detector(dataset, f"onnx:{tiny_onnx}", tmp_path / "mine", TrainingSettings(seed=1))
     overall, resaved = trained.model.held_out[:2]
     assert (overall.generator, overall.images, resaved.generator) == ("all", 30, "all, re-saved")
@@ -66,7 +68,7 @@ def test_a_detector_is_trained_measured_saved_and_loaded(folder: Path, tiny_onnx
 
 
 def test_training_is_reproducible_and_reuses_its_features(folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
-    dataset = import_dataset(from_folder(folder), tmp_path / "dataset")
+    dataset = import_dataset(read_folder(folder), tmp_path / "dataset")
     for name in ("one", "two"):
         train_detector(dataset, f"onnx:{tiny_onnx}", tmp_path / name / "detector", TrainingSettings(seed=1))
     one, two = (tmp_path / name / "detector" for name in ("one", "two"))
@@ -133,7 +135,7 @@ def test_fakes_of_unknown_generators_do_not_exclude_each_other() -> None:
 
 
 def test_the_card_names_clusters_if_sources_are_few(folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
-    dataset = import_dataset(from_folder(folder), tmp_path / "dataset")  # one source
+    dataset = import_dataset(read_folder(folder), tmp_path / "dataset")  # one source
     train_detector(dataset, f"onnx:{tiny_onnx}", tmp_path / "mine")
     card = (tmp_path / "mine" / "README.md").read_text()
     assert "## Metrics on held-out clusters" in card
@@ -146,7 +148,7 @@ def test_fakes_that_cannot_be_held_out_are_an_error(tmp_path: Path, tiny_onnx: P
         helpers.natural(number).save(tmp_path / f"{number}.png")
         lines.append(f"{number}.png,{'child' if number % 2 else 'parent'},{'g' if number % 2 else ''},s{number % 20}")
     (tmp_path / "list.csv").write_text("\n".join(lines))
-    dataset = import_dataset(from_csv(tmp_path / "list.csv"), tmp_path / "dataset")
+    dataset = import_dataset(read_csv(tmp_path / "list.csv"), tmp_path / "dataset")
     with pytest.raises(DatasetError, match="no fake image can be held out"):
         train_detector(dataset, f"onnx:{tiny_onnx}", tmp_path / "mine")
     assert not (tmp_path / "mine").exists()

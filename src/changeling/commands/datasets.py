@@ -1,125 +1,84 @@
-"""Datasets: import, export, audit."""
+"""Datasets: import, export, audit. The formats are the tables of importers and exporters."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from changeling.commands.formats import LazyFormatGroup, make_command
 from changeling.commands.shared import DatasetArgument, print_note
-from changeling.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Mapping
 
     from changeling.datasets.dataset import Dataset
-    from changeling.datasets.importers.base import Sourced
-    from changeling.progress import Progress
-
-imports = typer.Typer(help="Make a dataset from images.", no_args_is_help=True)
-exports = typer.Typer(help="Write a dataset for others, images and all.", no_args_is_help=True)
+    from changeling.datasets.exporters.base import Exporter
+    from changeling.datasets.importers.base import Importer
 
 DatasetOutput = Annotated[Path, typer.Option(help="The dataset folder to make.")]
 ExportOutput = Annotated[Path, typer.Option(help="The folder to write.")]
 
 
-@imports.command("folder")
-def import_folder(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with real/ and fake/, or a CSV file.")],
-    output: DatasetOutput,
-) -> None:
-    """Import images below real/ and fake/ (fake/GENERATOR/), or those that a CSV file lists."""
-    from changeling.datasets.importers.folder import from_csv, from_folder
+class ImportGroup(LazyFormatGroup):
+    """`changeling import`: a subcommand for each importer."""
 
-    _import_rows(from_csv(folder) if folder.is_file() else from_folder(folder), output)
+    def formats(self) -> Mapping[str, type[Importer]]:
+        """The table of importers."""
+        from changeling.datasets.importers.registry import IMPORTERS
 
+        return IMPORTERS
 
-@imports.command("coco")
-def import_coco(
-    annotations: Annotated[Path, typer.Argument(help="A COCO caption file, such as captions_val2017.json.")],
-    images: Annotated[Path, typer.Argument(help="The folder of its photographs.")],
-    output: DatasetOutput,
-) -> None:
-    """Import captioned photographs as parents. With Karpathy's dataset_coco.json, the splits are his."""
-    from changeling.datasets.importers.coco import from_coco
+    def make_format_command(self, name: str) -> Any:
+        """Make the command that imports one format."""
+        importer_type = self.formats()[name]
 
-    _import_rows(from_coco(annotations, images, note=print_note), output)
+        def run(output: DatasetOutput, **arguments: object) -> None:
+            run_import(importer_type(**arguments), output)
+
+        return make_command(name, importer_type, run)
 
 
-@imports.command("cocofake")
-def import_cocofake(
-    karpathy: Annotated[Path, typer.Argument(help="Karpathy's dataset_coco.json.")],
-    parents: Annotated[Path, typer.Argument(help="The folder of COCO's photographs.")],
-    fakes: Annotated[
-        list[str],
-        typer.Option(metavar="GENERATOR=DIR", help="A generator and the folder of its release; may be repeated."),
-    ],
-    output: DatasetOutput,
-) -> None:
-    """Import COCOFake: photographs, their captions, and each generator's children."""
-    from changeling.datasets.importers.cocofake import from_cocofake
+class ExportGroup(LazyFormatGroup):
+    """`changeling export`: a subcommand for each exporter."""
 
-    folders: dict[str, Path] = {}
-    for pair in fakes:
-        generator, equals, folder = pair.partition("=")
-        if not (generator and equals and folder):
-            raise DatasetError(f"--fakes {pair}: write GENERATOR=DIR, such as stable-diffusion-v1.4=cocofake-v1/")
-        if generator in folders:
-            raise DatasetError(f"--fakes {pair}: {generator} is named twice")
-        folders[generator] = Path(folder)
-    _import_rows(from_cocofake(karpathy, parents, folders, note=print_note), output)
+    def formats(self) -> Mapping[str, type[Exporter]]:
+        """The table of exporters."""
+        from changeling.datasets.exporters.registry import EXPORTERS
+
+        return EXPORTERS
+
+    def make_format_command(self, name: str) -> Any:
+        """Make the command that exports to one format."""
+        exporter_type = self.formats()[name]
+
+        def run(dataset: DatasetArgument, output: ExportOutput, **options: object) -> None:
+            run_export(exporter_type(**options), dataset, output)
+
+        return make_command(name, exporter_type, run)
 
 
-@imports.command("huggingface")
-def import_huggingface(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="What `save_to_disk` wrote, parquet files, or images with metadata.")
-    ],
-    output: DatasetOutput,
-) -> None:
-    """Import a Hugging Face dataset that lies on disk. What `export huggingface` wrote becomes what it was."""
-    from changeling.datasets.importers.huggingface import import_huggingface as run
-
-    _import(lambda progress: run(folder, output, progress=progress))
+imports = typer.Typer(help="Make a dataset from images.", no_args_is_help=True, cls=ImportGroup)
+exports = typer.Typer(help="Write a dataset for others, images and all.", no_args_is_help=True, cls=ExportGroup)
 
 
-@imports.command("webdataset")
-def import_webdataset(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of .tar files.")],
-    output: DatasetOutput,
-) -> None:
-    """Import tar files of samples. What `export webdataset` wrote becomes what it was."""
-    from changeling.datasets.importers.webdataset import import_webdataset as run
-
-    _import(lambda progress: run(folder, output, progress=progress))
-
-
-@exports.command("huggingface")
-def export_huggingface(
-    dataset: DatasetArgument,
-    output: ExportOutput,
-    licence: Annotated[str, typer.Option(help="The dataset's, as the Hub spells it, such as cc-by-4.0.")] = "other",
-) -> None:
-    """Write parquet files with the images in them, and a card: a folder to upload to the Hugging Face Hub."""
-    from changeling.datasets.dataset import Dataset
-    from changeling.datasets.exporters.huggingface import to_huggingface
+def run_import(importer: Importer, output: Path) -> None:
+    """Make a dataset, and print a summary."""
     from changeling.progress import bars
 
     with bars() as progress:
-        to_huggingface(Dataset(dataset), output, licence=licence, progress=progress)
-    typer.echo(f"{output}: written; fill in the licences in README.md before you share it", err=True)
+        dataset = importer.import_to(output, note=print_note, progress=progress)
+    typer.echo(f"{dataset.path}: {describe_dataset(dataset)}", err=True)
 
 
-@exports.command("webdataset")
-def export_webdataset(dataset: DatasetArgument, output: ExportOutput) -> None:
-    """Write tar files of samples, for WebDataset and other loaders that read on and on."""
+def run_export(exporter: Exporter, dataset: Path, output: Path) -> None:
+    """Write a dataset to a folder."""
     from changeling.datasets.dataset import Dataset
-    from changeling.datasets.importers.webdataset import to_webdataset
     from changeling.progress import bars
 
     with bars() as progress:
-        to_webdataset(Dataset(dataset), output, progress=progress)
+        exporter.export(Dataset(dataset), output, note=print_note, progress=progress)
     typer.echo(f"{output}: written", err=True)
 
 
@@ -146,36 +105,28 @@ def audit(
         write_findings(result, output)
     typer.echo(f"{dataset}: {result.summary}", err=True)
     if (dataset / "build").exists() and {"missing", "unreadable", "changed"} & set(result.counts):
-        typer.echo(
-            "to regenerate an image that was built and restore its file: `changeling build STUDY --only ID`", err=True
-        )
+        print_note("to regenerate a built image and restore its file, run `changeling build STUDY --only ID`")
     if result.errors:
         raise typer.Exit(1)
 
 
-def _import_rows(images: Iterator[Sourced], output: Path) -> None:
-    from changeling.datasets.importers.folder import import_dataset
-
-    _import(lambda progress: import_dataset(images, output, progress=progress))
-
-
-def _import(run: Callable[[Progress], Dataset]) -> None:
-    """Make a dataset, and say what it has."""
+def describe_dataset(dataset: Dataset) -> str:
+    """Return the numbers of images, clusters and captions of a dataset, and its unreadable files, in one line."""
     import numpy as np
 
+    from changeling.datasets.messages import format_count, format_examples
     from changeling.detect.output import escape_unprintable
-    from changeling.progress import bars
 
-    with bars() as progress:
-        dataset = run(progress)
-    bad = dataset.column("image_id")[~np.isin(dataset.column("status"), ("ok", "flagged"))]
-    flagged = int((dataset.column("status") == "flagged").sum())
-    some = ", ".join(map(escape_unprintable, bad[:3])) + (", ..." if len(bad) > 3 else "")
-    files = "1 file" if len(bad) == 1 else f"{len(bad):,} files"
-    typer.echo(
-        f"{dataset.path}: {len(dataset):,} images ({int(dataset.labels.sum()):,} fake) in "
-        f"{len(set(dataset.clusters)):,} clusters, {dataset.captions.num_rows:,} captions"
-        + (f"; {flagged:,} children were flagged and have no file" if flagged else "")
-        + (f"; {files} cannot be read ({some}): see `status` in images.parquet" if len(bad) else ""),
-        err=True,
-    )
+    status = dataset.column("status")
+    flagged = int((status == "flagged").sum())
+    unreadable = dataset.column("image_id")[~np.isin(status, ("ok", "flagged"))]
+    parts = [
+        f"{len(dataset):,} images ({int(dataset.labels.sum()):,} fake) in {len(set(dataset.clusters)):,} clusters, "
+        f"{dataset.captions.num_rows:,} captions"
+    ]
+    if flagged:
+        parts.append(f"{flagged:,} children were flagged and have no file")
+    if len(unreadable):
+        files, examples = format_count(len(unreadable), "file"), format_examples([*map(escape_unprintable, unreadable)])
+        parts.append(f"{files} cannot be read ({examples}): see `status` in images.parquet")
+    return "; ".join(parts)

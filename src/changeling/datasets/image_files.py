@@ -1,4 +1,4 @@
-"""The image files that a dataset holds itself, and how a file is called by its bytes."""
+"""The image files that a dataset stores in its own folder."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from changeling.errors import DatasetError
 from changeling.images.decode import SUFFIXES
 
-_IN_A_FOLDER = 1000  # files
-_BEGINNINGS = {
+_FILES_PER_FOLDER = 1000
+_SIGNATURES = {  # of the first bytes of a file
     rb"\xff\xd8\xff": ".jpg",
     rb"\x89PNG": ".png",
     rb"RIFF....WEBP": ".webp",
@@ -26,42 +26,42 @@ _BEGINNINGS = {
 }
 
 
-def suffix(data: bytes) -> str:
-    """The suffix of an image file with these bytes; empty if they begin as none of the formats that are read."""
-    return next((ending for start, ending in _BEGINNINGS.items() if re.match(start, data, re.DOTALL)), "")
+def detect_suffix(data: bytes) -> str:
+    """Return the suffix of an image file with these bytes, or "" if they do not begin like a supported format."""
+    return next((suffix for signature, suffix in _SIGNATURES.items() if re.match(signature, data, re.DOTALL)), "")
 
 
 @contextmanager
-def storing(dataset: Path) -> Iterator[None]:
-    """Store the images of a new dataset in the block; if it fails, none of them stays."""
+def remove_images_on_failure(dataset: Path) -> Iterator[None]:
+    """Remove the images of a new dataset if the block that stores them fails."""
     images = dataset / "images"
-    there = images.exists()
+    existed = images.exists()
     try:
         yield
     except BaseException:
-        if not there:
+        if not existed:
             shutil.rmtree(images, ignore_errors=True)
-            with suppress(OSError):  # something else is in it, or it was never made
+            with suppress(OSError):  # the folder has other files, or does not exist
                 dataset.rmdir()
         raise
 
 
 def store_image(dataset: Path, number: int, data: bytes, name: str = "") -> str:
-    """Write the dataset's image with this number, and return its path in the folder.
+    """Write the image with this number to the dataset, and return its path relative to the dataset.
 
-    Its suffix is that of `name`, what the file was called, if that is an image's, else what its bytes say.
+    Its suffix is the one of `name`, the original file name, if that is an image's, and otherwise follows from `data`.
 
     Raises:
-        DatasetError: there is such a file already.
+        DatasetError: the file exists already.
     """
-    ending = Path(name).suffix.lower()
-    if ending not in SUFFIXES:
-        ending = suffix(data)
-    path = f"images/{number // _IN_A_FOLDER:04d}/{number:07d}{ending}"
+    suffix = Path(name).suffix.lower()
+    if suffix not in SUFFIXES:
+        suffix = detect_suffix(data)
+    path = f"images/{number // _FILES_PER_FOLDER:04d}/{number:07d}{suffix}"
     (dataset / path).parent.mkdir(parents=True, exist_ok=True)
     try:
         with (dataset / path).open("xb") as file:
             file.write(data)
     except FileExistsError:
-        raise DatasetError(f"{dataset / path} is there already; choose another --output") from None
+        raise DatasetError(f"{dataset / path} exists already; choose another --output") from None
     return path

@@ -139,6 +139,14 @@ def open_image(file: ImageFile) -> Iterator[Image.Image]:
         raise _decoding_error(error) from None
 
 
+def check_size(data: bytes) -> None:
+    """Raise ImageError if a file with this content is empty or has more than `MAX_BYTES` bytes."""
+    if not data:
+        raise ImageError("empty", "the file has no bytes")
+    if len(data) > MAX_BYTES:
+        raise ImageError("oversized", f"the file has more than {MAX_BYTES >> 20} MiB")
+
+
 def _read_bytes(path: str | os.PathLike[str]) -> bytes:
     if not os.fspath(path):  # pathlib reads it as the current folder
         raise ImageError("missing", "the path is empty")
@@ -160,10 +168,7 @@ def _read_bytes(path: str | os.PathLike[str]) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: the path has a NUL character
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ImageError("missing", f"cannot be read: {reason}") from None
-    if not data:
-        raise ImageError("empty", "the file has no bytes")
-    if len(data) > MAX_BYTES:
-        raise ImageError("oversized", f"the file has more than {MAX_BYTES >> 20} MiB")
+    check_size(data)
     return data
 
 

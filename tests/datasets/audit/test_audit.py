@@ -14,7 +14,8 @@ from PIL import Image
 from changeling.datasets.audit.audit import audit_dataset
 from changeling.datasets.audit.findings import ERRORS, KINDS, Audit, Finding, make_table, write_findings
 from changeling.datasets.dataset import Dataset, write_dataset
-from changeling.datasets.importers.folder import from_folder, import_dataset
+from changeling.datasets.importers.folder import read_folder
+from changeling.datasets.importers.import_dataset import import_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import ImageError
 from changeling.images.decode import inspect_image, read_file
@@ -258,7 +259,7 @@ def test_children_of_parents_rather_than_captions_and_single_images_lack_nothing
         path = tmp_path / "single" / kind / "x.jpg"
         path.parent.mkdir(parents=True)
         helpers.coarse_picture(number).save(path)
-    assert list_findings(audit_dataset(import_dataset(from_folder(tmp_path / "single"), tmp_path / "out"))) == []
+    assert list_findings(audit_dataset(import_dataset(read_folder(tmp_path / "single"), tmp_path / "out"))) == []
 
 
 def test_fine_patterns_are_not_one_colour(tables: Tables) -> None:

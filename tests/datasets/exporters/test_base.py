@@ -8,17 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
 
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 
 from changeling.datasets.dataset import Dataset, write_dataset
-from changeling.datasets.exporters import base
-from changeling.datasets.exporters.huggingface import to_huggingface
-from changeling.datasets.importers.huggingface import import_huggingface
-from changeling.datasets.importers.webdataset import import_webdataset, to_webdataset
+from changeling.datasets.exporters import shards
+from changeling.datasets.exporters.huggingface import HuggingFaceExporter
+from changeling.datasets.exporters.registry import EXPORTERS
+from changeling.datasets.importers.base import Importer
+from changeling.datasets.importers.registry import IMPORTERS
 from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import DatasetError
 from changeling.progress import Progress, silent
@@ -27,27 +27,26 @@ from tests.datasets.odd import FORMATS, Odd, encoded, odd_datasets
 from tests.helpers import run_changeling
 
 
-class There(Protocol):
-    def __call__(self, dataset: Dataset, output: Path, *, progress: Progress = silent) -> None: ...
-
-
 @dataclass(frozen=True)
-class Way:
-    """There and back."""
+class RoundTrip:
+    """Export to a format and import from it."""
 
-    there: There
-    back: Callable[[Path, Path], Dataset]
+    name: str
 
+    def export(self, dataset: Dataset, output: Path, *, progress: Progress = silent) -> None:
+        EXPORTERS[self.name]().export(dataset, output, progress=progress)
 
-WAYS = {"huggingface": Way(to_huggingface, import_huggingface), "webdataset": Way(to_webdataset, import_webdataset)}
-
-
-@pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> Way:
-    return WAYS[request.param]
+    def restore(self, folder: Path, output: Path) -> Dataset:
+        importer: Callable[[Path], Importer] = IMPORTERS[self.name]
+        return importer(folder).import_to(output)
 
 
-def assert_same(dataset: Dataset, original: Dataset) -> None:
+@pytest.fixture(params=EXPORTERS)
+def round_trip(request: pytest.FixtureRequest) -> RoundTrip:
+    return RoundTrip(request.param)
+
+
+def assert_equal(dataset: Dataset, original: Dataset) -> None:
     """Everything but the paths, and every byte that they lead to."""
     assert dataset.hash == original.hash
     assert dataset.images.drop_columns("path").equals(original.images.drop_columns("path"))
@@ -61,30 +60,30 @@ def assert_same(dataset: Dataset, original: Dataset) -> None:
             assert new == ""
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", EXPORTERS)
 @settings(max_examples=60)
 @given(odd=odd_datasets())
 def test_nothing_is_lost(name: str, odd: Odd) -> None:
-    way = WAYS[name]
+    round_trip = RoundTrip(name)
     with TemporaryDirectory() as folder:
         original = odd.write(Path(folder, "in"))
-        way.there(original, Path(folder, "out"))
-        assert_same(way.back(Path(folder, "out"), Path(folder, "back")), original)
+        round_trip.export(original, Path(folder, "out"))
+        assert_equal(round_trip.restore(Path(folder, "out"), Path(folder, "back")), original)
 
 
-def test_a_file_is_called_by_what_it_is(way: Way, tmp_path: Path) -> None:
+def test_a_file_is_called_by_what_it_is(round_trip: RoundTrip, tmp_path: Path) -> None:
     files = {f"images/{form}": encoded(form) for form in FORMATS}
     rows = [ImageRow(path, path, "parent", path, "train") for path in files]
-    way.there(Odd(rows, [], files).write(tmp_path / "in"), tmp_path / "out")
-    dataset = way.back(tmp_path / "out", tmp_path / "back")
+    round_trip.export(Odd(rows, [], files).write(tmp_path / "in"), tmp_path / "out")
+    dataset = round_trip.restore(tmp_path / "out", tmp_path / "back")
     assert [Path(path).suffix for path in dataset.column("path")] == list(FORMATS.values())
 
 
 def test_a_dataset_of_many_rows_keeps_its_order_and_its_captions(
-    way: Way, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    round_trip: RoundTrip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base, "_AT_ONCE", 7)
-    monkeypatch.setattr(base, "SHARD_BYTES", 20_000)
+    monkeypatch.setattr(shards, "_BATCH", 7)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 20_000)
     data = encoded("PNG")
     rows = [
         ImageRow(
@@ -102,62 +101,72 @@ def test_a_dataset_of_many_rows_keeps_its_order_and_its_captions(
     captions = [CaptionRow(f"{number % 10}", number // 10, f"{number}") for number in range(30)]
     original = Odd(rows, captions, {"images/a": data}).write(tmp_path / "in")
     seen: list[tuple[str, int, int]] = []
-    to_huggingface(original, tmp_path / "hub", progress=lambda *said: seen.append(said))
+    HuggingFaceExporter().export(original, tmp_path / "hub", progress=lambda *call: seen.append(call))
     assert seen == [("exporting", done, 60) for done in range(1, 61)]
-    way.there(original, tmp_path / "out")
-    shards = [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".tar", ".parquet")]
-    assert len(shards) > 8
-    assert all(path.stat().st_size < 25_000 for path in shards)
-    assert_same(way.back(tmp_path / "out", tmp_path / "back"), original)
-    told = [row for path in sorted((tmp_path / "hub/data").iterdir()) for row in pq.read_table(path).to_pylist()]
-    assert all(row["caption"] == row["captions"][row["caption_index"]] for row in told)
-    assert {row["caption"] for row in told if row["cluster_id"] == "4"} == {"4", "14", "24"}
+    round_trip.export(original, tmp_path / "out")
+    files = [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".tar", ".parquet")]
+    assert len(files) > 8
+    assert all(path.stat().st_size < 25_000 for path in files)
+    assert_equal(round_trip.restore(tmp_path / "out", tmp_path / "back"), original)
+    rows_of_hub = [row for path in sorted((tmp_path / "hub/data").iterdir()) for row in pq.read_table(path).to_pylist()]
+    assert all(row["caption"] == row["captions"][row["caption_index"]] for row in rows_of_hub)
+    assert {row["caption"] for row in rows_of_hub if row["cluster_id"] == "4"} == {"4", "14", "24"}
 
 
-def test_the_same_dataset_gives_the_same_bytes(way: Way, tiny_dataset: Dataset, tmp_path: Path) -> None:
+def test_each_file_is_opened_once(round_trip: RoundTrip, tiny_dataset: Dataset, tmp_path: Path) -> None:
+    with helpers.FileOpens(tiny_dataset.path / "images") as opens:
+        round_trip.export(tiny_dataset, tmp_path / "out")
+    assert set(opens.counts.values()) == {1}
+    assert len(opens.counts) == len(tiny_dataset)
+    with helpers.FileOpens(tmp_path / "back/images") as opens:
+        round_trip.restore(tmp_path / "out", tmp_path / "back")
+    assert opens.counts == {}
+
+
+def test_the_same_dataset_gives_the_same_bytes(round_trip: RoundTrip, tiny_dataset: Dataset, tmp_path: Path) -> None:
     (tiny_dataset.path / "generators.json").write_text('{"alpha": {"steps": 50}}')
-    way.there(tiny_dataset, tmp_path / "first")
-    way.there(tiny_dataset, tmp_path / "second")
+    round_trip.export(tiny_dataset, tmp_path / "first")
+    round_trip.export(tiny_dataset, tmp_path / "second")
     assert helpers.contents(tmp_path / "first") == helpers.contents(tmp_path / "second")
-    back = way.back(tmp_path / "first", tmp_path / "back")
+    back = round_trip.restore(tmp_path / "first", tmp_path / "back")
     assert (back.path / "generators.json").read_text() == '{"alpha": {"steps": 50}}'
-    way.there(back, tmp_path / "again")  # and what was restored gives them, too, but for the name in the card
+    round_trip.export(back, tmp_path / "again")  # and what was restored gives them, too, but for the name in the card
     first, again = helpers.contents(tmp_path / "first"), helpers.contents(tmp_path / "again")
     assert {name: data for name, data in first.items() if name != "README.md"} == {
         name: data for name, data in again.items() if name != "README.md"
     }
 
 
-def test_a_folder_that_holds_something_is_refused(way: Way, tiny_dataset: Dataset, tmp_path: Path) -> None:
+def test_a_folder_that_holds_something_is_refused(round_trip: RoundTrip, tiny_dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.txt").write_text("mine")
-    with pytest.raises(DatasetError, match=r"out is there already; choose another --output$"):
-        way.there(tiny_dataset, tmp_path / "out")
-    with pytest.raises(DatasetError, match=r"thesis\.txt is there already"):
-        way.there(tiny_dataset, tmp_path / "out/thesis.txt")
+    with pytest.raises(DatasetError, match=r"out exists already; choose another --output$"):
+        round_trip.export(tiny_dataset, tmp_path / "out")
+    with pytest.raises(DatasetError, match=r"thesis\.txt exists already"):
+        round_trip.export(tiny_dataset, tmp_path / "out/thesis.txt")
     assert helpers.contents(tmp_path / "out") == {"thesis.txt": b"mine"}
 
 
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("c05-1.png", None, "image 'c05-1', 'images/c05-1.png': cannot be read: No such file or directory; bring"),
-        ("c05-1.png", b"", "image 'c05-1', 'images/c05-1.png': the file has no bytes; bring"),
-        ("c05-1.png", encoded("PNG"), "image 'c05-1', .*: its SHA-256 is not the one in images.parquet; bring"),
+        ("c05-1.png", None, "image 'c05-1', 'images/c05-1.png': cannot be read: No such file or directory; restore"),
+        ("c05-1.png", b"", "image 'c05-1', 'images/c05-1.png': the file has no bytes; restore"),
+        ("c05-1.png", encoded("PNG"), "image 'c05-1', .*: its SHA-256 is not the one in images.parquet; restore"),
     ],
 )
 def test_a_file_that_is_not_what_its_row_says_leaves_nothing(
-    name: str, data: bytes | None, message: str, way: Way, tiny_dataset: Dataset, tmp_path: Path
+    name: str, data: bytes | None, message: str, round_trip: RoundTrip, tiny_dataset: Dataset, tmp_path: Path
 ) -> None:
     (tiny_dataset.path / "images" / name).unlink()
     if data is not None:
         (tiny_dataset.path / "images" / name).write_bytes(data)
     with pytest.raises(DatasetError, match=message):
-        way.there(tiny_dataset, tmp_path / "out")
+        round_trip.export(tiny_dataset, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_what_was_there_before_a_failure_stays(way: Way, tiny_dataset: Dataset, tmp_path: Path) -> None:
+def test_what_was_there_before_a_failure_stays(round_trip: RoundTrip, tiny_dataset: Dataset, tmp_path: Path) -> None:
     """Even what another program puts there meanwhile."""
     (tiny_dataset.path / "images/c11-3.png").write_bytes(encoded("PNG"))
 
@@ -166,32 +175,34 @@ def test_what_was_there_before_a_failure_stays(way: Way, tiny_dataset: Dataset, 
             (tmp_path / "out/late.txt").write_text("mine")
 
     with pytest.raises(DatasetError, match="SHA-256"):
-        way.there(tiny_dataset, tmp_path / "out", progress=late)
+        round_trip.export(tiny_dataset, tmp_path / "out", progress=late)
     assert helpers.contents(tmp_path / "out") == {"late.txt": b"mine"}
 
 
-def test_what_is_no_image_is_not_sent_as_one(way: Way, tmp_path: Path) -> None:
+def test_what_is_no_image_is_not_sent_as_one(round_trip: RoundTrip, tmp_path: Path) -> None:
     odd = Odd([ImageRow("a\nb", "a", "parent", "images/a", "train")], [], {"images/a": b"nonsense"})
-    with pytest.raises(DatasetError, match=r"^image 'a\\nb', 'images/a': is no image of a format that is read"):
-        way.there(odd.write(tmp_path / "in"), tmp_path / "out")
+    with pytest.raises(DatasetError, match=r"^image 'a\\nb', 'images/a': is not an image of a supported format"):
+        round_trip.export(odd.write(tmp_path / "in"), tmp_path / "out")
 
 
-def test_a_dataset_is_not_overwritten(way: Way, tiny_dataset: Dataset, tmp_path: Path) -> None:
-    way.there(tiny_dataset, tmp_path / "out")
+def test_a_dataset_is_not_overwritten(round_trip: RoundTrip, tiny_dataset: Dataset, tmp_path: Path) -> None:
+    round_trip.export(tiny_dataset, tmp_path / "out")
     before = helpers.contents(tiny_dataset.path)
     with pytest.raises(DatasetError, match="is a dataset already; choose another --output or remove it"):
-        way.back(tmp_path / "out", tiny_dataset.path)
+        round_trip.restore(tmp_path / "out", tiny_dataset.path)
     assert helpers.contents(tiny_dataset.path) == before
 
 
-def test_a_shard_that_did_not_come_along_is_missed(way: Way, tiny_dataset: Dataset, tmp_path: Path) -> None:
-    way.there(tiny_dataset, tmp_path / "out")
+def test_a_missing_shard_is_an_error(round_trip: RoundTrip, tiny_dataset: Dataset, tmp_path: Path) -> None:
+    round_trip.export(tiny_dataset, tmp_path / "out")
     next((tmp_path / "out").rglob("test-*")).unlink()
-    with pytest.raises(DatasetError, match=r"out has 30 of 42 images: .*; get all of them, or remove changeling\.json"):
-        way.back(tmp_path / "out", tmp_path / "back")
+    with pytest.raises(
+        DatasetError, match=r"out has 30 of 42 images: .*; get the complete export, or remove changeling\.json"
+    ):
+        round_trip.restore(tmp_path / "out", tmp_path / "back")
     assert not (tmp_path / "back/images.parquet").exists()
     (tmp_path / "out/changeling.json").unlink()
-    some = way.back(tmp_path / "out", tmp_path / "some")
+    some = round_trip.restore(tmp_path / "out", tmp_path / "some")
     assert sorted(zip(some.column("image_id"), some.column("sha256"), some.column("split"), strict=True)) == sorted(
         row
         for row in zip(*(tiny_dataset.column(name) for name in ("image_id", "sha256", "split")), strict=True)
@@ -208,35 +219,35 @@ def test_a_shard_that_did_not_come_along_is_missed(way: Way, tiny_dataset: Datas
     ],
 )
 def test_a_strange_manifest_says_so(
-    manifest: str, message: str, way: Way, tiny_dataset: Dataset, tmp_path: Path
+    manifest: str, message: str, round_trip: RoundTrip, tiny_dataset: Dataset, tmp_path: Path
 ) -> None:
-    way.there(tiny_dataset, tmp_path / "out")
+    round_trip.export(tiny_dataset, tmp_path / "out")
     (tmp_path / "out/changeling.json").write_text(manifest)
     with pytest.raises(DatasetError, match=message):
-        way.back(tmp_path / "out", tmp_path / "back")
+        round_trip.restore(tmp_path / "out", tmp_path / "back")
 
 
-def test_broken_captions_say_so(way: Way, tiny_dataset: Dataset, tmp_path: Path) -> None:
-    way.there(tiny_dataset, tmp_path / "out")
+def test_broken_captions_say_so(round_trip: RoundTrip, tiny_dataset: Dataset, tmp_path: Path) -> None:
+    round_trip.export(tiny_dataset, tmp_path / "out")
     (tmp_path / "out/captions/captions.parquet").write_bytes(b"PAR1")
     with pytest.raises(DatasetError, match=r"captions\.parquet cannot be read"):
-        way.back(tmp_path / "out", tmp_path / "back")
+        round_trip.restore(tmp_path / "out", tmp_path / "back")
     pq.write_table(tiny_dataset.images, tmp_path / "out/captions/captions.parquet")
     with pytest.raises(DatasetError, match=r"captions\.parquet cannot be read: .*caption"):
-        way.back(tmp_path / "out", tmp_path / "back")
+        round_trip.restore(tmp_path / "out", tmp_path / "back")
 
 
-def test_images_that_lie_elsewhere_come_along(way: Way, tmp_path: Path) -> None:
+def test_images_that_lie_elsewhere_come_along(round_trip: RoundTrip, tmp_path: Path) -> None:
     (tmp_path / "elsewhere.png").write_bytes(encoded("PNG"))
     digest = hashlib.sha256(encoded("PNG")).hexdigest()
     row = ImageRow("a", "a", "parent", str(tmp_path / "elsewhere.png"), "train", sha256=digest)
     lost = replace(row, image_id="b", path=str(tmp_path / "gone.png"), sha256=None, status="missing", error="no such")
     original = write_dataset(tmp_path / "in", [row, lost])
-    way.there(original, tmp_path / "out")
-    assert_same(way.back(tmp_path / "out", tmp_path / "back"), original)
+    round_trip.export(original, tmp_path / "out")
+    assert_equal(round_trip.restore(tmp_path / "out", tmp_path / "back"), original)
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize("name", EXPORTERS)
 def test_the_command_line_there_and_back(name: str, tiny_dataset: Dataset, tmp_path: Path) -> None:
     there = run_changeling("export", name, tiny_dataset.path, "--output", tmp_path / "out")
     assert (there.returncode, there.stdout) == (0, ""), there.stderr
@@ -244,8 +255,8 @@ def test_the_command_line_there_and_back(name: str, tiny_dataset: Dataset, tmp_p
     back = run_changeling("import", name, tmp_path / "out", "--output", tmp_path / "back")
     assert back.returncode == 0, back.stderr
     assert "back: 42 images (30 fake) in 12 clusters, 36 captions" in back.stderr
-    assert_same(Dataset(tmp_path / "back"), tiny_dataset)
+    assert_equal(Dataset(tmp_path / "back"), tiny_dataset)
     again = run_changeling("export", name, tiny_dataset.path, "--output", tmp_path / "out")
     assert again.returncode == 2
     assert again.stderr.startswith("changeling: ")
-    assert "out is there already" in again.stderr
+    assert "out exists already" in again.stderr

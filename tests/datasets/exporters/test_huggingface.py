@@ -13,8 +13,8 @@ from PIL import Image
 
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.exporters import huggingface
-from changeling.datasets.exporters.huggingface import to_huggingface
-from changeling.datasets.importers.huggingface import import_huggingface
+from changeling.datasets.exporters.huggingface import HuggingFaceExporter
+from changeling.datasets.importers.huggingface import HuggingFaceImporter
 from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import DatasetError
 from tests.datasets.odd import Odd, encoded
@@ -32,7 +32,7 @@ def front(folder: Path) -> dict[str, Any]:
 def test_datasets_loads_images_rows_and_captions(tiny_dataset: Dataset, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     datasets.disable_progress_bars()
-    to_huggingface(tiny_dataset, tmp_path / "out")
+    HuggingFaceExporter().export(tiny_dataset, tmp_path / "out")
     loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "hub"))
     assert {name: len(split) for name, split in loaded.items()} == {"train": 21, "validation": 9, "test": 12}
     for name, split in loaded.items():
@@ -60,7 +60,9 @@ def test_a_row_without_an_image_loads_as_one(tmp_path: Path) -> None:
     datasets.disable_progress_bars()
     good = ImageRow("a", "a", "parent", "images/a", "test")
     bad = replace(good, image_id="b", path="", status="flagged", error="the checker said no", seed=7)
-    to_huggingface(Odd([bad, good], [], {"images/a": encoded("JPEG")}).write(tmp_path / "in"), tmp_path / "out")
+    HuggingFaceExporter().export(
+        Odd([bad, good], [], {"images/a": encoded("JPEG")}).write(tmp_path / "in"), tmp_path / "out"
+    )
     loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "hub"), split="test")
     assert [row["image"] and row["image"].format for row in loaded] == [None, "JPEG"]
     assert (loaded[0]["status"], loaded[0]["error"], loaded[0]["seed"]) == ("flagged", "the checker said no", 7)
@@ -70,10 +72,10 @@ def test_what_datasets_wrote_again_is_still_the_same_images(tiny_dataset: Datase
     """As `push_to_hub` does; the captions' own file and the order of the rows are lost on that way."""
     datasets = pytest.importorskip("datasets")
     datasets.disable_progress_bars()
-    to_huggingface(tiny_dataset, tmp_path / "out")
+    HuggingFaceExporter().export(tiny_dataset, tmp_path / "out")
     loaded = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "hub"))
     loaded.save_to_disk(tmp_path / "saved")
-    back = import_huggingface(tmp_path / "saved", tmp_path / "back")
+    back = HuggingFaceImporter(tmp_path / "saved").import_to(tmp_path / "back")
     key = "image_id"
     wanted = tiny_dataset.images.drop_columns("path").sort_by(key)
     assert back.images.drop_columns("path").sort_by(key).equals(wanted)
@@ -84,7 +86,7 @@ def test_images_are_the_files_own_bytes_in_small_row_groups(
     tiny_dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(huggingface, "_GROUP_BYTES", 10_000)
-    to_huggingface(tiny_dataset, tmp_path / "out")
+    HuggingFaceExporter().export(tiny_dataset, tmp_path / "out")
     with pq.ParquetFile(tmp_path / "out/data/train-00000-of-00001.parquet") as file:
         groups = [file.read_row_group(number).to_pylist() for number in range(file.num_row_groups)]
     assert all(sum(len(row["image"]["bytes"]) for row in group) < 14_000 for group in groups)
@@ -97,7 +99,7 @@ def test_images_are_the_files_own_bytes_in_small_row_groups(
 
 def test_the_card_says_what_it_is(tiny_dataset: Dataset, tmp_path: Path) -> None:
     (tiny_dataset.path / "generators.json").write_text(json.dumps({"alpha": {"model": "né\ud83d\ude00", "steps": 50}}))
-    to_huggingface(tiny_dataset, tmp_path / "out", licence="cc-by-4.0")
+    HuggingFaceExporter("cc-by-4.0").export(tiny_dataset, tmp_path / "out")
     assert front(tmp_path / "out") == {
         "license": "cc-by-4.0",
         "task_categories": ["image-classification", "text-to-image"],
@@ -122,13 +124,13 @@ def test_the_card_says_what_it_is(tiny_dataset: Dataset, tmp_path: Path) -> None
         "| children by beta | 9 | 3 | 6 |",
         '    "steps": 50',
         "| this dataset | cc-by-4.0 |",
-        "| what beta makes | *to be filled in* |",
+        "| images by beta | *to be filled in* |",
     ):
         assert f"\n{line}\n" in card
     columns = {
         word for line in card.splitlines() if line.startswith("| `") for word in line.split(" | ")[0][2:].split(", ")
     }
-    assert columns == {f"`{name}`" for name in huggingface.SCHEMA.names}
+    assert columns == {f"`{name}`" for name in huggingface.export_schema().names}
     assert "{" not in card.replace(card[card.index("```json") : card.index("## Licences")], "")
 
 
@@ -138,12 +140,12 @@ def test_the_card_of_a_dataset_of_anyones_names(tmp_path: Path) -> None:
         ImageRow("b", "a", "child", "", "test", generator="| <b>\n# x", status="missing"),
         ImageRow("c", "a", "child", "", "test", generator="", status="missing"),
     ]
-    to_huggingface(write_dataset(tmp_path / "{0} *in*\n---", rows), tmp_path / "out")
+    HuggingFaceExporter().export(write_dataset(tmp_path / "{0} *in*\n---", rows), tmp_path / "out")
     card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
     assert "\n# \\{0\\} \\*in\\* ---\n" in card
     assert "\n| children by \\| \\<b\\> \\# x | 1 |\n" in card
     assert "\n| parents | 1 |\n" in card
-    assert "\n3 of them are rows without an image, and `status` says why.\n" in card
+    assert "\n3 rows have no image; `status` says why.\n" in card
     assert "*To be filled in: models, revisions, steps, guidance.*" in card
     assert front(tmp_path / "out")["configs"] == [
         {"config_name": "default", "data_files": [{"split": "test", "path": "data/test-*.parquet"}]}
@@ -151,37 +153,37 @@ def test_the_card_of_a_dataset_of_anyones_names(tmp_path: Path) -> None:
 
 
 def test_a_licence_is_one_word_of_the_hubs(tiny_dataset: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"'CC BY\\n4' is no licence as the Hub spells them, such"):
-        to_huggingface(tiny_dataset, tmp_path / "out", licence="CC BY\n4")
+    with pytest.raises(DatasetError, match=r"--licence 'CC BY\\n4' is not a licence identifier of the Hub, such"):
+        HuggingFaceExporter("CC BY\n4").export(tiny_dataset, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_generators_that_are_no_json_leave_nothing(tiny_dataset: Dataset, tmp_path: Path) -> None:
     (tiny_dataset.path / "generators.json").write_text("{")
     with pytest.raises(DatasetError, match=r"generators\.json cannot be read: Expecting property name"):
-        to_huggingface(tiny_dataset, tmp_path / "out")
+        HuggingFaceExporter().export(tiny_dataset, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("column", "change", "message"),
     [
-        ("row", [0, 0], "out: there are two images 0; export the dataset again"),
-        ("row", [0, None], "out: image None: it has a number that is none, or too large"),
-        ("row", [0, -1], "out: image -1: it has a number that is none, or too large"),
+        ("row", [0, 0], "out: two images have row number 0; export the dataset again"),
+        ("row", [0, None], "out: image None: a number is missing, negative or too large"),
+        ("row", [0, -1], "out: image -1: a number is missing, negative or too large"),
         ("role", ["parent", "dove"], "out: image 1: role: Input should be 'parent' or 'child'"),
         ("status", ["ok", "dove"], "out: image 1: status: Input should be 'ok', "),
-        ("status", ["ok", "corrupt"], "out: image 1, 'b': its status is corrupt, yet it has a file"),
+        ("status", ["ok", "corrupt"], "out: image 1, 'b': its status is corrupt, but it has a file"),
         (
             "image",
             [{"bytes": encoded("PNG"), "path": None}, None],
-            "image 1, 'b': its status is ok, yet it has no file",
+            "image 1, 'b': its status is ok, but it has no file",
         ),
-        ("sha256", [None, "0" * 64], "out: image 1, 'b': its SHA-256 is not the one in its row; get the file again"),
+        ("sha256", [None, "0" * 64], "out: image 1, 'b': SHA-256 is not the one in its row; get the file again"),
         ("image_id", ["a", "a"], "two images are called a"),
-        ("seed", None, "out: train lacks seed; export the dataset again"),
-        ("image", None, "out: train lacks image; export the dataset again"),
-        *(("image", some, "out: train lacks image; export the dataset again") for some in OTHERS),
+        ("seed", None, "out: train has no column seed; export the dataset again"),
+        ("image", None, "out: train has no column image; export the dataset again"),
+        *(("image", some, "out: train has no column image; export the dataset again") for some in OTHERS),
     ],
 )
 def test_an_export_that_was_changed_says_where(
@@ -189,7 +191,9 @@ def test_an_export_that_was_changed_says_where(
 ) -> None:
     rows = [ImageRow(name, "x", "parent", "images/a", "train") for name in ("a", "b")]
     captions = [CaptionRow("x", 0, "a cat")]
-    to_huggingface(Odd(rows, captions, {"images/a": encoded("PNG")}).write(tmp_path / "in"), tmp_path / "out")
+    HuggingFaceExporter().export(
+        Odd(rows, captions, {"images/a": encoded("PNG")}).write(tmp_path / "in"), tmp_path / "out"
+    )
     path = tmp_path / "out/data/train-00000-of-00001.parquet"
     table = pq.read_table(path)
     if change is None:
@@ -200,14 +204,14 @@ def test_an_export_that_was_changed_says_where(
         table = table.from_pydict(columns, schema=schema)
     pq.write_table(table, path)
     with pytest.raises(DatasetError, match=message):
-        import_huggingface(tmp_path / "out", tmp_path / "back")
+        HuggingFaceImporter(tmp_path / "out").import_to(tmp_path / "back")
     assert not (tmp_path / "back").exists()
 
 
 def test_a_shard_that_was_called_otherwise_says_so(tmp_path: Path) -> None:
     row = ImageRow("a", "x", "parent", "images/a", "train")
-    to_huggingface(Odd([row], [], {"images/a": encoded("PNG")}).write(tmp_path / "in"), tmp_path / "out")
+    HuggingFaceExporter().export(Odd([row], [], {"images/a": encoded("PNG")}).write(tmp_path / "in"), tmp_path / "out")
     data = tmp_path / "out/data"
     (data / "train-00000-of-00001.parquet").rename(data / "extra-00000-of-00001.parquet")
-    with pytest.raises(DatasetError, match="out: extra is not called after a split; export the dataset again"):
-        import_huggingface(tmp_path / "out", tmp_path / "back")
+    with pytest.raises(DatasetError, match="out: extra is not the name of a split; export the dataset again"):
+        HuggingFaceImporter(tmp_path / "out").import_to(tmp_path / "back")

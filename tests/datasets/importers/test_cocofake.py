@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from changeling.datasets.importers.coco import Photograph
-from changeling.datasets.importers.cocofake import from_cocofake, gaps, read_release
-from changeling.datasets.importers.folder import import_dataset
+from changeling.datasets.importers.coco_annotations import Photograph
+from changeling.datasets.importers.cocofake import read_cocofake
+from changeling.datasets.importers.cocofake_release import describe_gaps, folder_name, read_release
+from changeling.datasets.importers.import_dataset import import_dataset
 from changeling.errors import DatasetError
 from tests.datasets.files import picture, rows
 
@@ -14,8 +15,9 @@ PHOTOGRAPHS = {
     number: Photograph(
         captions=[f"caption {index} of {number}" for index in range(5)],
         split="test",
-        name=f"val2014/COCO_val2014_{number:012d}",
-        sentids=tuple(range(10 * number, 10 * number + captions)),
+        file_name=f"COCO_val2014_{number:012d}.jpg",
+        folder="val2014",
+        caption_ids=tuple(range(10 * number, 10 * number + captions)),
     )
     for number, captions in ((391895, 5), (522418, 5), (60623, 7))
 }
@@ -24,7 +26,7 @@ PHOTOGRAPHS = {
 def release(root: Path, files: dict[int, list[str]]) -> Path:
     """Make a release's folder of empty files."""
     for number, names in files.items():
-        folder = root / PHOTOGRAPHS[number].name
+        folder = root / folder_name(PHOTOGRAPHS[number])
         folder.mkdir(parents=True)
         for name in names:
             (folder / name).touch()
@@ -65,8 +67,8 @@ def test_whether_captions_are_counted_from_0_or_1_is_told_by_the_other_folders(t
 def test_captions_that_may_be_counted_from_0_or_1_are_not_guessed(tmp_path: Path) -> None:
     folder = release(tmp_path, {number: ["1.jpg", "2.jpg", "3.jpg"] for number in PHOTOGRAPHS})
     assert {index for children in matched(folder).values() for index, _ in children} == {None}
-    told = list(gaps(read_release(folder, PHOTOGRAPHS), PHOTOGRAPHS))
-    assert told[-1] == "the names of files do not tell the caption in 3 folders: 60623, 391895, 522418"
+    told = list(describe_gaps(read_release(folder, PHOTOGRAPHS), PHOTOGRAPHS))
+    assert told[-1] == "the file names do not say the caption in 3 folders: 60623, 391895, 522418"
 
 
 def test_children_of_a_sixth_caption_are_left_out_and_told(tmp_path: Path) -> None:
@@ -74,7 +76,7 @@ def test_children_of_a_sixth_caption_are_left_out_and_told(tmp_path: Path) -> No
     named = release(tmp_path / "named", {60623: ["606236.jpg", "606231.jpg"]})
     assert [index for index, _ in matched(counted)[60623]] == [0, 1, 2, 3, 4]
     assert matched(named)[60623] == [(1, "606231.jpg")]
-    told = list(gaps(read_release(counted, PHOTOGRAPHS), PHOTOGRAPHS))
+    told = list(describe_gaps(read_release(counted, PHOTOGRAPHS), PHOTOGRAPHS))
     assert told == ["children: test 5 of 15", "2 files of a sixth or seventh caption left out"]
 
 
@@ -83,10 +85,10 @@ def test_every_gap_is_told(tmp_path: Path) -> None:
     (tmp_path / "val2014/COCO_val2014_000000000001").mkdir()
     (tmp_path / "train2014/COCO_train2014_000000391895").mkdir(parents=True)  # of val2014 it is
     (tmp_path / "val2014/index.csv").touch()
-    assert list(gaps(read_release(folder, PHOTOGRAPHS), PHOTOGRAPHS)) == [
+    assert list(describe_gaps(read_release(folder, PHOTOGRAPHS), PHOTOGRAPHS)) == [
         "children: test 3 of 15",
         "12 captions have no child, in 3 folders with fewer than five: 60623, 391895, 522418",
-        "the names of files do not tell the caption in 1 folder: 60623",
+        "the file names do not say the caption in 1 folder: 60623",
         "2 folders belong to no image: train2014/COCO_train2014_000000391895, val2014/COCO_val2014_000000000001",
     ]
 
@@ -110,7 +112,7 @@ def test_two_generators_share_parents_captions_and_splits(karpathy: Path, tmp_pa
             picture(tmp_path / generator / part / f"COCO_{part}_{number:012d}" / f"{index}.jpg")
     fakes = {"sd-1.4": tmp_path / "sd-1.4", "sd-2.1": tmp_path / "sd-2.1"}
     notes: list[str] = []
-    dataset = import_dataset(from_cocofake(karpathy, tmp_path / "coco", fakes, note=notes.append), tmp_path / "out")
+    dataset = import_dataset(read_cocofake(karpathy, tmp_path / "coco", fakes, note=notes.append), tmp_path / "out")
     got = rows(dataset)
     assert len(got) == 3 + 14 + 5
     assert {row["source"] for row in got.values()} == {"cocofake"}
@@ -137,10 +139,10 @@ def test_two_generators_share_parents_captions_and_splits(karpathy: Path, tmp_pa
         "left out, without a fake: 1 photograph",
     ]
     with pytest.raises(DatasetError, match=r"has both a photograph below .* and fakes"):
-        list(from_cocofake(karpathy, tmp_path / "coco/train2014", {"sd-2.1": tmp_path / "sd-2.1"}))
+        list(read_cocofake(karpathy, tmp_path / "coco/train2014", {"sd-2.1": tmp_path / "sd-2.1"}))
 
 
 def test_a_caption_file_has_no_splits(tmp_path: Path) -> None:
     (tmp_path / "captions.json").write_text('{"images": [{"id": 1}], "annotations": []}')
     with pytest.raises(DatasetError, match=r"has no splits; pass Karpathy's dataset_coco\.json"):
-        list(from_cocofake(tmp_path / "captions.json", tmp_path, {}))
+        list(read_cocofake(tmp_path / "captions.json", tmp_path, {}))

@@ -17,11 +17,12 @@ from PIL import Image
 
 from changeling.datasets.dataset import Dataset
 from changeling.datasets.image_files import store_image
-from changeling.datasets.importers import huggingface
-from changeling.datasets.importers.folder import import_dataset
-from changeling.datasets.importers.huggingface import from_huggingface, import_huggingface
+from changeling.datasets.importers import table_images
+from changeling.datasets.importers.huggingface import HuggingFaceImporter, read_huggingface
+from changeling.datasets.importers.import_dataset import import_dataset
 from changeling.errors import DatasetError
 from tests.datasets.files import picture, rows
+from tests.helpers import FileOpens
 
 FILE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -58,7 +59,7 @@ IMAGES = {"image": [cell(0), cell(1)]}
 
 def imported(folder: Path, tmp_path: Path) -> Dataset:
     output = tmp_path / "out"
-    return import_dataset(from_huggingface(folder, output), output)
+    return import_dataset(read_huggingface(folder, output), output)
 
 
 def facts(dataset: Dataset, *names: str) -> list[tuple[Any, ...]]:
@@ -101,7 +102,7 @@ def test_what_datasets_saved_comes_back_byte_for_byte(tmp_path: Path) -> None:
     assert [Path(path).suffix for path in dataset.column("path")] == [".jpg", ".png", ".gif", ".webp"]
     assert dataset.captions["caption"].to_pylist() == ["a cat", "a tabby"]
     whole.to_parquet(tmp_path / "hub/data/train-00000-of-00001.parquet")
-    downloaded = import_dataset(from_huggingface(tmp_path / "hub", tmp_path / "out2"), tmp_path / "out2")
+    downloaded = import_dataset(read_huggingface(tmp_path / "hub", tmp_path / "out2"), tmp_path / "out2")
     assert sorted(downloaded.column("sha256")) == sorted(hashlib.sha256(some["bytes"]).hexdigest() for some in cells)
     assert downloaded.labels.tolist() == [0, 1, 0, 1]
 
@@ -172,7 +173,7 @@ def test_parquet_files_are_called_as_their_splits(ending: str, tmp_path: Path) -
     ]
     pq.write_table(table, tmp_path / "hub/more.parquet")
     with pytest.raises(DatasetError, match="hub: the split without a name is not one of train, test, val"):
-        list(from_huggingface(tmp_path / "hub", tmp_path / "out2"))
+        list(read_huggingface(tmp_path / "hub", tmp_path / "out2"))
 
 
 def test_nothing_is_written_where_a_later_split_is_wrong(tmp_path: Path) -> None:
@@ -216,11 +217,11 @@ def test_an_import_that_fails_leaves_no_images(tmp_path: Path, monkeypatch: pyte
         return store_image(dataset, number, *more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(huggingface, "store_image", full)
+        patch.setattr(table_images, "store_image", full)
         with pytest.raises(KeyboardInterrupt):
-            import_huggingface(folder, tmp_path / "out")
+            HuggingFaceImporter(folder).import_to(tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert facts(import_huggingface(folder, tmp_path / "out"), "status") == [("ok",), ("ok",)]
+    assert facts(HuggingFaceImporter(folder).import_to(tmp_path / "out"), "status") == [("ok",), ("ok",)]
 
 
 def test_images_that_are_there_are_not_overwritten(tmp_path: Path) -> None:
@@ -228,15 +229,15 @@ def test_images_that_are_there_are_not_overwritten(tmp_path: Path) -> None:
     mine = tmp_path / "out" / "images" / "0000" / "0000000.jpg"
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"mine")
-    with pytest.raises(DatasetError, match=r"0000000.jpg is there already; choose another --output"):
-        import_huggingface(folder, tmp_path / "out")
+    with pytest.raises(DatasetError, match=r"0000000.jpg exists already; choose another --output"):
+        HuggingFaceImporter(folder).import_to(tmp_path / "out")
     assert mine.read_bytes() == b"mine"
 
 
 def test_a_folder_of_images_becomes_a_dataset_in_place(tmp_path: Path) -> None:
     picture(tmp_path / "pets/images/a.png")
     (tmp_path / "pets/metadata.csv").write_text("file_name,label\nimages/a.png,real\n")
-    assert facts(import_huggingface(tmp_path / "pets", tmp_path / "pets"), "status") == [("ok",)]
+    assert facts(HuggingFaceImporter(tmp_path / "pets").import_to(tmp_path / "pets"), "status") == [("ok",)]
 
 
 @pytest.mark.parametrize("names", [5, {"a": 1}, "real", ["real", 1], None], ids=repr)
@@ -313,7 +314,7 @@ def test_a_list_for_each_split(tmp_path: Path) -> None:
         ({**IMAGES, "label": [0, 1], "image_id": ["a", "a"]}, "two images are called a"),
         (
             {**IMAGES, "label": [0, 1], "captions": [["a", "b"], ["c", "d"]], "caption_index": [0, 2]},
-            "saved: image 1 is of caption 2, but 1 has 2 captions",
+            "saved: image 1 has caption_index 2, but cluster 1 has 2 captions",
         ),
     ],
 )
@@ -345,28 +346,34 @@ def test_of_several_columns_of_images_one_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, r"is no Hugging Face dataset: no state\.json or dataset_dict\.json"),
+        ({}, r"is not a Hugging Face dataset: it has no state\.json or dataset_dict\.json"),
         ({"state.json": "{"}, r"state\.json cannot be read: Expecting property name"),
         ({"state.json": "[]"}, r"state\.json is not a JSON object"),
-        ({"state.json": "{}"}, r"state\.json lists no data files"),
-        ({"state.json": '{"_data_files": [1]}'}, r"state\.json lists no data files"),
+        ({"state.json": "{}"}, r"state\.json has no list of data files"),
+        ({"state.json": '{"_data_files": [1]}'}, r"state\.json has no list of data files"),
         ({"state.json": '{"_data_files": [{"filename": "../gone.arrow"}]}'}, r"in/gone\.arrow cannot be read: No such"),
         ({"state.json": '{"_data_files": [{"filename": "a"}]}', "a": ""}, "in/a cannot be read: "),
         ({"state.json": '{"_data_files": [{"filename": "a"}]}', "a": "nonsense, and more"}, "in/a cannot be read: "),
-        ({"dataset_dict.json": "{}"}, r"dataset_dict\.json names no splits"),
+        ({"dataset_dict.json": "{}"}, r"dataset_dict\.json has no list of splits"),
         ({"dataset_dict.json": '{"splits": ["train"]}'}, r"train/state\.json cannot be read: No such file"),
         ({"train-00000-of-00001.parquet": "PAR1"}, r"train-00000-of-00001\.parquet cannot be read: "),
         ({"metadata.csv": "name,label\na,0\n"}, r"metadata\.csv has no column file_name"),
         ({"metadata.csv": ""}, r"metadata\.csv has no column file_name"),
         ({"metadata.csv": "file_name,label\n"}, "no images to import"),
-        ({"metadata.csv": "file_name,label\na.jpg,0\n,1\n"}, r"metadata\.csv, line 3: no file is named"),
+        (
+            {"metadata.csv": "file_name,label\na.jpg,0\n,1\n"},
+            r"metadata\.csv, line 3: file_name is empty",
+        ),
         ({"metadata.csv": "file_name,label\na.jpg\n"}, r"metadata\.csv, line 2: label is None, not one of"),
         ({"metadata.csv": "file_name,label\na.jpg,cat\n"}, r"metadata\.csv, line 2: label is 'cat', not one of"),
         ({"metadata.csv": "file_name,label\n" + "x" * 200_000}, r"metadata\.csv cannot be read: field larger"),
         ({"metadata.jsonl": '{"file_name": "a.jpg", "label": 0}\n{'}, r"metadata\.jsonl cannot be read: Expecting"),
         ({"metadata.jsonl": "[1]"}, r"metadata\.jsonl cannot be read: line 1 is not an object"),
         ({"metadata.jsonl": "[" * 100_000}, r"metadata\.jsonl cannot be read: "),
-        ({"metadata.jsonl": '{"file_name": 7, "label": 0}'}, r"metadata\.jsonl, line 1: no file is named"),
+        (
+            {"metadata.jsonl": '{"file_name": 7, "label": 0}'},
+            r"metadata\.jsonl, line 1: file_name is empty or not",
+        ),
         ({"metadata.jsonl": r'{"file_name": "\ud800", "label": 0}'}, "the name is not UTF-8"),
         ({"metadata.parquet": "nonsense"}, r"metadata\.parquet cannot be read: "),
         (
@@ -385,7 +392,7 @@ def test_broken_folders_say_what(files: dict[str, str], message: str, tmp_path: 
 
 
 def test_what_is_no_folder_says_so(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"gone: no such folder; a dataset of the Hub is downloaded first"):
+    with pytest.raises(DatasetError, match=r"gone: no such folder; download a dataset of the Hub first"):
         imported(tmp_path / "gone", tmp_path)
     (tmp_path / "train.parquet").touch()
     with pytest.raises(DatasetError, match=r"train\.parquet is a file; pass its folder"):
@@ -404,8 +411,16 @@ def test_truncated_and_altered_arrow_files_say_so(tmp_path: Path) -> None:
             data[draw.integers(len(data))] = draw.integers(256)
         path.write_bytes(data)
         try:
-            list(from_huggingface(folder, tmp_path / "out"))
+            list(read_huggingface(folder, tmp_path / "out"))
         except DatasetError as error:
             said.append(str(error))
     assert len(said) > 40
     assert not any("\n" in message for message in said)
+
+
+def test_images_inside_tables_are_written_and_not_read_again(tmp_path: Path) -> None:
+    folder = save(tmp_path / "saved", {"image": [cell(0), {"bytes": b"", "path": "x.png"}], "label": [0, 1]})
+    with FileOpens(tmp_path / "out/images") as opens:
+        dataset = HuggingFaceImporter(folder).import_to(tmp_path / "out")
+    assert opens.counts == {}
+    assert facts(dataset, "sha256", "status") == [(hashlib.sha256(encoded(0)).hexdigest(), "ok"), (None, "empty")]

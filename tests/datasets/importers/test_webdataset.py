@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from changeling.datasets.dataset import Dataset
-from changeling.datasets.importers.webdataset import import_webdataset, to_webdataset
+from changeling.datasets.exporters.webdataset import WebDatasetExporter
+from changeling.datasets.importers.webdataset import WebDatasetImporter
 from changeling.datasets.schema import ImageRow
 from changeling.errors import DatasetError
 from tests.datasets.importers.test_huggingface import facts
@@ -39,7 +40,7 @@ def packed(path: Path, files: Mapping[str, bytes | dict[str, Any] | str]) -> Pat
 @LEFT_OPEN
 def test_webdataset_reads_every_sample(tiny_dataset: Dataset, tmp_path: Path) -> None:
     webdataset = pytest.importorskip("webdataset")
-    to_webdataset(tiny_dataset, tmp_path / "out")
+    WebDatasetExporter().export(tiny_dataset, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").glob("*.tar")} == {
         "train-000000.tar",
         "val-000000.tar",
@@ -69,7 +70,7 @@ def test_rows_without_an_image_are_in_a_tar_file_of_their_own(tmp_path: Path) ->
     good = ImageRow("a/../b.c", "a", "parent", "images/a", "test")
     bad = replace(good, image_id="b", path="", status="flagged", error="the checker said no")
     odd = Odd([bad, good], [], {"images/a": encoded("AVIF")})
-    to_webdataset(odd.write(tmp_path / "in"), tmp_path / "out")
+    WebDatasetExporter().export(odd.write(tmp_path / "in"), tmp_path / "out")
     (image,) = webdataset.WebDataset(str(tmp_path / "out/test-000000.tar"), shardshuffle=False)
     assert (image["__key__"], image["avif"]) == ("000000001", encoded("AVIF"))
     (row,) = webdataset.WebDataset(str(tmp_path / "out/no-image-000000.tar"), shardshuffle=False).decode()
@@ -93,7 +94,7 @@ def test_what_img2dataset_wrote_is_read_where_it_has_roles(tmp_path: Path) -> No
     )
     (folder / "00000_stats.json").write_text("{}")
     packed(folder / "00001.tar", {"000010000.jpg": encoded("JPEG", 1), "000010000.json": real | {"cluster_id": "y"}})
-    dataset = import_webdataset(folder, tmp_path / "out")
+    dataset = WebDatasetImporter(folder).import_to(tmp_path / "out")
     assert facts(dataset, "image_id", "cluster_id", "role", "generator", "seed", "caption_index", "status") == [
         ("00000/000000000", "x", "parent", None, None, None, "ok"),
         ("00000/000000001", "x", "child", "sd", 5, 0, "ok"),
@@ -112,7 +113,7 @@ def test_classes_folders_and_splits_of_others(tmp_path: Path) -> None:
         files: dict[str, Any] = {f"{long}.PNG": encoded("PNG"), f"{long}.cls": "0\n", f"{long}.mask.png": b"no image"}
         files |= {f"{split}/b.cls": b"1", f"{split}/c.jpg": b"", f"{split}/c.cls": "1"}
         packed(tmp_path / f"in/{split}-0001.tar", files)
-    dataset = import_webdataset(tmp_path / "in", tmp_path / "out")
+    dataset = WebDatasetImporter(tmp_path / "in").import_to(tmp_path / "out")
     assert facts(dataset, "image_id", "role", "split", "status") == [
         (f"{split}-0001/{split}/{name}", role, split, status)
         for split in ("train", "val")
@@ -131,7 +132,7 @@ def test_names_are_no_paths(tmp_path: Path) -> None:
         for name, data in escaping.items()
         for key, value in ((name, data), (name.replace(".jpg", ".json"), {"role": "parent"}))
     }
-    dataset = import_webdataset(packed(tmp_path / "in/0.tar", files), tmp_path / "out")
+    dataset = WebDatasetImporter(packed(tmp_path / "in/0.tar", files)).import_to(tmp_path / "out")
     assert len(dataset) == 4
     assert all(dataset.resolve_path(path).parent == tmp_path / "out/images/0000" for path in dataset.column("path"))
     assert {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*")} <= {"in", "out", "cache"}
@@ -140,7 +141,7 @@ def test_names_are_no_paths(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"a.jpg": b""}, r"0\.tar, sample 'a' has no role, label or \.cls; give it `role` \(parent or child\) in its"),
+        ({"a.jpg": b""}, r"0\.tar, sample 'a' has no role, label or \.cls; add `role` \(parent or child\) to its"),
         ({"a.jpg": b"", "a.json": {"role": "dove"}}, r"in, sample 0/a: role is 'dove', not one of parent, real"),
         ({"a.jpg": b"", "a.json": {"label": 2}}, r"in, sample 0/a: label is 2|in, sample 0/a: role is 2, not one of"),
         ({"a.jpg": b"", "a.cls": "seven"}, r"in, sample 0/a: role is 'seven', not one of"),
@@ -153,49 +154,49 @@ def test_names_are_no_paths(tmp_path: Path) -> None:
 )
 def test_strange_samples_say_where(files: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=message):
-        import_webdataset(packed(tmp_path / "in/0.tar", files), tmp_path / "out")
+        WebDatasetImporter(packed(tmp_path / "in/0.tar", files)).import_to(tmp_path / "out")
     assert not (tmp_path / "out/images.parquet").exists()
 
 
 def test_what_holds_no_tar_files_says_so(tiny_dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"gone: no such folder; pass the one that holds the \.tar files"):
-        import_webdataset(tmp_path / "gone", tmp_path / "out")
+        WebDatasetImporter(tmp_path / "gone").import_to(tmp_path / "out")
     with pytest.raises(DatasetError, match=r"dataset has no \.tar files"):
-        import_webdataset(tiny_dataset.path, tmp_path / "out")
+        WebDatasetImporter(tiny_dataset.path).import_to(tmp_path / "out")
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"zero.json": "{}"}, r"train-000000\.tar, sample 'zero' is not as it was written: invalid literal"),
-        ({"000000000.json": "{}"}, r"train-000000\.tar, sample '000000000' is not as it was written: 'image_id'"),
+        ({"zero.json": "{}"}, r"train-000000\.tar, sample 'zero' was changed after the export: invalid literal"),
+        ({"000000000.json": "{}"}, r"train-000000\.tar, sample '000000000' was changed after the export: 'image_id'"),
     ],
 )
 def test_an_export_that_was_changed_says_where(files: dict[str, Any], message: str, tmp_path: Path) -> None:
     odd = Odd([ImageRow("a", "a", "parent", "images/a", "train")], [], {"images/a": encoded("PNG")})
-    to_webdataset(odd.write(tmp_path / "in"), tmp_path / "out")
+    WebDatasetExporter().export(odd.write(tmp_path / "in"), tmp_path / "out")
     packed(tmp_path / "out/train-000000.tar", files)
     with pytest.raises(DatasetError, match=message):
-        import_webdataset(tmp_path / "out", tmp_path / "back")
+        WebDatasetImporter(tmp_path / "out").import_to(tmp_path / "back")
 
 
 def test_cut_and_altered_tar_files_say_so(tiny_dataset: Dataset, tmp_path: Path) -> None:
     """Wherever a shard is cut it is an error; whatever else is changed is one, or changes nothing but spare bytes."""
-    to_webdataset(tiny_dataset, tmp_path / "out")
+    WebDatasetExporter().export(tiny_dataset, tmp_path / "out")
     path = tmp_path / "out/test-000000.tar"
     whole = path.read_bytes()
     draw = np.random.default_rng(0)
     for cut in {*range(0, len(whole), 2999), *range(0, len(whole) - 512, 5120), len(whole) - 1024, len(whole) - 513}:
         path.write_bytes(whole[:cut])
         with pytest.raises(DatasetError, match=r"test-000000\.tar cannot be read: [^\n]+$"):
-            import_webdataset(tmp_path / "out", tmp_path / f"cut{cut}")
+            WebDatasetImporter(tmp_path / "out").import_to(tmp_path / f"cut{cut}")
     said: list[str] = []
     for attempt in range(150):
         data = bytearray(whole)
         data[draw.integers(len(data))] ^= int(draw.integers(1, 256))
         path.write_bytes(data)
         try:
-            back = import_webdataset(tmp_path / "out", tmp_path / f"altered{attempt}")
+            back = WebDatasetImporter(tmp_path / "out").import_to(tmp_path / f"altered{attempt}")
         except DatasetError as error:
             said.append(str(error))
         else:

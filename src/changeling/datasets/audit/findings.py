@@ -9,7 +9,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from changeling.datasets.wording import format_count
+from changeling.datasets.messages import format_count
 from changeling.files import atomic_write, escape_formula
 
 if TYPE_CHECKING:

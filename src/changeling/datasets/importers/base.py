@@ -1,62 +1,98 @@
-"""What every source of images shares: finding image files and making rows of them."""
+"""The interface of importers, and what several of them use: finding image files and making rows."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
-from changeling.datasets.dataset import assign_split
-from changeling.datasets.schema import ImageRow, Role, Split
+from changeling.datasets.dataset import Dataset, assign_split
+from changeling.datasets.messages import Note, ignore_note
+from changeling.datasets.schema import ImageRow, Split
 from changeling.errors import DatasetError
 from changeling.images.decode import is_image
-
-Sourced = tuple[ImageRow, list[str]]  # an image, and the captions of its cluster if it brings them
-Note = Callable[[str], object]  # takes one line on what a source has and lacks
+from changeling.progress import Progress, silent
 
 
-def untold(line: str) -> None:
-    """Say nothing: the default of every source."""
+class Importer(Protocol):
+    """A format that datasets are imported from.
+
+    An importer is a dataclass. Its fields, annotated for typer, are the arguments and options of
+    `changeling import NAME`, and the first paragraph of its docstring is the help.
+    """
+
+    def import_to(self, output: Path, *, note: Note = ignore_note, progress: Progress = silent) -> Dataset:
+        """Make the dataset `output`; call `note` with what is missing in the source.
+
+        Raises:
+            DatasetError: the source is invalid, or `output` is a dataset already.
+        """
 
 
-def image_files(folder: Path) -> list[str]:
-    """List the image files below `folder` by their absolute paths, sorted folder by folder; links are followed.
+class ImportedImage(NamedTuple):
+    """An image to import.
 
-    No file is looked at: its suffix says that it is an image.
+    Attributes:
+        row: its row; the columns that describe its file are empty if that was not read yet.
+        captions: the captions of its cluster, or [] if another image of the cluster has them.
+    """
+
+    row: ImageRow
+    captions: list[str]
+
+    @property
+    def is_inspected(self) -> bool:
+        """Whether the file was read, so that the row has its hash or an error."""
+        return self.row.sha256 is not None or self.row.status != "ok"
+
+
+class ChildOrigin(NamedTuple):
+    """How a child was generated."""
+
+    generator: str = "unknown"
+    caption_index: int | None = None
+    seed: int | None = None
+
+
+def list_image_files(folder: Path) -> list[str]:
+    """Return the absolute paths of the image files below `folder`, sorted folder by folder; links are followed.
+
+    Image files are recognised by their suffix; none is opened.
 
     Raises:
-        DatasetError: the folder, or one below it, is not there or cannot be listed.
+        DatasetError: a folder does not exist or cannot be listed.
     """
-    found: list[str] = []
-    seen: set[str] = set()
-    for root, folders, names in os.walk(folder.absolute(), onerror=_unlisted, followlinks=True):
+    paths: list[str] = []
+    visited: set[str] = set()
+    for root, folders, names in os.walk(folder.absolute(), onerror=_raise_folder_error, followlinks=True):
         folders.sort()
-        real = os.path.realpath(root)
-        if real in seen:  # a link back up, or twice to the same
+        real_path = os.path.realpath(root)
+        if real_path in visited:  # a link to a folder above, or a second link
             folders.clear()
             continue
-        seen.add(real)
-        found += [f"{root}{os.sep}{name}" for name in names if is_image(name)]
-    return sorted(found, key=lambda path: path.replace(os.sep, "\0"))
+        visited.add(real_path)
+        paths += [f"{root}{os.sep}{name}" for name in names if is_image(name)]
+    return sorted(paths, key=lambda path: path.replace(os.sep, "\0"))
 
 
-def image_row(
+def make_image_row(
     path: str,
     image_id: str,
-    role: Role,
-    generator: str | None,
-    *,
     source: str,
-    cluster: str | None = None,
+    *,
+    cluster_id: str | None = None,
     split: Split | None = None,
-    caption_index: int | None = None,
+    child: ChildOrigin | None = None,
 ) -> ImageRow:
-    """Make an image's row: a cluster of its own if it is in none, its split drawn if it has none.
+    """Make the row of a parent, or of a child if `child` is given.
+
+    Without `cluster_id`, the image is a cluster of its own. Without `split`, it is drawn from the id of the cluster.
 
     Raises:
         DatasetError: a name is not UTF-8.
     """
-    cluster_id = cluster or image_id
+    cluster_id = cluster_id or image_id
+    generator, caption_index, seed = child or (None, None, None)
     try:
         f"{path}{image_id}{cluster_id}{generator}{source}".encode()
     except UnicodeEncodeError:
@@ -64,14 +100,15 @@ def image_row(
     return ImageRow(
         image_id=image_id,
         cluster_id=cluster_id,
-        role=role,
+        role="child" if child else "parent",
         path=path,
         split=split or assign_split(cluster_id),
         source=source,
-        caption_index=caption_index if role == "child" else None,
-        generator=generator if role == "child" else None,
+        caption_index=caption_index,
+        generator=generator,
+        seed=seed,
     )
 
 
-def _unlisted(error: OSError) -> None:
+def _raise_folder_error(error: OSError) -> None:
     raise DatasetError(f"{error.filename}: the folder cannot be read: {error.strerror}")

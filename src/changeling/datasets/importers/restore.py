@@ -1,4 +1,4 @@
-"""Make of an export the dataset that it was."""
+"""An export of a dataset, restored: the same rows, captions, generators and image files."""
 
 from __future__ import annotations
 
@@ -13,99 +13,92 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from changeling.datasets.dataset import Dataset, write_dataset
-from changeling.datasets.exporters.base import CAPTIONS, GENERATORS, MANIFEST, Carried, Manifest
-from changeling.datasets.image_files import store_image, storing
-from changeling.datasets.importers.tables import reading
+from changeling.datasets.export_format import CAPTIONS, GENERATORS, MANIFEST, ExportedImage, Manifest
+from changeling.datasets.image_files import remove_images_on_failure, store_image
+from changeling.datasets.importers.import_dataset import check_no_dataset
+from changeling.datasets.read_errors import convert_read_errors
 from changeling.datasets.schema import CAPTIONS_SCHEMA, CaptionRow, ImageRow
 from changeling.errors import DatasetError
 from changeling.files import atomic_write
 from changeling.progress import Progress, tracked
 
 
-def is_export(folder: Path) -> bool:
-    """Whether the folder was written by `changeling export`, and not changed by other programs since."""
-    return (folder / MANIFEST).is_file()
-
-
-def restore(folder: Path, images: Iterable[Carried], output: Path, progress: Progress) -> Dataset:
+def restore_export(folder: Path, images: Iterable[ExportedImage], output: Path, progress: Progress) -> Dataset:
     """Write the dataset `output` from the export `folder`, whose images come in any order.
 
-    Rows, captions, generators and the bytes of images are what they were; the files have new names.
+    Rows, captions, generators and the bytes of the images are as exported; the files have new names.
 
     Raises:
-        DatasetError: `output` is a dataset already; an image is missing, or another than its row says; a row makes
-            no sense.
+        DatasetError: `output` is a dataset already; an image is missing or is not the one in its row; a row is
+            invalid.
     """
-    if (output / "images.parquet").exists():
-        raise DatasetError(f"{output} is a dataset already; choose another --output or remove it")
-    total = _manifest(folder / MANIFEST).images
-    captions = _captions(folder / CAPTIONS)
-    with storing(output):
-        rows = _rows(folder, images, output, total, progress)
+    check_no_dataset(output)
+    total = _read_manifest(folder / MANIFEST).images
+    captions = _read_captions(folder / CAPTIONS)
+    with remove_images_on_failure(output):
+        rows = _store_images(folder, tracked(images, "importing", total, progress), output)
+        if len(rows) != total:
+            raise DatasetError(
+                f"{folder} has {len(rows):,} of {total:,} images: files are missing or added; get the complete "
+                f"export, or remove {MANIFEST} to import what is there"
+            )
         if (folder / GENERATORS).exists():
             with atomic_write(output / GENERATORS) as temporary:
                 shutil.copyfile(folder / GENERATORS, temporary)
-        return write_dataset(output, (rows[place] for place in sorted(rows)), captions)
+        return write_dataset(output, (rows[number] for number in sorted(rows)), captions)
 
 
-def _rows(folder: Path, images: Iterable[Carried], output: Path, total: int, progress: Progress) -> dict[int, ImageRow]:
-    """Store the images; return their rows, by place."""
+def _store_images(folder: Path, images: Iterable[ExportedImage], output: Path) -> dict[int, ImageRow]:
+    """Store the images, and return their rows by row number."""
     rows: dict[int, ImageRow] = {}
-    check = TypeAdapter(ImageRow)
-    for image in tracked(images, "importing", total, progress):
-        row = _row(check, image, folder)
+    row_type = TypeAdapter(ImageRow)
+    for image in images:
+        row = _validate_row(row_type, image, folder)
         if image.row in rows:
-            raise DatasetError(f"{folder}: there are two images {image.row}; export the dataset again")
+            raise DatasetError(f"{folder}: two images have row number {image.row}; export the dataset again")
         if image.data is not None:
             row = replace(row, path=store_image(output, image.row, image.data))
         rows[image.row] = row
-    if len(rows) != total:
-        raise DatasetError(
-            f"{folder} has {len(rows):,} of {total:,} images: files are missing, or are too many; get all of them, or "
-            f"remove {MANIFEST} to import what is there"
-        )
     return rows
 
 
-def _manifest(path: Path) -> Manifest:
-    with reading(path):
+def _read_manifest(path: Path) -> Manifest:
+    with convert_read_errors(path):
         try:
             return Manifest.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise ValueError(_first(error)) from None
+            raise ValueError(_first_problem(error)) from None
 
 
-def _captions(path: Path) -> list[CaptionRow]:
+def _read_captions(path: Path) -> list[CaptionRow]:
     if not path.exists():
         return []
-    with reading(path):
+    with convert_read_errors(path):
         table = pq.read_table(path).select(CAPTIONS_SCHEMA.names).cast(CAPTIONS_SCHEMA)
         return [CaptionRow(**row) for row in table.to_pylist()]
 
 
-def _row(check: TypeAdapter[ImageRow], image: Carried, folder: Path) -> ImageRow:
-    """The image's row, still without a path, if all is as it should be."""
+def _validate_row(row_type: TypeAdapter[ImageRow], image: ExportedImage, folder: Path) -> ImageRow:
+    """Return the row of an image, without a path. Raises DatasetError if it does not fit the image."""
     where = f"{folder}: image {image.row!r}"
     try:
-        row = check.validate_python(image.fields | {"path": ""})
+        row = row_type.validate_python(image.columns | {"path": ""})
     except ValidationError as error:
-        raise DatasetError(f"{where}: {_first(error)}") from None
+        raise DatasetError(f"{where}: {_first_problem(error)}") from None
     numbers = (row.caption_index, row.width, row.height, row.seed)
-    fit = all(number is None or -(1 << 63) <= number < 1 << 63 for number in numbers)
-    if not isinstance(image.row, int) or image.row < 0 or not fit:
-        raise DatasetError(f"{where}: it has a number that is none, or too large; export the dataset again")
-    if (row.status == "ok") != (image.data is not None):
-        raise DatasetError(f"{where}, {row.image_id!r}: its status is {row.status}, yet it has {_file(image.data)}")
+    fit_int64 = all(number is None or -(1 << 63) <= number < 1 << 63 for number in numbers)
+    if not isinstance(image.row, int) or image.row < 0 or not fit_int64:
+        raise DatasetError(f"{where}: a number is missing, negative or too large; export the dataset again")
+    has_data = image.data is not None
+    if (row.status == "ok") != has_data:
+        content = "a file" if has_data else "no file"
+        raise DatasetError(f"{where}, {row.image_id!r}: its status is {row.status}, but it has {content}")
     if image.data is not None and row.sha256 not in (None, hashlib.sha256(image.data).hexdigest()):
-        raise DatasetError(f"{where}, {row.image_id!r}: its SHA-256 is not the one in its row; get the file again")
+        raise DatasetError(f"{where}, {row.image_id!r}: SHA-256 is not the one in its row; get the file again")
     return row
 
 
-def _file(data: bytes | None) -> str:
-    return "no file" if data is None else "a file"
-
-
-def _first(error: ValidationError) -> str:
-    """What is wrong first, in one line."""
-    first: Any = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+def _first_problem(error: ValidationError) -> str:
+    """The first problem of a validation, in one line."""
+    problem: Any = error.errors()[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"

@@ -1,7 +1,7 @@
-"""Tar files of samples, as WebDataset has them: neighbours whose names differ after the first dot belong together.
+"""Samples in tar files, as WebDataset stores them: consecutive files whose names are equal up to the first dot.
 
-They are not trusted: nothing is unpacked, a name is a key and no path, what has no known ending is passed over, and
-what is larger than an image may be, is a link or a device, or ends too early is an error.
+Tar files are untrusted. Nothing is extracted to the disk; names are keys and never paths; files with unknown suffixes
+are skipped; links, devices, oversized files and truncated archives are errors.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 
-from changeling.datasets.importers.tables import reading
+from changeling.datasets.read_errors import convert_read_errors
 from changeling.errors import DatasetError
 from changeling.images.decode import MAX_BYTES, SUFFIXES
 
 _MAX_TEXT = 16 << 20
-_TEXTS = (".json", ".txt", ".cls")
+_TEXT_SUFFIXES = (".json", ".txt", ".cls")
 
 
 @dataclass(slots=True)
 class Sample:
-    """What belongs together.
+    """The files of one sample.
 
     Attributes:
-        key: what the names begin with, with the folders before it.
-        image: the bytes of its image; None if it has none.
-        texts: the bytes of its other files, by their suffix: .json, .txt, .cls.
+        key: their names up to the first dot, with the folders.
+        image: the bytes of the image; None if there is none.
+        texts: the bytes of the other files by their suffix: .json, .txt, .cls.
     """
 
     key: str
@@ -37,60 +37,84 @@ class Sample:
     texts: dict[str, bytes] = field(default_factory=dict)
 
 
-def samples(path: Path) -> Iterator[Sample]:
-    """Yield the samples of a tar file. Raises DatasetError if it is none, is not whole, or holds what it should not."""
-    for key, files in itertools.groupby(_files(path), key=lambda file: file[0]):
-        sample, passed = Sample(key), ""
-        for _, suffix, data in files:
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A file of the archive; `data` is None if its suffix is unknown."""
+
+    key: str
+    suffix: str
+    data: bytes | None
+
+
+def read_samples(path: Path) -> Iterator[Sample]:
+    """Yield the samples of a tar file. Raises DatasetError if it is not a complete and valid one."""
+    for key, members in itertools.groupby(_read_members(path), key=lambda member: member.key):
+        sample, skipped_image = Sample(key), ""
+        for member in members:
+            suffix = member.suffix
             if suffix in sample.texts or (suffix in SUFFIXES and sample.image is not None):
-                raise DatasetError(f"{path}: sample {key!r} has two files where one is wanted: another {suffix}")
-            if data is None:
-                passed = f"{key}{suffix}" if suffix.endswith(tuple(SUFFIXES)) else passed
+                raise DatasetError(f"{path}: sample {key!r} has more than one image, or two files {suffix}")
+            if member.data is None:
+                skipped_image = f"{key}{suffix}" if suffix.endswith(tuple(SUFFIXES)) else skipped_image
             elif suffix in SUFFIXES:
-                sample.image = data
+                sample.image = member.data
             else:
-                sample.texts[suffix] = data
+                sample.texts[suffix] = member.data
         if sample.image is not None or sample.texts:
             yield sample
-        elif passed:
-            raise DatasetError(f"{path}: {passed!r} has a dot too many: what follows the first is its kind")
+        elif skipped_image:
+            raise DatasetError(
+                f"{path}: {skipped_image!r} has several dots, and the part after the first is not a suffix of an "
+                "image; rename the file"
+            )
 
 
-def _files(path: Path) -> Iterator[tuple[str, str, bytes | None]]:
-    """Yield key and suffix of every file, and its bytes if the suffix is known."""
-    with _opened(path) as (file, archive):
-        before = -1
-        while (member := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # it would remember all
-            if member.offset <= before or member.size < 0:
-                raise ValueError(f"{member.name!r} lies where it cannot be")
-            before = member.offset
-            if member.isdir():
+def _read_members(path: Path) -> Iterator[_Member]:
+    """Yield every file of a tar file. Raises DatasetError."""
+    with _open_tar(path) as (file, archive):
+        previous_offset = -1
+        while (info := archive.next()) is not None:
+            archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep all of them in memory
+            if info.offset <= previous_offset or info.size < 0:
+                raise ValueError(f"{info.name!r} has an invalid position or size")
+            previous_offset = info.offset
+            if info.isdir():
                 continue
-            if not member.isreg() or member.issparse():
-                raise ValueError(f"{member.name!r} is no file, but a link, a device or full of holes")
-            folder, slash, name = member.name.rpartition("/")
-            stem, dot, ending = name.partition(".")
-            if not stem:  # as macOS leaves beside files
-                continue
-            suffix = f"{dot}{ending.lower()}"
-            if suffix not in SUFFIXES and suffix not in _TEXTS:
-                yield f"{folder}{slash}{stem}", suffix, None
-                continue
-            if member.size > (MAX_BYTES if suffix in SUFFIXES else _MAX_TEXT):
-                raise ValueError(f"{member.name!r} is too large, with {member.size:,} bytes")
-            content = archive.extractfile(member)
-            yield f"{folder}{slash}{stem}", suffix, content.read() if content else b""
-        file.seek(archive.offset)
-        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile takes what it does not know for the end
-            raise ValueError("it ends too early, or is broken in the middle")
-        while rest := file.read(tarfile.BLOCKSIZE):
-            if rest.strip(b"\0"):
-                raise ValueError("something follows after its end; tar files that were joined are not read")
+            if not info.isreg() or info.issparse():
+                raise ValueError(f"{info.name!r} is a link, a device or a sparse file")
+            member = _read_member(archive, info)
+            if member is not None:
+                yield member
+        _check_end(file, archive)
 
 
-class _Bounded(FileIO):
-    """A file of which no more is read at once than an image may have: tarfile believes every header."""
+def _read_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Member | None:
+    """Read a regular file; None for hidden files, such as those of macOS."""
+    folder, slash, name = info.name.rpartition("/")
+    stem, dot, ending = name.partition(".")
+    if not stem:
+        return None
+    key, suffix = f"{folder}{slash}{stem}", f"{dot}{ending.lower()}"
+    if suffix not in SUFFIXES and suffix not in _TEXT_SUFFIXES:
+        return _Member(key, suffix, None)
+    if info.size > (MAX_BYTES if suffix in SUFFIXES else _MAX_TEXT):
+        raise ValueError(f"{info.name!r} is too large, with {info.size:,} bytes")
+    content = archive.extractfile(info)
+    return _Member(key, suffix, content.read() if content else b"")
+
+
+def _check_end(file: FileIO, archive: tarfile.TarFile) -> None:
+    """Check that the archive ends where tarfile stopped, because it takes invalid headers for the end."""
+    file.seek(archive.offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise ValueError("it ends too early, or is broken in the middle")
+    while block := file.read(tarfile.BLOCKSIZE):
+        if block.strip(b"\0"):
+            raise ValueError("there is data after its end; concatenated tar files are not supported")
+
+
+class _BoundedFile(FileIO):
+    """A file that refuses to read more at once than an image may have, because tarfile trusts the sizes in headers."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or not 0 <= size <= MAX_BYTES:
@@ -99,11 +123,11 @@ class _Bounded(FileIO):
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[_Bounded, tarfile.TarFile]]:
-    """Open the tar file; whatever is wrong with it in the block is said of `path`."""
-    with reading(path):
+def _open_tar(path: Path) -> Iterator[tuple[FileIO, tarfile.TarFile]]:
+    """Open a tar file; errors in the block are raised as DatasetError."""
+    with convert_read_errors(path):
         try:
-            with _Bounded(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            with _BoundedFile(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
                 yield file, archive
         except tarfile.TarError as error:
             raise ValueError(str(error)) from None

@@ -1,8 +1,14 @@
-"""Counts and lists in messages."""
+"""Messages to the user: notes, counts and examples."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+Note = Callable[[str], object]  # takes a message of one line
+
+
+def ignore_note(message: str) -> None:
+    """Do nothing with a message: the default of importers and exporters."""
 
 
 def format_count(count: int, singular: str, plural: str = "") -> str:
