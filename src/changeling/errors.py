@@ -76,5 +76,5 @@ class BuildError(ChangelingError):
     """A generator cannot be loaded, or a build cannot start or continue; finished parts are kept."""
 
 
-class ScaleError(ChangelingError):
-    """A cluster cannot be reached, or keeps losing its work; what is done is kept."""
+class DistributedError(ChangelingError):
+    """A Ray cluster cannot be reached or keeps losing parts; finished parts are kept."""

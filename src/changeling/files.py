@@ -1,6 +1,7 @@
 """Atomic writes, and cells of CSV files that spreadsheets do not run as formulas."""
 
 import contextlib
+import errno
 import os
 import re
 import secrets
@@ -8,6 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from changeling.errors import ChangelingError
 
 LEFTOVER_AGE = 24 * 3600.0  # seconds after which a temporary file belongs to no running process
 _TOKEN_BYTES = 8
@@ -29,6 +32,17 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def explain_full_disk(folder: Path, error_class: type[ChangelingError]) -> Iterator[None]:
+    """Raise `error_class`, with one line, in place of the OSError of a full disk or an exceeded quota."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise error_class(f"{folder}: the disk is full; finished parts are kept: make room and start again") from None
 
 
 def escape_formula(text: str) -> str:

@@ -54,7 +54,7 @@ def build(
     else:
         with bars() as progress:
             if ray:
-                from changeling.distributed.session import build_on_ray as on_ray
+                from changeling.distributed.build import build_on_ray as on_ray
 
                 made: Dataset | None = on_ray(job, ray, progress)
             else:
@@ -95,7 +95,7 @@ def _extract(dataset: Dataset, backbone: str, ray: str = "") -> str:
         if isinstance(loaded, registry.TextBackbone):  # first: where the images are done, captions are, too
             extract_captions(dataset, loaded, progress=progress)
         if ray:
-            from changeling.distributed.session import extract_on_ray
+            from changeling.distributed.extract import extract_on_ray
 
             summary = extract_on_ray(dataset, loaded, ray, progress)
         else:

@@ -14,6 +14,7 @@ from changeling.datasets.dataset import Dataset
 from changeling.engine import Load
 from changeling.errors import FeatureError, ImageError
 from changeling.features.store import Header, images_hash, part_path, part_rows, read_header, store_name, write_part
+from changeling.files import explain_full_disk
 from changeling.images.augmentations import Augmentation
 from changeling.images.decode import read_file
 from changeling.images.transforms import Preprocessing
@@ -102,7 +103,8 @@ def make_part(
             values[done.job - start] = done.feature
         progress(name, done.job + 1, len(dataset))
     header = _header(dataset, backbone, view, start, stop).model_copy(update={"errors": errors})
-    write_part(part_path(dataset, name, index), header, values)
+    with explain_full_disk(dataset.path, FeatureError):
+        write_part(part_path(dataset, name, index), header, values)
     return header
 
 
