@@ -28,7 +28,8 @@ from changeling.datasets.schema import CaptionRow, ImageRow, Split
 from changeling.experiments.projections import CHECKPOINTS, select_training_clusters
 from changeling.experiments.registry import EXPERIMENTS
 from changeling.features.captions import extract_captions
-from changeling.features.store import Header, images_hash, load_features, part_path, part_rows, write_part
+from changeling.features.parts import PART_SIZE, FeatureHeader, feature_parts
+from changeling.features.store import load_features
 from changeling.stats.contrastive import AdamW, contrast, unit
 from changeling.stats.retrieval import BLOCK, retrieval_ranks
 from changeling.studies.runner import run_study
@@ -74,19 +75,21 @@ def make(folder: Path, parents: int) -> None:
     meanings += np.repeat(draw.normal(size=(len(captions) // CHILDREN, DIM)).astype(np.float32), CHILDREN, axis=0)
     means = meanings.reshape(-1, CHILDREN, DIM).mean(axis=1)
     own = np.nan_to_num(dataset.column("caption_index").astype(np.float64)).astype(np.int64)
-    for index, (start, stop) in enumerate(part_rows(len(dataset))):
+    parts = feature_parts(dataset, BACKBONE)
+    for index in parts.indices:
+        start, stop = parts.row_range(index)
         some = slice(start, stop)
         child, place = dataset.labels[some, None], dataset.clusters[some]
         values = np.where(child, meanings[place * CHILDREN + own[some]], means[place])
         values = values + 3 * draw.normal(size=values.shape).astype(np.float32) + child * style
-        header = Header(
+        header = FeatureHeader(
             backbone=BACKBONE,
             weights="w",
             preprocessing="p",
             rows=(start, stop),
-            images=images_hash(dataset, start, stop),
+            images=dataset.hash_rows(PART_SIZE)[index],
         )
-        write_part(part_path(dataset, BACKBONE, index), header, values)
+        parts.write(index, header, values)
 
     class Text:
         name, weights = BACKBONE, "w"

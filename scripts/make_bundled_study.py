@@ -25,7 +25,8 @@ from changeling.datasets.importers.csv_list import read_csv
 from changeling.datasets.importers.import_dataset import import_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow, Split
 from changeling.features.extract import extract
-from changeling.features.store import load_features, part_path, part_rows, read_header, write_part
+from changeling.features.parts import feature_parts
+from changeling.features.store import load_features
 from changeling.images.decode import inspect_image, read_file, read_image
 from changeling.images.encode import encode_for_web
 from changeling.progress import bars
@@ -104,9 +105,9 @@ def captions(dataset: Dataset) -> list[CaptionRow]:
 def store(dataset: Dataset, bundle: Dataset, backbone: str) -> None:
     """Copy the features into the bundle as float16."""
     values = load_features(dataset, backbone).values.astype(np.float16)
-    for index, (start, stop) in enumerate(part_rows(len(dataset))):
-        header = read_header(part_path(dataset, backbone, index))
-        write_part(part_path(bundle, backbone, index), header, values[start:stop])
+    parts, bundle_parts = feature_parts(dataset, backbone), feature_parts(bundle, backbone)
+    for index in parts.indices:
+        bundle_parts.write(index, parts.read_header(index), values[slice(*parts.row_range(index))])
 
 
 def card(bundle: Dataset, chosen: list[ImportedImage]) -> dict[str, object]:

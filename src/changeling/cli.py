@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from changeling import __version__
-from changeling.commands import datasets, detection, studies
+from changeling.commands import datasets, detection, features, studies
 from changeling.errors import ChangelingError
 
 app = typer.Typer(
@@ -90,7 +90,7 @@ app.add_typer(datasets.imports, name="import")
 app.add_typer(datasets.exports, name="export")
 for command in (
     *(detection.detect, detection.demo),
-    *(studies.build, studies.extract, datasets.audit, studies.init, studies.study, studies.report),
+    *(studies.build, features.extract, datasets.audit, studies.init, studies.study, studies.report),
     detection.train,
 ):
     app.command()(command)

@@ -58,6 +58,34 @@ def test_a_layer_comes_after_the_last_at(tmp_path: Path) -> None:
     assert registry.load_backbone(f"{name}@pre").name == f"{name}@pre"
 
 
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        ("clip-vit-b16", "clip-vit-b16"),
+        ("clip-vit-b16@proj", "clip-vit-b16"),
+        ("clip-vit-b16@pre", "clip-vit-b16@pre"),
+        ("dinov2-vit-s14@pre", "dinov2-vit-s14"),
+        ("clip-rn50@proj", "clip-rn50"),
+        ("rn50-imagenet@pre", "rn50-imagenet"),
+        ("timm:resnet18@logits", "timm:resnet18@logits"),
+    ],
+)
+def test_canonical_name_has_no_default_layer(name: str, canonical: str) -> None:
+    assert registry.canonical_name(name) == canonical
+
+
+@pytest.mark.parametrize("layer", ["", "@proj", "@pre", "@blocks"])
+def test_canonical_name_is_that_of_the_loaded_backbone(layer: str, tiny_onnx: Path) -> None:
+    name = f"onnx:{tiny_onnx}{layer}"
+    assert registry.canonical_name(name) == registry.load_backbone(name).name
+
+
+def test_canonical_name_of_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("not a graph")
+    with pytest.raises(BackboneError, match=r"text\.onnx is not an ONNX model"):
+        registry.canonical_name(f"onnx:{tmp_path / 'text.onnx'}@pre")
+
+
 @pytest.mark.parametrize("name", ["clip-vit-b16", "onnx:x.onnx"])
 def test_an_onnx_file_does_not_run_on_torch(name: str) -> None:
     with pytest.raises(BackboneError, match=f"{name} is an ONNX file: it does not run on torch"):

@@ -18,7 +18,7 @@ from changeling.detect.model import load_model
 from changeling.detect.train import TrainingSettings, train_detector
 from changeling.detect.training_set import ImageRows, compute_sample_weights, read_rows
 from changeling.errors import DatasetError, FeatureError
-from changeling.features.store import available
+from changeling.features.store import list_extracted_backbones
 from tests import helpers
 
 
@@ -74,7 +74,7 @@ def test_training_is_reproducible_and_reuses_its_features(folder: Path, tiny_onn
     one, two = (tmp_path / name / "detector" for name in ("one", "two"))
     for file in ("model.json", "head.safetensors", "README.md"):
         assert (one / file).read_bytes() == (two / file).read_bytes()
-    assert available(dataset) == (f"onnx:{tiny_onnx}",)  # those of augmented images are not for studies
+    assert list_extracted_backbones(dataset) == (f"onnx:{tiny_onnx}",)  # those of augmented images are not for studies
 
 
 def test_train_and_test_images_share_no_source_cluster_or_generator() -> None:

@@ -12,7 +12,7 @@ from changeling.backbones.registry import TextBackbone
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow, Split
 from changeling.features.captions import extract_captions
-from changeling.features.store import Header, images_hash, part_path, part_rows, write_part
+from changeling.features.parts import PART_SIZE, FeatureHeader, feature_parts
 
 Plant = Callable[..., Dataset]
 DIM = 24
@@ -97,12 +97,14 @@ def draw_files(dataset: Dataset, split: str = "") -> None:
 
 def store(dataset: Dataset, backbone: str, values: np.ndarray) -> None:
     """Put features into a dataset as an extraction would."""
-    for index, (start, stop) in enumerate(part_rows(len(dataset))):
-        header = Header(
+    parts = feature_parts(dataset, backbone)
+    for index in parts.indices:
+        start, stop = parts.row_range(index)
+        header = FeatureHeader(
             backbone=backbone,
             weights="w",
             preprocessing="p",
             rows=(start, stop),
-            images=images_hash(dataset, start, stop),
+            images=dataset.hash_rows(PART_SIZE)[index],
         )
-        write_part(part_path(dataset, backbone, index), header, values[start:stop])
+        parts.write(index, header, values[start:stop])

@@ -7,7 +7,7 @@ from changeling.errors import DatasetError, FeatureError
 from changeling.experiments import retrieval
 from changeling.experiments.base import Context
 from changeling.experiments.retrieval import RetrievalSettings
-from changeling.features.captions import extract_captions, load_captions
+from changeling.features.captions import extract_captions, load_caption_features
 from changeling.results.result import Row
 from tests.experiments.conftest import Plant, told
 
@@ -55,4 +55,4 @@ def test_features_of_other_captions_are_refused(plant: Plant) -> None:
         (dataset.path / "features" / "planted" / "captions-00000.safetensors").read_bytes()
     )
     with pytest.raises(FeatureError, match="other captions"):
-        load_captions(other, "planted")
+        load_caption_features(other, "planted")

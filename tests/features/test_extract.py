@@ -1,4 +1,4 @@
-"""Extraction, and what is left of it when it is killed."""
+"""Extraction, and resuming an extraction that was killed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -20,36 +21,33 @@ from changeling.backbones.onnx import OnnxBackbone
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import ImageRow
 from changeling.errors import FeatureError
-from changeling.features import store
 from changeling.features.extract import extract
-from changeling.features.store import folder, load_features, part_path
+from changeling.features.parts import feature_folder, feature_parts
+from changeling.features.store import list_extracted_backbones, load_features
 from changeling.images.augmentations import Augmentation
 from changeling.images.decode import DecodedImage, ImageFile
 from changeling.images.transforms import Preprocessing
 from tests import helpers
 from tests.hostile import saved
 
-PART = 12  # one batch and a half
+PART_SIZE = 12  # one batch and a half
 
 
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "PART", PART)
+extract_small_parts = partial(extract, part_size=PART_SIZE)
+load_small_parts = partial(load_features, part_size=PART_SIZE)
 
 
-def parts(dataset: Dataset, backbone: OnnxBackbone) -> dict[str, bytes]:
-    """Every file below the backbone's folder."""
-    return {path.name: path.read_bytes() for path in folder(dataset, backbone.name).iterdir()}
+def part_files(dataset: Dataset, name: str) -> dict[str, bytes]:
+    """All files in the folder of a backbone's features."""
+    return helpers.contents(feature_folder(dataset, name))
 
 
-def test_features_are_those_of_the_backbone_in_the_order_of_the_rows(
-    tiny_dataset: Dataset, tiny_backbone: OnnxBackbone
-) -> None:
-    told: list[tuple[str, int, int]] = []
-    summary = extract(tiny_dataset, tiny_backbone, progress=lambda *now: told.append(now))
+def test_features_are_in_the_order_of_the_rows(tiny_dataset: Dataset, tiny_backbone: OnnxBackbone) -> None:
+    reports: list[tuple[str, int, int]] = []
+    summary = extract_small_parts(tiny_dataset, tiny_backbone, progress=lambda *report: reports.append(report))
     count = len(tiny_dataset)
-    assert (summary.encoded, summary.found, summary.failed.total()) == (count, 0, 0)
-    features = load_features(tiny_dataset, tiny_backbone.name)
+    assert (summary.encoded, summary.existing, summary.failed.total()) == (count, 0, 0)
+    features = load_small_parts(tiny_dataset, tiny_backbone.name)
     assert features.values.shape == (count, tiny_backbone.dim)
     assert features.valid.all()
     assert features.header.weights == tiny_backbone.weights
@@ -58,14 +56,16 @@ def test_features_are_those_of_the_backbone_in_the_order_of_the_rows(
         with Image.open(tiny_dataset.resolve_path(path)) as image:
             expected = tiny_backbone.encode(tiny_backbone.preprocessing(image)[None])[0]
         np.testing.assert_allclose(features.values[row], expected, rtol=1e-4, atol=1e-5)
-    done = [now for _, now, _ in told]
+    done = [count for _, count, _ in reports]
     assert done == sorted(done)
-    assert told[-1] == (tiny_backbone.name, count, count)
+    assert reports[-1] == (tiny_backbone.name, count, count)
 
 
-def test_the_classes_of_the_tiny_dataset_can_be_told_apart(tiny_dataset: Dataset, tiny_backbone: OnnxBackbone) -> None:
-    extract(tiny_dataset, tiny_backbone)
-    x = load_features(tiny_dataset, tiny_backbone.name).values
+def test_linear_model_separates_the_classes_of_the_tiny_dataset(
+    tiny_dataset: Dataset, tiny_backbone: OnnxBackbone
+) -> None:
+    extract_small_parts(tiny_dataset, tiny_backbone)
+    x = load_small_parts(tiny_dataset, tiny_backbone.name).values
     y, train = tiny_dataset.labels, tiny_dataset.column("split") == "train"
     design = np.column_stack([x, np.ones(len(x))])
     ridge = design[train].T @ design[train] + 1e-3 * np.eye(design.shape[1])
@@ -74,48 +74,48 @@ def test_the_classes_of_the_tiny_dataset_can_be_told_apart(tiny_dataset: Dataset
     assert right[~train].mean() > 0.8
 
 
-def test_a_second_run_encodes_nothing(tiny_dataset: Dataset, tiny_backbone: OnnxBackbone) -> None:
-    extract(tiny_dataset, tiny_backbone)
-    before = parts(tiny_dataset, tiny_backbone)
-    summary = extract(tiny_dataset, tiny_backbone)
-    assert (summary.encoded, summary.found) == (0, len(tiny_dataset))
-    assert parts(tiny_dataset, tiny_backbone) == before
+def test_second_run_encodes_nothing(tiny_dataset: Dataset, tiny_backbone: OnnxBackbone) -> None:
+    extract_small_parts(tiny_dataset, tiny_backbone)
+    before = part_files(tiny_dataset, tiny_backbone.name)
+    summary = extract_small_parts(tiny_dataset, tiny_backbone)
+    assert (summary.encoded, summary.existing) == (0, len(tiny_dataset))
+    assert part_files(tiny_dataset, tiny_backbone.name) == before
 
 
-def test_only_missing_parts_are_made_again(tiny_dataset: Dataset, tiny_backbone: OnnxBackbone) -> None:
-    extract(tiny_dataset, tiny_backbone)
-    before = parts(tiny_dataset, tiny_backbone)
-    part_path(tiny_dataset, tiny_backbone.name, 1).unlink()
-    summary = extract(tiny_dataset, tiny_backbone)
-    assert (summary.encoded, summary.found) == (PART, len(tiny_dataset) - PART)
-    assert parts(tiny_dataset, tiny_backbone) == before
+def test_only_missing_parts_are_extracted_again(tiny_dataset: Dataset, tiny_backbone: OnnxBackbone) -> None:
+    extract_small_parts(tiny_dataset, tiny_backbone)
+    before = part_files(tiny_dataset, tiny_backbone.name)
+    feature_parts(tiny_dataset, tiny_backbone.name, PART_SIZE).remove(1)
+    summary = extract_small_parts(tiny_dataset, tiny_backbone)
+    assert (summary.encoded, summary.existing) == (PART_SIZE, len(tiny_dataset) - PART_SIZE)
+    assert part_files(tiny_dataset, tiny_backbone.name) == before
 
 
-def test_layers_and_named_views_are_kept_apart(tiny_dataset: Dataset, tiny_onnx: Path) -> None:
+def test_layers_and_views_are_stored_apart(tiny_dataset: Dataset, tiny_onnx: Path) -> None:
     proj, pre = helpers.tiny_backbone(tiny_onnx), helpers.tiny_backbone(tiny_onnx, "pre")
-    extract(tiny_dataset, proj)
-    extract(tiny_dataset, pre)
+    extract_small_parts(tiny_dataset, proj)
+    extract_small_parts(tiny_dataset, pre)
     seen: list[str] = []
 
     def mirrored(image: Image.Image, image_id: str) -> Image.Image:
         seen.append(image_id)
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
-    extract(tiny_dataset, proj, view=Augmentation("mirrored", mirrored))
+    extract_small_parts(tiny_dataset, proj, view=Augmentation("mirrored", mirrored))
     assert sorted(seen) == sorted(tiny_dataset.column("image_id"))
-    assert set(store.available(tiny_dataset)) == {proj.name, pre.name}  # views are no features to study
-    assert load_features(tiny_dataset, pre.name).values.shape[1] == 24
-    plain, mirror = (load_features(tiny_dataset, name).values for name in (proj.name, f"{proj.name}+mirrored"))
+    assert set(list_extracted_backbones(tiny_dataset)) == {proj.name, pre.name}  # views are no features to study
+    assert load_small_parts(tiny_dataset, pre.name).values.shape[1] == 24
+    plain, mirror = (load_small_parts(tiny_dataset, name).values for name in (proj.name, f"{proj.name}+mirrored"))
     assert not np.allclose(plain, mirror)
 
 
 @pytest.mark.parametrize("other", ["weights", "preprocessing", "images"])
-def test_parts_that_something_else_made_are_refused(
+def test_parts_of_another_extraction_are_refused(
     other: str, tiny_dataset: Dataset, tiny_onnx: Path, tmp_path: Path
 ) -> None:
     backbone = helpers.tiny_backbone(tiny_onnx)
-    extract(tiny_dataset, backbone)
-    before = parts(tiny_dataset, backbone)
+    extract_small_parts(tiny_dataset, backbone)
+    before = part_files(tiny_dataset, backbone.name)
     dataset, name = tiny_dataset, backbone.name
     if other == "images":
         rows = [ImageRow(**row) for row in tiny_dataset.images.to_pylist()]
@@ -127,37 +127,39 @@ def test_parts_that_something_else_made_are_refused(
         backbone = helpers.tiny_backbone(path)
         backbone.name = name
     with pytest.raises(FeatureError, match=f"made with other {other} .* move its folder away"):
-        extract(dataset, backbone)
-    assert {path.name: path.read_bytes() for path in folder(dataset, name).iterdir()} == before
+        extract_small_parts(dataset, backbone)
+    assert part_files(dataset, name) == before
 
 
-def test_unreadable_images_become_rows_without_a_feature(tiny_dataset: Dataset, tiny_backbone: OnnxBackbone) -> None:
+def test_unreadable_images_have_no_feature(tiny_dataset: Dataset, tiny_backbone: OnnxBackbone) -> None:
     rows = [ImageRow(**row | {"sha256": None}) for row in tiny_dataset.images.to_pylist()]  # broken when imported
     tiny_dataset = write_dataset(tiny_dataset.path, rows)
     files = [tiny_dataset.resolve_path(path) for path in tiny_dataset.column("path")]
-    extract(tiny_dataset, tiny_backbone, view=Augmentation("none", lambda image, _: image))
+    extract_small_parts(tiny_dataset, tiny_backbone, view=Augmentation("none", lambda image, _: image))
     files[0].write_bytes(b"no image")
     files[13].write_bytes(files[13].read_bytes()[:1000])
     files[14].unlink()
-    summary = extract(tiny_dataset, tiny_backbone)
-    again = extract(tiny_dataset, tiny_backbone)
+    summary = extract_small_parts(tiny_dataset, tiny_backbone)
+    again = extract_small_parts(tiny_dataset, tiny_backbone)
     assert (summary.encoded, again.encoded) == (len(tiny_dataset) - 3, 0)
     assert summary.failed == again.failed == {"unsupported": 1, "truncated": 1, "missing": 1}
-    features, whole = (load_features(tiny_dataset, name) for name in (tiny_backbone.name, f"{tiny_backbone.name}+none"))
+    features, whole = (
+        load_small_parts(tiny_dataset, name) for name in (tiny_backbone.name, f"{tiny_backbone.name}+none")
+    )
     assert np.flatnonzero(~features.valid).tolist() == [0, 13, 14]
     assert np.isnan(features.values[~features.valid]).all()
     np.testing.assert_allclose(features.values[features.valid], whole.values[features.valid], rtol=1e-4, atol=1e-5)
-    first, second = (store.read_header(part_path(tiny_dataset, tiny_backbone.name, index)) for index in (0, 1))
+    first, second = map(feature_parts(tiny_dataset, tiny_backbone.name, PART_SIZE).read_header, (0, 1))
     assert first.errors.keys() == {0}
     assert second.errors == {13: ("truncated", second.errors[13][1]), 14: ("missing", "no such file")}
 
 
-def test_a_dataset_of_unreadable_images_alone(tmp_path: Path, tiny_backbone: OnnxBackbone) -> None:
-    rows = [ImageRow(f"i{n}", f"c{n}", "parent", f"{n}.png", "train", sha256=str(n)) for n in range(2 * PART + 1)]
+def test_dataset_without_any_readable_image_is_refused(tmp_path: Path, tiny_backbone: OnnxBackbone) -> None:
+    rows = [ImageRow(f"i{n}", f"c{n}", "parent", f"{n}.png", "train", sha256=str(n)) for n in range(2 * PART_SIZE + 1)]
     dataset = write_dataset(tmp_path / "none", rows)
     with pytest.raises(FeatureError, match=r"not one image can be read \(25 missing\)"):
-        extract(dataset, tiny_backbone)
-    assert not parts(dataset, tiny_backbone)
+        extract_small_parts(dataset, tiny_backbone)
+    assert not part_files(dataset, tiny_backbone.name)
 
 
 # The kill test: SIGKILL at a random moment, then a resume.
@@ -186,14 +188,12 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(original: Dataset, tiny_backbone: OnnxBackbone) -> Iterator[tuple[dict[str, bytes], float]]:
+def undisturbed(original: Dataset, tiny_backbone: OnnxBackbone) -> tuple[dict[str, bytes], float]:
     """The files of an extraction that nothing disturbs, and how long a slow one takes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "PART", PART)
-        extract(original, tiny_backbone)
-        start = time.monotonic()
-        extract(original, tiny_backbone, view=Augmentation("slow", slow))
-        yield parts(original, tiny_backbone), time.monotonic() - start
+    extract_small_parts(original, tiny_backbone)
+    start = time.monotonic()
+    extract_small_parts(original, tiny_backbone, view=Augmentation("slow", slow))
+    return part_files(original, tiny_backbone.name), time.monotonic() - start
 
 
 def slow(image: Image.Image, _: str) -> Image.Image:
@@ -203,7 +203,6 @@ def slow(image: Image.Image, _: str) -> Image.Image:
 
 def work(dataset: Path, onnx: Path, started: multiprocessing.synchronize.Event) -> None:
     """Extract slowly in a process of its own, and never be done with the last image, so that no kill is too late."""
-    store.PART = PART
     decode = Preprocessing.decode
 
     def decode_slowly(preprocessing: Preprocessing, file: ImageFile) -> DecodedImage:
@@ -213,11 +212,11 @@ def work(dataset: Path, onnx: Path, started: multiprocessing.synchronize.Event) 
         return decode(preprocessing, file)
 
     Preprocessing.decode = decode_slowly  # type: ignore[method-assign, assignment]
-    extract(Dataset(dataset), helpers.tiny_backbone(onnx), progress=lambda *_: started.set())
+    extract_small_parts(Dataset(dataset), helpers.tiny_backbone(onnx), progress=lambda *_: started.set())
 
 
 @pytest.mark.parametrize("seed", range(KILLS))
-def test_what_is_killed_is_resumed_to_the_same_bytes(
+def test_killed_extraction_is_resumed_with_the_same_bytes(
     seed: int,
     original: Dataset,
     undisturbed: tuple[dict[str, bytes], float],
@@ -239,19 +238,18 @@ def test_what_is_killed_is_resumed_to_the_same_bytes(
     os.kill(process.pid, signal.SIGKILL)
     process.join(30)
     assert process.exitcode == -signal.SIGKILL
-    left = {path.name for path in folder(dataset, tiny_backbone.name).glob("part-*")}
+    left = {path.name for path in feature_folder(dataset, tiny_backbone.name).glob("part-*")}
     for name in left:  # whatever has its name is whole
-        assert (folder(dataset, tiny_backbone.name) / name).read_bytes() == expected[name]
+        assert (feature_folder(dataset, tiny_backbone.name) / name).read_bytes() == expected[name]
     helpers.age_temporary_files(dataset.path)
-    summary = extract(dataset, tiny_backbone)
-    assert summary.found == PART * len(left)
+    summary = extract_small_parts(dataset, tiny_backbone)
+    assert summary.existing == PART_SIZE * len(left)
     assert summary.failed == {"truncated": 2}
-    assert parts(dataset, tiny_backbone) == expected
+    assert part_files(dataset, tiny_backbone.name) == expected
 
 
 def die_before_rename(dataset: Path, onnx: Path) -> None:
     """Extract until the third part is written under its temporary name, and be killed there."""
-    store.PART = PART
     replace = Path.replace
 
     def dying(path: Path, target: Path) -> Path:
@@ -260,12 +258,11 @@ def die_before_rename(dataset: Path, onnx: Path) -> None:
         return replace(path, target)
 
     Path.replace = dying  # type: ignore[method-assign, assignment]
-    extract(Dataset(dataset), helpers.tiny_backbone(onnx))
+    extract_small_parts(Dataset(dataset), helpers.tiny_backbone(onnx))
 
 
 def die_while_writing(dataset: Path, onnx: Path) -> None:
     """Extract until half of the third part is written, and be killed there."""
-    store.PART = PART
     write = Path.write_bytes
 
     def dying(path: Path, data: bytes) -> int:
@@ -275,11 +272,11 @@ def die_while_writing(dataset: Path, onnx: Path) -> None:
         return write(path, data)
 
     Path.write_bytes = dying  # type: ignore[method-assign, assignment]
-    extract(Dataset(dataset), helpers.tiny_backbone(onnx))
+    extract_small_parts(Dataset(dataset), helpers.tiny_backbone(onnx))
 
 
 @pytest.mark.parametrize("die", [die_while_writing, die_before_rename])
-def test_a_part_that_was_not_renamed_is_made_again(
+def test_part_without_its_final_name_is_extracted_again(
     die: Callable[[Path, Path], None],
     original: Dataset,
     undisturbed: tuple[dict[str, bytes], float],
@@ -294,14 +291,14 @@ def test_a_part_that_was_not_renamed_is_made_again(
     process.start()
     process.join(30)
     assert process.exitcode == -signal.SIGKILL
-    assert len(parts(dataset, tiny_backbone)) == 3  # two parts and what was not renamed
+    assert len(part_files(dataset, tiny_backbone.name)) == 3  # two parts and what was not renamed
     helpers.age_temporary_files(dataset.path)
-    assert extract(dataset, tiny_backbone).found == 2 * PART
-    assert parts(dataset, tiny_backbone) == undisturbed[0]
+    assert extract_small_parts(dataset, tiny_backbone).existing == 2 * PART_SIZE
+    assert part_files(dataset, tiny_backbone.name) == undisturbed[0]
 
 
-def test_a_file_that_is_another_now_has_no_feature(tiny_backbone: OnnxBackbone, tmp_path: Path) -> None:
+def test_replaced_image_file_has_no_feature(tiny_backbone: OnnxBackbone, tmp_path: Path) -> None:
     dataset = helpers.tiny_dataset(tmp_path / "data")
     shutil.copy(dataset.resolve_path(dataset.column("path")[5]), dataset.resolve_path(dataset.column("path")[3]))
-    summary = extract(dataset, tiny_backbone)
+    summary = extract_small_parts(dataset, tiny_backbone)
     assert (summary.encoded, summary.failed) == (len(dataset) - 1, {"corrupt": 1})

@@ -1,6 +1,7 @@
 """A study runs every experiment over what has features; the bundled one runs for anyone."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ from changeling.experiments.linear_probe import ProbeSettings
 from changeling.experiments.registry import EXPERIMENTS
 from changeling.features.store import load_features
 from changeling.studies.plan import plan_study
-from changeling.studies.runner import check_study, run_study, select_backbones
+from changeling.studies.runner import check_study, list_backbones, run_study, select_backbones
 from changeling.studies.settings import Study
+from tests import helpers
 from tests.experiments.conftest import Plant, draw_files, store
 
 FAST = Study(settings={"disentangle": DisentangleSettings(epochs=5, batch=128, lr=5e-3)})
@@ -135,6 +137,23 @@ def test_the_bundled_clusters_are_studied_on_their_own_backbones_alone() -> None
 def test_a_backbone_is_named_once(plant: Plant) -> None:
     with pytest.raises(StudyError, match="backbones names planted twice"):
         check_study(plant(style=1.0), Study(backbones=("planted", "planted")))
+
+
+def test_backbone_with_and_without_its_default_layer_is_refused_before_extraction(
+    tiny_dataset: Dataset, tiny_onnx: Path
+) -> None:
+    study = tiny_dataset.path.parent / "study.toml"
+    names = [f"onnx:{tiny_onnx}", f"onnx:{tiny_onnx}@proj"]
+    study.write_text(f'dataset = "{tiny_dataset.path.name}"\nbackbones = {names}\n')
+    result = helpers.run_changeling("study", study)
+    assert result.returncode == 2
+    assert f"backbones names {names[0]} twice: @proj is its default layer; remove {names[1]}" in result.stderr
+    assert not (tiny_dataset.path / "features").exists()
+
+
+def test_layers_of_one_backbone_are_accepted(plant: Plant, tiny_onnx: Path) -> None:
+    names = (f"onnx:{tiny_onnx}", f"onnx:{tiny_onnx}@pre")
+    assert list_backbones(plant(style=1.0), Study(backbones=names)) == names
 
 
 def test_backbones_that_cannot_be_loaded_are_said_before_anything_runs(

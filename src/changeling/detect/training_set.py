@@ -13,7 +13,8 @@ from changeling.backbones.registry import Backbone
 from changeling.datasets.dataset import Dataset
 from changeling.errors import DatasetError
 from changeling.features.extract import extract
-from changeling.features.store import load_features, store_name
+from changeling.features.parts import store_name
+from changeling.features.store import load_features
 from changeling.images.augmentations import CROPPED_AND_RESAVED, RESAVED
 from changeling.progress import Progress
 from changeling.stats.metrics import Floats, Ints

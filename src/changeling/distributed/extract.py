@@ -17,8 +17,8 @@ from changeling.datasets.dataset import Dataset
 from changeling.distributed.pipeline import MAX_PASSES, Pipeline, Shared
 from changeling.distributed.session import connect_to_ray
 from changeling.errors import DistributedError, ImageError, Status
-from changeling.features.extract import Summary, extract, loader, make_part
-from changeling.features.store import part_path, part_rows, read_header
+from changeling.features.extract import Extraction, Summary, encode_part, extract, image_loader
+from changeling.features.parts import feature_parts
 from changeling.images.transforms import Preprocessing
 from changeling.progress import Progress, silent
 
@@ -32,43 +32,32 @@ def extract_on_ray(dataset: Dataset, backbone: Backbone, address: str, progress:
         DistributedError: there is no such Ray cluster, or parts are lost repeatedly.
         FeatureError: as `extract` does. Finished parts are kept.
     """
-    missing_at_start = missing = _find_missing(dataset, backbone)
+    parts = Extraction(dataset, backbone).parts
+    missing_at_start = parts.missing
     with connect_to_ray(address) as ray:
         for _ in range(MAX_PASSES):
-            if not missing:
+            if not parts.missing:
                 break
-            done = len(dataset) - _count_rows(dataset, missing)
-            with closing(_decode_and_encode(ray, dataset, backbone, missing).run()) as image_counts:
+            done = len(dataset) - parts.count_rows(parts.missing)
+            with closing(_decode_and_encode(ray, dataset, backbone, parts.missing).run()) as image_counts:
                 for image_count in image_counts:
                     done += image_count
                     progress(backbone.name, done, len(dataset))
-            missing = _find_missing(dataset, backbone)
-    if missing:
+    if parts.missing:
         raise DistributedError(
             f"{dataset.path}: parts are missing after {MAX_PASSES} passes; finished parts are kept, start again to "
             "continue"
         )
     checked = extract(dataset, backbone, progress=progress)  # all parts exist: it only checks and counts them
-    new = _count_rows(dataset, missing_at_start)
-    headers = [read_header(part_path(dataset, backbone.name, index)) for index in missing_at_start]
-    failed = sum(len(header.errors) for header in headers)
-    return Summary(new - failed, checked.found - new, checked.failed)
-
-
-def _find_missing(dataset: Dataset, backbone: Backbone) -> list[int]:
-    indices = range(len(part_rows(len(dataset))))
-    return [index for index in indices if not part_path(dataset, backbone.name, index).exists()]
-
-
-def _count_rows(dataset: Dataset, indices: Sequence[int]) -> int:
-    ranges = part_rows(len(dataset))
-    return sum(ranges[index][1] - ranges[index][0] for index in indices)
+    new = parts.count_rows(missing_at_start)
+    failed = sum(len(parts.read_header(index).errors) for index in missing_at_start)
+    return Summary(new - failed, checked.existing - new, checked.failed)
 
 
 def _decode_and_encode(ray: Any, dataset: Dataset, backbone: Backbone, indices: Sequence[int]) -> Pipeline:
     shared = Shared.pack(dataset)
     pipeline = Pipeline(ray, indices)
-    pipeline.add_tasks(DecodeStage(shared, backbone.preprocessing))
+    pipeline.add_tasks(DecodeStage(shared, backbone.name, backbone.preprocessing))
     pipeline.add_actors(EncodeStage(shared, backbone.name))
     return pipeline
 
@@ -78,12 +67,13 @@ class DecodeStage:
     """Decode the images of a part."""
 
     dataset: Shared[Dataset]
+    backbone_name: str
     preprocessing: Preprocessing
 
     def __call__(self, index: int, _: None) -> list[DecodedRow]:
         """Return the pixels of each row, or why there are none."""
         dataset = self.dataset.unpack()
-        load = loader(dataset, self.preprocessing)
+        load = image_loader(dataset, self.preprocessing)
 
         def decode(row: int) -> DecodedRow:
             try:
@@ -91,7 +81,7 @@ class DecodeStage:
             except ImageError as error:
                 return error.status, str(error)
 
-        start, stop = part_rows(len(dataset))[index]
+        start, stop = feature_parts(dataset, self.backbone_name).row_range(index)
         return [decode(row) for row in range(start, stop)]
 
 
@@ -109,8 +99,8 @@ class EncodeStage:
 
     def __call__(self, index: int, decoded: list[DecodedRow]) -> int:
         """Return how many rows the part has."""
-        dataset = self.dataset.unpack()
-        start, _ = part_rows(len(dataset))[index]
+        extraction = Extraction(self.dataset.unpack(), self.backbone)
+        start, _ = extraction.parts.row_range(index)
 
         def load(row: int) -> NDArray[np.float32]:
             pixels = decoded[row - start]
@@ -118,5 +108,5 @@ class EncodeStage:
                 raise ImageError(*pixels)
             return pixels
 
-        make_part(dataset, self.backbone, index, load)
+        encode_part(extraction, index, load)
         return len(decoded)

@@ -24,8 +24,8 @@ from changeling.experiments.reporting import (
     sort_by_generator,
 )
 from changeling.experiments.selection import SPLIT_TITLES, list_generators, renumber_clusters, select_rows
-from changeling.features.captions import has_captions, load_captions
-from changeling.features.store import Features, missing_rows
+from changeling.features.captions import has_caption_features, load_caption_features
+from changeling.features.store import Features, count_missing_rows
 from changeling.results.format import format_count, format_interval, format_percent
 from changeling.results.result import Column, Estimate, Result, Row, Table
 from changeling.stats.intervals import RESAMPLES, ratio_interval
@@ -50,7 +50,7 @@ def run(context: Context, settings: RetrievalSettings) -> Result:
     dataset, rows, sources = context.dataset, [], []
     caption_clusters = _number_caption_clusters(dataset)
     for done, features in enumerate(context.load_features(), start=1):
-        captions = load_captions(dataset, features.header.backbone)
+        captions = load_caption_features(dataset, features.header.backbone)
         if captions is not None and captions.shape[1] == features.values.shape[1]:
             for generator in list_generators(dataset):
                 cells = _compute_cells(context, features, captions, caption_clusters, generator)
@@ -81,9 +81,9 @@ def run(context: Context, settings: RetrievalSettings) -> Result:
 def check(context: Context, settings: RetrievalSettings) -> None:
     """Raise DatasetError if no backbone has features of captions, and none can get them from `extract`."""
     dataset = context.dataset
-    if any(has_captions(dataset, name) for name in context.backbones):
+    if any(has_caption_features(dataset, name) for name in context.backbones):
         return
-    if not dataset.captions.num_rows or not any(missing_rows(dataset, name) for name in context.backbones):
+    if not dataset.captions.num_rows or not any(count_missing_rows(dataset, name) for name in context.backbones):
         raise DatasetError(
             f"{dataset.path}: no backbone has features of captions; retrieval needs captions.parquet and a backbone "
             "with a text tower, such as clip-vit-b32 (`changeling extract`)"

@@ -1,11 +1,10 @@
-"""Features of captions, in the order of captions.parquet: what retrieval needs, by backbones with a text tower."""
+"""Features of captions, in the order of captions.parquet, by backbones with a text tower; retrieval needs them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,60 +12,65 @@ from numpy.typing import NDArray
 from changeling.backbones.registry import TextBackbone
 from changeling.datasets.dataset import Dataset
 from changeling.errors import FeatureError
-from changeling.features.store import Header, folder, read_header, read_values, write_part
+from changeling.features.parts import CAPTION_PART_SIZE, FeatureHeader, caption_parts
+from changeling.files import explain_full_disk
 from changeling.progress import Progress, silent
 
-PART = 4096  # captions in a part
 
-
-def extract_captions(dataset: Dataset, backbone: TextBackbone, *, progress: Progress = silent) -> None:
-    """Write the features of every caption; parts that exist are kept.
+def extract_captions(
+    dataset: Dataset, backbone: TextBackbone, *, progress: Progress = silent, part_size: int = CAPTION_PART_SIZE
+) -> None:
+    """Write the features of all captions; parts that exist are kept.
 
     Raises:
-        FeatureError: parts exist that other weights or captions made.
+        FeatureError: parts exist that were made from other captions or with other weights, or the disk is full.
     """
-    texts = dataset.captions["caption"].to_pylist()
-    for start in range(0, len(texts), PART):
-        some = texts[start : start + PART]
-        path = _path(dataset, backbone.name, start // PART)
-        header = _header(backbone.name, backbone.weights, start, some)
-        if not path.exists():
-            write_part(path, header, backbone.encode_text(some))
-        elif read_header(path) != header:
+    parts = caption_parts(dataset, backbone.name, part_size)
+    captions = dataset.captions["caption"].to_pylist()
+    for index in parts.indices:
+        start, stop = parts.row_range(index)
+        header = _make_header(backbone.name, backbone.weights, start, captions[start:stop])
+        if not parts.exists(index):
+            features = backbone.encode_text(captions[start:stop])
+            with explain_full_disk(dataset.path, FeatureError):
+                parts.write(index, header, features)
+        elif parts.read_header(index) != header:
+            path = parts.path(index)
             raise FeatureError(f"{path} was made from other captions or weights; remove it to extract again")
-        progress(f"{backbone.name} captions", start + len(some), len(texts))
+        progress(f"{backbone.name} captions", stop, len(captions))
 
 
-def has_captions(dataset: Dataset, backbone: str) -> bool:
+def has_caption_features(dataset: Dataset, backbone: str) -> bool:
     """Whether there are features of captions by a backbone."""
-    return bool(dataset.captions.num_rows) and _path(dataset, backbone, 0).exists()
+    parts = caption_parts(dataset, backbone)
+    return bool(parts.indices) and parts.exists(0)
 
 
-def load_captions(dataset: Dataset, backbone: str) -> NDArray[np.float32] | None:
-    """The features of all captions (captions, D) by a backbone; None if there are none.
+def load_caption_features(
+    dataset: Dataset, backbone: str, part_size: int = CAPTION_PART_SIZE
+) -> NDArray[np.float32] | None:
+    """The features of all captions by a backbone (captions, D), float32; None if there are none.
 
     Raises:
         FeatureError: parts are missing, or were made from other captions.
     """
-    texts = dataset.captions["caption"].to_pylist()
-    if not has_captions(dataset, backbone):
+    if not has_caption_features(dataset, backbone):
         return None
+    parts = caption_parts(dataset, backbone, part_size)
+    captions = dataset.captions["caption"].to_pylist()
     blocks = []
-    for start in range(0, len(texts), PART):
-        some, path = texts[start : start + PART], _path(dataset, backbone, start // PART)
-        if not path.exists():
-            raise FeatureError(f"{path} is missing: extract {backbone} again")
-        header = read_header(path)
-        if header != _header(backbone, header.weights, start, some):
-            raise FeatureError(f"{path} was made from other captions; remove it and extract again")
-        blocks.append(read_values(path, len(some)))
+    for index in parts.indices:
+        start, stop = parts.row_range(index)
+        if not parts.exists(index):
+            raise FeatureError(f"{parts.path(index)} is missing: extract {backbone} again")
+        header = parts.read_header(index)
+        if header != _make_header(backbone, header.weights, start, captions[start:stop]):
+            raise FeatureError(f"{parts.path(index)} was made from other captions; remove it and extract again")
+        blocks.append(parts.read(index))
     return np.concatenate(blocks)
 
 
-def _path(dataset: Dataset, backbone: str, index: int) -> Path:
-    return folder(dataset, backbone) / f"captions-{index:05d}.safetensors"
-
-
-def _header(backbone: str, weights: str, start: int, texts: Sequence[str]) -> Header:
-    digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:12]
-    return Header(backbone=backbone, weights=weights, preprocessing="", rows=(start, start + len(texts)), images=digest)
+def _make_header(backbone: str, weights: str, start: int, captions: Sequence[str]) -> FeatureHeader:
+    digest = hashlib.sha256(json.dumps(captions).encode()).hexdigest()[:12]
+    rows = (start, start + len(captions))
+    return FeatureHeader(backbone=backbone, weights=weights, preprocessing="", rows=rows, images=digest)

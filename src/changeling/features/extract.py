@@ -1,4 +1,4 @@
-"""Run a backbone over a dataset, part by part; what exists is whole, and what is missing is made again."""
+"""Run a backbone over the images of a dataset, part by part; parts that exist are kept."""
 
 from __future__ import annotations
 
@@ -13,23 +13,65 @@ from changeling.backbones.registry import Backbone
 from changeling.datasets.dataset import Dataset
 from changeling.engine import Load
 from changeling.errors import FeatureError, ImageError
-from changeling.features.store import Header, images_hash, part_path, part_rows, read_header, store_name, write_part
+from changeling.features.parts import PART_SIZE, FeatureHeader, FeatureParts, feature_parts, store_name
 from changeling.files import explain_full_disk
 from changeling.images.augmentations import Augmentation
 from changeling.images.decode import read_file
 from changeling.images.transforms import Preprocessing
 from changeling.progress import Progress, silent
 
-BATCH = 8
+BATCH = 8  # images that the backbone encodes at once
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What an extraction did: images encoded now, found done already, and unreadable ones by status."""
+    """How many images an extraction encoded.
+
+    Attributes:
+        encoded: images encoded by this run.
+        existing: images in parts that existed before.
+        failed: images without a feature, by status.
+    """
 
     encoded: int
-    found: int
+    existing: int
     failed: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """Everything that defines an extraction.
+
+    Attributes:
+        view: how images are changed before they are encoded; None if they are not.
+        part_size: how many images each part has.
+    """
+
+    dataset: Dataset
+    backbone: Backbone
+    view: Augmentation | None = None
+    part_size: int = PART_SIZE
+
+    @property
+    def name(self) -> str:
+        """The name that the features are stored under."""
+        return store_name(self.backbone.name, self.view.name if self.view else "")
+
+    @property
+    def parts(self) -> FeatureParts:
+        """The parts of the features, written or not."""
+        return feature_parts(self.dataset, self.name, self.part_size)
+
+    def make_header(self, index: int) -> FeatureHeader:
+        """The header of a part all of whose images can be read."""
+        return FeatureHeader(
+            backbone=self.backbone.name,
+            view=self.view.name if self.view else "",
+            weights=self.backbone.weights,
+            preprocessing=self.backbone.preprocessing.hash,
+            rows=self.parts.row_range(index),
+            images=self.dataset.hash_rows(self.part_size)[index],
+        )
 
 
 def extract(
@@ -38,39 +80,41 @@ def extract(
     *,
     view: Augmentation | None = None,
     progress: Progress = silent,
+    part_size: int = PART_SIZE,
 ) -> Summary:
-    """Write the features of every image of `dataset`; parts that exist are kept.
+    """Write the features of all images of `dataset`; parts that exist are kept.
 
-    The work can be killed at any moment and started again: the bytes are those of an undisturbed run.
-    With a `view`, features are of the images so changed, and kept apart from those of the images as they are.
+    A run that was killed is resumed by the next one, with the same bytes as a run that was not. With a `view`, each
+    image is changed before it is encoded, and the features are stored apart from those of the unchanged images.
 
     Raises:
-        FeatureError: parts exist that other weights, preprocessing or images made, or not one image can be read: then
-            no part is left.
+        FeatureError: parts exist that were made from other images or with other weights or preprocessing, the disk is
+            full, or no image can be read; no part is written then.
     """
-    name = store_name(backbone.name, view.name if view else "")
-    summary = Summary(0, 0, Counter())
-    encoded = found = 0
-    for index, (start, stop) in enumerate(part_rows(len(dataset))):
-        path = part_path(dataset, name, index)
-        if path.exists():
-            header = _same(read_header(path), _header(dataset, backbone, view, start, stop), str(path))
-            found += stop - start
+    extraction = Extraction(dataset, backbone, view, part_size)
+    parts, load = extraction.parts, image_loader(dataset, backbone.preprocessing, view)
+    encoded = existing = 0
+    failed: Counter[str] = Counter()
+    for index in parts.indices:
+        row_count = parts.count_rows([index])
+        if parts.exists(index):
+            header = read_checked_header(extraction, index)
+            existing += row_count
         else:
-            header = make_part(dataset, backbone, index, loader(dataset, backbone.preprocessing, view), view, progress)
-            encoded += stop - start - len(header.errors)
-        summary.failed.update(status for status, _ in header.errors.values())
-        progress(name, stop, len(dataset))
-    if summary.failed.total() == len(dataset):
-        for index, _ in enumerate(part_rows(len(dataset))):
-            part_path(dataset, name, index).unlink(missing_ok=True)
-        failed = ", ".join(f"{count} {status}" for status, count in sorted(summary.failed.items()))
-        raise FeatureError(f"{dataset.path}: not one image can be read ({failed}); images.parquet says where they are")
-    return Summary(encoded, found, summary.failed)
+            header = encode_part(extraction, index, load, progress)
+            encoded += row_count - len(header.errors)
+        failed.update(status for status, _ in header.errors.values())
+        progress(extraction.name, parts.row_range(index)[1], len(dataset))
+    if failed.total() == len(dataset):
+        for index in parts.indices:
+            parts.remove(index)
+        counts = ", ".join(f"{count} {status}" for status, count in sorted(failed.items()))
+        raise FeatureError(f"{dataset.path}: not one image can be read ({counts}); images.parquet says where they are")
+    return Summary(encoded, existing, failed)
 
 
-def loader(dataset: Dataset, preprocessing: Preprocessing, view: Augmentation | None = None) -> Load[int]:
-    """What reads the image of a row and prepares it: a row's number -> pixels (3, H, W). It may raise ImageError."""
+def image_loader(dataset: Dataset, preprocessing: Preprocessing, view: Augmentation | None = None) -> Load[int]:
+    """A function that reads and preprocesses the image of a row: row -> pixels (3, H, W). It may raise ImageError."""
 
     def load(row: int) -> NDArray[np.float32]:
         columns = ("path", "status", "image_id", "sha256")
@@ -83,48 +127,36 @@ def loader(dataset: Dataset, preprocessing: Preprocessing, view: Augmentation | 
     return load
 
 
-def make_part(
-    dataset: Dataset,
-    backbone: Backbone,
-    index: int,
-    load: Load[int],
-    view: Augmentation | None = None,
-    progress: Progress = silent,
-) -> Header:
-    """Encode the images of one part, as `load` reads them, and write it. What cannot be read has no feature."""
-    name = store_name(backbone.name, view.name if view else "")
-    start, stop = part_rows(len(dataset))[index]
+def encode_part(extraction: Extraction, index: int, load: Load[int], progress: Progress = silent) -> FeatureHeader:
+    """Encode the images of a part and write it; return its header, which says which images cannot be read.
+
+    Raises:
+        FeatureError: the disk is full.
+    """
+    dataset, backbone = extraction.dataset, extraction.backbone
+    start, stop = extraction.parts.row_range(index)
     values = np.full((stop - start, backbone.dim), np.nan, dtype=np.float32)
     errors: dict[int, tuple[str, str]] = {}
-    for done in engine.encode(range(start, stop), load, backbone, batch_size=BATCH):
-        if done.feature is None:
-            errors[done.job] = (done.status, done.error or "")
+    for encoded in engine.encode(range(start, stop), load, backbone, batch_size=BATCH):
+        if encoded.feature is None:
+            errors[encoded.job] = (encoded.status, encoded.error or "")
         else:
-            values[done.job - start] = done.feature
-        progress(name, done.job + 1, len(dataset))
-    header = _header(dataset, backbone, view, start, stop).model_copy(update={"errors": errors})
+            values[encoded.job - start] = encoded.feature
+        progress(extraction.name, encoded.job + 1, len(dataset))
+    header = extraction.make_header(index).model_copy(update={"errors": errors})
     with explain_full_disk(dataset.path, FeatureError):
-        write_part(part_path(dataset, name, index), header, values)
+        extraction.parts.write(index, header, values)
     return header
 
 
-def _header(dataset: Dataset, backbone: Backbone, view: Augmentation | None, start: int, stop: int) -> Header:
-    return Header(
-        backbone=backbone.name,
-        view=view.name if view else "",
-        weights=backbone.weights,
-        preprocessing=backbone.preprocessing.hash,
-        rows=(start, stop),
-        images=images_hash(dataset, start, stop),
-    )
-
-
-def _same(found: Header, wanted: Header, path: str) -> Header:
-    """Check that a part which exists is the one that would be made."""
+def read_checked_header(extraction: Extraction, index: int) -> FeatureHeader:
+    """Return the header of a part. Raises FeatureError unless this extraction would write the same part."""
+    parts = extraction.parts
+    header, expected = parts.read_header(index), extraction.make_header(index)
     for field in ("weights", "preprocessing", "rows", "images"):
-        if getattr(found, field) != getattr(wanted, field):
+        if getattr(header, field) != getattr(expected, field):
             raise FeatureError(
-                f"{path} was made with other {field} ({getattr(found, field)}, now {getattr(wanted, field)}); "
-                "move its folder away to extract again"
+                f"{parts.path(index)} was made with other {field} ({getattr(header, field)}, now "
+                f"{getattr(expected, field)}); move its folder away to extract again"
             )
-    return found
+    return header

@@ -14,7 +14,7 @@ from rich.table import Table
 from changeling.backbones.registry import ALIASES
 from changeling.datasets.dataset import Dataset
 from changeling.experiments.base import GIB, MIB, Context, Experiment, Machine, UnknownDimError
-from changeling.features.store import part_path, part_rows, read_dim
+from changeling.features.store import read_feature_dim
 from changeling.results.format import format_count
 from changeling.studies.runner import check_settings, check_study, list_experiments, select_backbones
 from changeling.studies.settings import Study
@@ -113,11 +113,11 @@ def _read_dims(dataset: Dataset, backbones: Sequence[str]) -> dict[str, int]:
     """Return the length of the features of the backbones for which it is known without loading them."""
     dims = {}
     for backbone in backbones:
-        first_part = part_path(dataset, backbone, 0)
-        if part_rows(len(dataset)) and first_part.exists():
-            dims[backbone] = read_dim(first_part)
-        elif backbone in ALIASES:
-            dims[backbone] = ALIASES[backbone].dim
+        dim = read_feature_dim(dataset, backbone)
+        if dim is None and backbone in ALIASES:
+            dim = ALIASES[backbone].dim
+        if dim is not None:
+            dims[backbone] = dim
     return dims
 
 

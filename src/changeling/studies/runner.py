@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from changeling.errors import DatasetError, FeatureError, StudyError
 from changeling.experiments.base import Context, Experiment
 from changeling.experiments.registry import EXPERIMENTS
 from changeling.experiments.reporting import describe_dataset
-from changeling.features.store import available, has_any, missing_rows
+from changeling.features.store import count_missing_rows, has_features, list_extracted_backbones
 from changeling.progress import Progress, silent
 from changeling.results.result import Result
 from changeling.studies.settings import BUNDLED, Study
@@ -40,21 +40,30 @@ def list_backbones(dataset: Dataset, study: Study) -> tuple[str, ...]:
         FeatureError: the study names none, and none has features.
         StudyError: a backbone is named twice, or is not one of those of the bundled clusters.
     """
-    backbones = study.backbones or available(dataset)
+    extracted = list_extracted_backbones(dataset)
+    backbones = study.backbones or extracted
     if not backbones:
         raise FeatureError(
             f"{dataset.path} has no features yet; run `changeling extract {dataset.path} --backbone clip-vit-b16`"
         )
     is_bundled = dataset.path.resolve() == _bundled_path().resolve()
     for name in backbones:
-        if is_bundled and name not in available(dataset):
+        if is_bundled and name not in extracted:
             raise StudyError(
-                f"the bundled clusters have features by {', '.join(available(dataset))}, not by {name}, and their "
+                f"the bundled clusters have features by {', '.join(extracted)}, not by {name}, and their "
                 "image files are not part of the package"
             )
-        if backbones.count(name) > 1:
-            raise StudyError(f"backbones names {name} twice")
+        _check_named_once(name, backbones)
     return backbones
+
+
+def _check_named_once(name: str, backbones: Sequence[str]) -> None:
+    """Raise StudyError if a backbone is named twice, also if it is named once with its default layer, once without."""
+    base, _, layer = name.rpartition("@")
+    if backbones.count(name) > 1:
+        raise StudyError(f"backbones names {name} twice")
+    if base in backbones and registry.canonical_name(name) == base:
+        raise StudyError(f"backbones names {base} twice: @{layer} is its default layer; remove {name}")
 
 
 def check_study(dataset: Dataset, study: Study) -> dict[str, int]:
@@ -69,7 +78,7 @@ def check_study(dataset: Dataset, study: Study) -> dict[str, int]:
         StudyError: a setting names something that does not exist.
     """
     backbones = list_backbones(dataset, study)
-    missing = {name: missing_rows(dataset, name) for name in backbones}
+    missing = {name: count_missing_rows(dataset, name) for name in backbones}
     for name, count in missing.items():
         if count and name in study.backbones:
             registry.check_backbone(name)
@@ -106,7 +115,7 @@ def check_settings(context: Context, study: Study) -> dict[str, str]:
 
 def select_backbones(dataset: Dataset, backbones: tuple[str, ...]) -> tuple[str, ...]:
     """Return the backbones that have features of at least one image. Raises FeatureError if none has."""
-    selected = tuple(name for name in backbones if has_any(dataset, name))
+    selected = tuple(name for name in backbones if has_features(dataset, name))
     if not selected:
         raise FeatureError(f"{dataset.path}: no image could be read for the features by {', '.join(backbones)}")
     return selected
