@@ -53,8 +53,14 @@ class Hub(BaseHTTPRequestHandler):
             ]
             return self._answer(200, json.dumps(tree).encode())
         siblings = [{"rfilename": file} for file in files]
-        told = {"_id": "1", "id": f"{owner}/{name}", "modelId": f"{owner}/{name}", "sha": commit, "siblings": siblings}
-        return self._answer(200, json.dumps(told | {"private": False, "tags": [], "downloads": 0}).encode())
+        answer = {
+            "_id": "1",
+            "id": f"{owner}/{name}",
+            "modelId": f"{owner}/{name}",
+            "sha": commit,
+            "siblings": siblings,
+        }
+        return self._answer(200, json.dumps(answer | {"private": False, "tags": [], "downloads": 0}).encode())
 
     def _send(self, path: Path, owner: str, commit: str) -> None:
         if owner == GATED:

@@ -1,4 +1,4 @@
-"""What is fetched from a Hub: a pipeline's own files at a commit, never pickles; and no code of it is runner."""
+"""What is fetched from a Hub: a pipeline's own files at a commit, never pickles; and no code of it is run."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
 from changeling.build import runner
 from changeling.build.record import agree, check_made
 from changeling.datasets.dataset import Dataset
 from changeling.errors import BuildError
+from changeling.generators.autoencoders import Taef2
 from changeling.generators.families import load_generator
 from changeling.generators.hub import fetch_model
 from changeling.generators.revision import Revision
@@ -22,6 +24,7 @@ from tests.backbones.hub import Harmful
 from tests.build.builds import drawing, make_build
 from tests.generators import hub
 from tests.generators.hub import COMMIT, GATED, serving
+from tests.generators.requests import check_refused
 from tests.generators.tiny import changed
 
 
@@ -44,12 +47,6 @@ def fetched(repositories: Path, tmp_path: Path) -> Iterator[list[str]]:
     assert not (tmp_path / "mark").exists()
 
 
-def refused(settings: GeneratorSettings, root: Path, message: str) -> None:
-    with pytest.raises(BuildError, match=message) as caught:
-        load_generator(settings, root)
-    assert "\n" not in str(caught.value)
-
-
 def test_a_pipelines_own_files_are_fetched_once(fetched: list[str], tmp_path: Path) -> None:
     generator = load_generator(drawing("somebody/sd"), tmp_path)
     assert generator.record["revision"] == COMMIT
@@ -68,7 +65,7 @@ def test_a_pipelines_own_files_are_fetched_once(fetched: list[str], tmp_path: Pa
 
 
 @pytest.mark.parametrize(("model", "folder"), [("sd", "sd/vae"), ("vae", "vae")])
-def test_of_a_reconstruction_the_autoencoder_alone_is_fetched(
+def test_only_the_autoencoder_is_fetched_for_a_reconstruction(
     model: str, folder: str, fetched: list[str], tmp_path: Path
 ) -> None:
     generator = load_generator(GeneratorSettings(model=f"somebody/{model}", kind="reconstruction"), tmp_path)
@@ -76,7 +73,16 @@ def test_of_a_reconstruction_the_autoencoder_alone_is_fetched(
     assert sorted(fetched) == [f"{folder}/config.json", f"{folder}/diffusion_pytorch_model.safetensors"]
 
 
-def test_of_a_checkers_model_the_checker_alone_is_fetched(fetched: list[str], tmp_path: Path) -> None:
+def test_only_the_weights_of_taef2_are_fetched(repositories: Path, fetched: list[str], tmp_path: Path) -> None:
+    (repositories / "taef2").mkdir()
+    save_file(Taef2().state_dict(), repositories / "taef2" / "taef2.safetensors")
+    (repositories / "taef2" / "example.safetensors").write_bytes(b"")
+    generator = load_generator(GeneratorSettings(model="somebody/taef2", kind="reconstruction"), tmp_path)
+    assert (generator.record["revision"], generator.record["pipeline"]) == (COMMIT, "Taef2")
+    assert fetched == ["taef2/taef2.safetensors"]
+
+
+def test_only_the_checker_is_fetched_from_its_model(fetched: list[str], tmp_path: Path) -> None:
     generator = load_generator(drawing("somebody/sd2", safety_checker="other/sd"), tmp_path)
     assert generator.record["safety_checker"] == f"other/sd@{COMMIT}"
     assert sorted(name for name in fetched if name.startswith("sd/")) == [
@@ -87,8 +93,10 @@ def test_of_a_checkers_model_the_checker_alone_is_fetched(fetched: list[str], tm
 
 
 @pytest.mark.parametrize("kind", ["text-to-image", "reconstruction"])
-def test_what_is_behind_a_licence_says_how_to_accept_it(kind: str, fetched: list[str], tmp_path: Path) -> None:
-    refused(
+def test_the_error_of_a_gated_model_says_how_to_accept_its_licence(
+    kind: str, fetched: list[str], tmp_path: Path
+) -> None:
+    check_refused(
         drawing(f"{GATED}/sd", kind=kind),
         tmp_path,
         r"gated/sd is behind a licence: accept it on the Hugging Face Hub, and log in \(`hf auth login`\)",
@@ -101,20 +109,18 @@ def test_what_is_behind_a_licence_says_how_to_accept_it(kind: str, fetched: list
     ("model", "revision", "reason"),
     [("somebody/none", "", "Repository Not Found"), ("somebody/sd", "v9", "Revision Not Found")],
 )
-def test_what_is_not_there_says_so(
+def test_a_missing_repository_or_revision_is_named_in_the_error(
     model: str, revision: str, reason: str, kind: str, fetched: list[str], tmp_path: Path
 ) -> None:
-    refused(drawing(model, kind=kind, revision=revision), tmp_path, f"{model} cannot be loaded, .*{reason}")
+    check_refused(drawing(model, kind=kind, revision=revision), tmp_path, f"{model} cannot be loaded, .*{reason}")
     assert fetched == []
 
 
 @pytest.mark.parametrize("part", ["unet", "text_encoder", "vae"])
-def test_weights_in_pickles_alone_are_not_fetched(
-    part: str, repositories: Path, fetched: list[str], tmp_path: Path
-) -> None:
+def test_weights_in_pickles_are_not_fetched(part: str, repositories: Path, fetched: list[str], tmp_path: Path) -> None:
     (weights,) = (repositories / "sd" / part).glob("*.safetensors")
     weights.rename(weights.with_suffix(".bin"))
-    refused(drawing("somebody/sd"), tmp_path, "somebody/sd cannot be loaded")
+    check_refused(drawing("somebody/sd"), tmp_path, "somebody/sd cannot be loaded")
     assert not [name for name in fetched if name.endswith(".bin")]
 
 
@@ -125,11 +131,11 @@ def test_code_of_a_repository_is_not_run(
     folder = changed(models / "sd", repositories / "other", **index)
     for path in (folder / "unet" / "mine.py", folder / "pipeline.py"):
         path.write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'mark')!r}).touch()\n")
-    refused(drawing("somebody/other"), tmp_path, "somebody.other")
+    check_refused(drawing("somebody/other"), tmp_path, "somebody.other")
     assert not (tmp_path / "mark").exists()
 
 
-def test_a_build_keeps_to_the_commits_that_it_began_with(
+def test_a_resumed_build_uses_the_recorded_commits(
     repositories: Path, fetched: list[str], parents: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = drawing("somebody/sd2", safety_checker="other/sd")
@@ -152,12 +158,14 @@ def test_a_build_keeps_to_the_commits_that_it_began_with(
 def test_a_checkers_commit_can_be_named(fetched: list[str], tmp_path: Path) -> None:
     generator = load_generator(drawing("somebody/sd2", safety_checker=f"other/sd@{COMMIT}"), tmp_path)
     assert generator.record["safety_checker"] == f"other/sd@{COMMIT}"
-    refused(drawing("somebody/sd2", safety_checker=f"other/sd@{40 * 'e'}"), tmp_path, "other/sd@e+ cannot be loaded")
+    check_refused(
+        drawing("somebody/sd2", safety_checker=f"other/sd@{40 * 'e'}"), tmp_path, "other/sd@e+ cannot be loaded"
+    )
 
 
 @pytest.mark.parametrize("checker", ["other/sd", "other/sd@main"])
 @pytest.mark.parametrize("revision", ["", "main"])
-def test_names_that_may_move_are_resolved_once(
+def test_branches_and_tags_are_resolved_once(
     checker: str, revision: str, fetched: list[str], parents: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = drawing("somebody/sd2", safety_checker=checker, revision=revision)

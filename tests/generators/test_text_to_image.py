@@ -74,20 +74,20 @@ def pixels(images: Sequence[Image.Image | None]) -> np.ndarray:
 
 
 @cache
-def plain(folder: Path) -> tuple[Any, Any]:
+def load_diffusers(folder: Path) -> tuple[Any, Any]:
     """A pipeline as diffusers loads it, and its scheduler."""
     pipeline = diffusers.DiffusionPipeline.from_pretrained(folder, use_safetensors=True)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline, pipeline.scheduler
 
 
-def plainly(folder: Path, number: int, **more: Any) -> tuple[np.ndarray, list[bool] | None]:
+def run_diffusers(folder: Path, number: int, **more: Any) -> tuple[np.ndarray, list[bool] | None]:
     """What diffusers itself gives of a child, and what its safety checker says."""
-    pipeline, scheduler = plain(folder)
+    pipeline, scheduler = load_diffusers(folder)
     pipeline.scheduler = more.pop("scheduler", type(scheduler)).from_config(scheduler.config)
-    told = {"num_inference_steps": 1, "guidance_scale": 7.5, "height": SIDE, "width": SIDE} | more
+    arguments = {"num_inference_steps": 1, "guidance_scale": 7.5, "height": SIDE, "width": SIDE} | more
     seed = torch.Generator("cpu").manual_seed(make_child(number).seed)
-    made = pipeline(make_child(number).prompt, generator=seed, **told)
+    made = pipeline(make_child(number).prompt, generator=seed, **arguments)
     return pixels(made.images), getattr(made, "nsfw_content_detected", None)
 
 
@@ -112,12 +112,12 @@ def test_an_image_is_what_diffusers_gives_for_its_caption_and_seed(
 ) -> None:
     generator = loaded("sd", **more)
     names = {"steps": "num_inference_steps", "guidance": "guidance_scale", "negative_prompt": "negative_prompt"}
-    told = {name: more[key] for key, name in names.items() if key in more}
+    arguments = {name: more[key] for key, name in names.items() if key in more}
     if "size" in more:
-        told |= {"height": more["size"], "width": more["size"]}
+        arguments |= {"height": more["size"], "width": more["size"]}
     if "scheduler" in more:
-        told["scheduler"] = getattr(diffusers, more["scheduler"])
-    expected, _ = plainly(models / "sd", 3, **told, **more.get("arguments", {}))
+        arguments["scheduler"] = getattr(diffusers, more["scheduler"])
+    expected, _ = run_diffusers(models / "sd", 3, **arguments, **more.get("arguments", {}))
     np.testing.assert_array_equal(pixels(draw(generator, 3)), expected)
 
 
@@ -153,7 +153,7 @@ def test_the_same_child_is_the_same_bytes_whatever_was_drawn_before(sd: Generato
     assert pixels(draw(load_generator(drawing("sd"), models), 3)).tobytes() == pixels(first).tobytes()
 
 
-def test_a_batch_moves_the_last_bit_of_few_pixels(sd: Generator) -> None:
+def test_the_batch_size_changes_few_pixels_by_one_grey_level(sd: Generator) -> None:
     together = pixels(draw(sd, *range(7)))
     alone = np.concatenate([pixels(draw(sd, number)) for number in range(7)])
     assert np.abs(together - alone).max() <= 1
@@ -161,7 +161,7 @@ def test_a_batch_moves_the_last_bit_of_few_pixels(sd: Generator) -> None:
     assert len({image.tobytes() for image in alone}) == 7
 
 
-def test_images_are_rgb_of_the_size_that_is_asked_for(loaded: Loaded) -> None:
+def test_images_are_rgb_and_of_the_requested_size(loaded: Loaded) -> None:
     (image,) = draw(loaded("sd", size=32), 0)
     assert image is not None
     assert (image.mode, image.size) == ("RGB", (32, 32))
@@ -175,12 +175,12 @@ def test_sdxl_draws_without_the_watermark_that_it_would_add(models: Path, monkey
         def apply_watermark(self, images: torch.Tensor) -> torch.Tensor:
             return torch.zeros_like(images)
 
-    expected, _ = plainly(models / "sdxl", 3)
-    plain.cache_clear()
+    expected, _ = run_diffusers(models / "sdxl", 3)
+    load_diffusers.cache_clear()
     monkeypatch.setattr(module, "is_invisible_watermark_available", lambda: True)
     monkeypatch.setattr(module, "StableDiffusionXLWatermarker", Marker, raising=False)
-    marked, _ = plainly(models / "sdxl", 3)
-    plain.cache_clear()
+    marked, _ = run_diffusers(models / "sdxl", 3)
+    load_diffusers.cache_clear()
     generator = load_generator(drawing("sdxl"), models)
     np.testing.assert_array_equal(pixels(draw(generator, 3)), expected)
     assert not np.array_equal(marked, expected)
@@ -190,13 +190,13 @@ def test_sdxl_draws_without_the_watermark_that_it_would_add(models: Path, monkey
 # The safety checker
 
 
-def test_what_the_safety_checker_flags_is_none(loaded: Loaded, models: Path) -> None:
+def test_a_flagged_image_is_none(loaded: Loaded, models: Path) -> None:
     assert draw(loaded("strict"), 0, 1) == [None, None]
     picky = loaded("picky")
     alone = [draw(picky, number)[0] is None for number in range(9)]
     assert 1 <= sum(alone) <= 6
     for number, flagged in enumerate(alone[:4]):
-        assert plainly(models / "picky", number)[1] == [flagged]
+        assert run_diffusers(models / "picky", number)[1] == [flagged]
     together = draw(picky, *range(9))
     assert [image is None for image in together] == alone
     passed = [number for number, flagged in enumerate(alone) if not flagged]
@@ -204,7 +204,7 @@ def test_what_the_safety_checker_flags_is_none(loaded: Loaded, models: Path) -> 
     np.testing.assert_array_equal(pixels([together[number] for number in passed]), plain[passed])
 
 
-def test_a_checker_of_another_model_can_be_taken(loaded: Loaded) -> None:
+def test_the_safety_checker_of_another_model_can_be_used(loaded: Loaded) -> None:
     bare = loaded("sd2")
     assert bare.record["safety_checker"] == "none: the model has none"
     strict = loaded("sd2", safety_checker="strict")
@@ -217,7 +217,7 @@ def test_a_checker_of_another_model_can_be_taken(loaded: Loaded) -> None:
 
 
 @pytest.mark.parametrize("model", ["strict", "sd2"])
-def test_a_checker_can_be_left_off(model: str, loaded: Loaded) -> None:
+def test_the_safety_checker_can_be_turned_off(model: str, loaded: Loaded) -> None:
     generator = loaded(model, safety_checker="off")
     assert generator.record["safety_checker"] == "off"
     np.testing.assert_array_equal(pixels(draw(generator, 0, 1)), pixels(draw(loaded("sd"), 0, 1)))
@@ -239,11 +239,11 @@ def test_a_checker_for_a_model_that_takes_none_is_refused(models: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["DDIM", "UNet2DModel", "SchedulerMixin", "DiffusionPipeline"])
-def test_a_scheduler_that_is_none_is_refused(name: str, models: Path) -> None:
+def test_an_unknown_scheduler_is_refused(name: str, models: Path) -> None:
     check_refused(drawing("sd", scheduler=name), models, rf"there is no scheduler '{name}' in diffusers; one is DDIM")
 
 
-def test_an_argument_that_the_pipeline_does_not_take_is_refused(models: Path) -> None:
+def test_an_unknown_argument_is_refused(models: Path) -> None:
     settings = drawing("sd", arguments={"max_sequence_length": 9})
     check_refused(settings, models, r"sd: a StableDiffusionPipeline takes no argument 'max_sequence_length'")
 
@@ -263,7 +263,7 @@ def test_an_argument_that_the_pipeline_does_not_take_is_refused(models: Path) ->
     ],
     ids=str,
 )
-def test_an_argument_that_is_not_the_users_to_choose_is_refused(argument: dict[str, Any], models: Path) -> None:
+def test_a_reserved_argument_is_refused(argument: dict[str, Any], models: Path) -> None:
     (name,) = argument
     check_refused(drawing("sd", arguments=argument), models, rf"sd: arguments cannot set {name!r}")
 
@@ -299,7 +299,7 @@ def test_a_pipeline_that_is_not_diffusers_own_is_refused_and_never_run(
     assert not (tmp_path / "mark").exists()
 
 
-def test_a_part_with_code_of_its_own_is_refused_and_never_run(models: Path, tmp_path: Path) -> None:
+def test_a_component_with_custom_code_is_refused_and_never_run(models: Path, tmp_path: Path) -> None:
     folder = changed(models / "sd", tmp_path / "other", unet=["mine", "Net"])
     (folder / "unet" / "mine.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'mark')!r}).touch()\n")
     check_refused(drawing("other"), tmp_path, r"other cannot be loaded")
@@ -359,9 +359,7 @@ def test_broken_weights_are_refused(damage: str, models: Path, tmp_path: Path) -
         "AmusedPipeline",
     ],
 )
-def test_pipelines_that_draw_from_text_are_taken_even_if_they_can_look_at_images(
-    kind: str, models: Path, tmp_path: Path
-) -> None:
+def test_text_to_image_pipelines_that_also_accept_images_are_accepted(kind: str, models: Path, tmp_path: Path) -> None:
     """They come as far as to their weights, which are not there."""
     folder = tmp_path / "other"
     folder.mkdir()
@@ -387,7 +385,7 @@ def failing(generator: Generator, error: Exception, fits: int = 0) -> Iterator[N
         hook.remove()
 
 
-def test_too_many_for_the_memory_are_drawn_in_a_smaller_batch(sd: Generator, tmp_path: Path) -> None:
+def test_a_batch_too_large_for_the_memory_is_halved(sd: Generator, tmp_path: Path) -> None:
     helpers.natural(0).save(tmp_path / "parent.png")
     some = [make_child(number, tmp_path / "parent.png") for number in range(5)]
     with failing(sd, torch.OutOfMemoryError("CUDA out of memory"), fits=2):
@@ -404,7 +402,7 @@ def test_too_many_for_the_memory_are_drawn_in_a_smaller_batch(sd: Generator, tmp
     [RuntimeError("a kernel\nbroke"), ValueError("bad value"), IndexError("index out of range"), KeyError("a")],
     ids=lambda error: type(error).__name__,
 )
-def test_a_model_that_fails_ends_the_build_in_one_line(error: Exception, sd: Generator) -> None:
+def test_a_failing_model_ends_the_build_with_an_error_of_one_line(error: Exception, sd: Generator) -> None:
     message = r"sd fails: .+; fix this and start the build again: finished parts are kept"
     with failing(sd, error), pytest.raises(BuildError, match=message) as caught:
         draw(sd, 0)
@@ -448,7 +446,9 @@ def test_a_checker_and_an_autoencoder_of_the_hub_are_found(models: Path, tmp_pat
 @pytest.mark.parametrize("kind", ["text-to-image", "reconstruction"])
 @pytest.mark.parametrize(("model", "revision"), [("somebody/else", ""), ("somebody/sd", "f" * 40)])
 @pytest.mark.usefixtures("hub")
-def test_a_model_that_cannot_be_fetched_is_one_line(model: str, revision: str, kind: str, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_fetched_is_an_error_of_one_line(
+    model: str, revision: str, kind: str, tmp_path: Path
+) -> None:
     check_refused(
         drawing(model, kind=kind, revision=revision),
         tmp_path,
@@ -457,14 +457,14 @@ def test_a_model_that_cannot_be_fetched_is_one_line(model: str, revision: str, k
 
 
 @pytest.mark.usefixtures("hub")
-def test_a_folder_goes_before_the_hub(models: Path, tmp_path: Path) -> None:
+def test_a_local_folder_overrides_the_hub(models: Path, tmp_path: Path) -> None:
     shutil.copytree(models / "strict", tmp_path / "somebody" / "sd")
     generator = load_generator(drawing("somebody/sd"), tmp_path)
     assert generator.record["revision"].startswith("files ")
     assert draw(generator, 0) == [None]
 
 
-def test_the_record_is_json_and_says_what_decides(sd: Generator) -> None:
+def test_the_record_is_json_and_has_all_settings_of_the_pipeline(sd: Generator) -> None:
     record = json.loads(json.dumps(sd.record))
     assert record == sd.record
     assert record["scheduler"]["class"] == "PNDMScheduler"
@@ -494,19 +494,19 @@ def test_the_record_changes_with_any_file_of_a_folder(kind: str, models: Path, t
     assert len(set(seen)) == 5
 
 
-def test_where_a_folder_is_does_not_matter(models: Path, tmp_path: Path) -> None:
+def test_the_record_does_not_depend_on_the_location_of_the_folder(models: Path, tmp_path: Path) -> None:
     shutil.copytree(models / "sd", tmp_path / "deep" / "sd")
     assert load_generator(drawing("sd"), tmp_path / "deep").record == load_generator(drawing("sd"), models).record
 
 
 @pytest.mark.usefixtures("threads")
-def test_as_many_threads_as_are_told_share_the_work(models: Path) -> None:
+def test_the_number_of_cpu_threads_is_set_and_recorded(models: Path) -> None:
     for count in (2, 1):
         assert load_generator(RECONSTRUCTION, models, count).record["threads"] == torch.get_num_threads() == count
     assert load_generator(RECONSTRUCTION, models).record["threads"] == 1
 
 
-def test_precision_is_that_of_all_parts(models: Path) -> None:
+def test_the_precision_applies_to_all_components(models: Path) -> None:
     generator = load_generator(drawing("sd", precision="bfloat16"), models)
     pipeline = generator._pipeline  # type: ignore[attr-defined]
     parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder, pipeline.safety_checker)
@@ -516,7 +516,7 @@ def test_precision_is_that_of_all_parts(models: Path) -> None:
     assert rebuilt.record["precision"] == "bfloat16"
 
 
-def test_half_precision_is_for_pipelines_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_precision_is_half_for_pipelines_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     half = torch.float16
     assert select_dtype(drawing("sd"), half) == torch.float32
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -17,7 +17,7 @@ from changeling.errors import BuildError
 from changeling.files import atomic_write
 from changeling.generators.base import Child
 from changeling.generators.revision import is_commit
-from changeling.generators.settings import ITS_OWN, NO_CHECKER, OWN, GeneratorSettings
+from changeling.generators.settings import OWN_CHECKER, RECORDED_NO_CHECKER, RECORDED_OWN_CHECKER, GeneratorSettings
 
 if TYPE_CHECKING:
     from changeling.generators.base import Generator
@@ -159,8 +159,8 @@ def _asked(settings: GeneratorSettings, then: dict[str, Any]) -> dict[str, Any]:
 
 def _same_checker(asked: str, found: str) -> bool:
     """Whether a safety checker on record is the one that is asked for, as far as that says which."""
-    if asked == OWN:
-        return found in (ITS_OWN, NO_CHECKER)
+    if asked == OWN_CHECKER:
+        return found in (RECORDED_OWN_CHECKER, RECORDED_NO_CHECKER)
     name, _, commit = asked.rpartition("@")
     named = found.rpartition("@")[0]
     return asked in (found, named) or (name != "" and name == named and not is_commit(commit))

@@ -10,7 +10,7 @@ import diffusers
 
 from changeling.errors import BuildError, one_line
 from changeling.generators.hub import ModelFiles
-from changeling.generators.settings import OFF, OWN, GeneratorSettings
+from changeling.generators.settings import CHECKER_OFF, OWN_CHECKER, GeneratorSettings
 
 # arguments of a pipeline's call that the settings and the children determine
 _RESERVED_ARGUMENTS = frozenset(
@@ -64,8 +64,8 @@ def check_pipeline(settings: GeneratorSettings, pipeline: type[Any]) -> None:
     ):
         raise BuildError(f"{settings.model}: a {pipeline.__name__} draws nothing from text alone")
     takes_checker = "safety_checker" in inspect.signature(pipeline.__init__).parameters
-    if settings.safety_checker not in (OWN, OFF) and not takes_checker:
-        raise BuildError(f"{settings.model}: a {pipeline.__name__} takes no safety checker; write {OWN!r}")
+    if settings.safety_checker not in (OWN_CHECKER, CHECKER_OFF) and not takes_checker:
+        raise BuildError(f"{settings.model}: a {pipeline.__name__} takes no safety checker; write {OWN_CHECKER!r}")
     for name in settings.arguments:
         if name in _RESERVED_ARGUMENTS:
             raise BuildError(f"{settings.model}: arguments cannot set {name!r}; changeling sets it itself")

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from changeling.generators.families import FAMILIES, Kind
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
-OWN, OFF = "own", "off"  # values of the setting safety_checker, beside the name of a model
-ITS_OWN, NO_CHECKER = "its own", "none: the model has none"  # as they are recorded
+OWN_CHECKER, CHECKER_OFF = "own", "off"  # values of the setting safety_checker, beside the name of a model
+RECORDED_OWN_CHECKER, RECORDED_NO_CHECKER = "its own", "none: the model has none"  # as they are recorded
 
 
 class GeneratorSettings(BaseModel):
@@ -27,7 +27,7 @@ class GeneratorSettings(BaseModel):
     negative_prompt: str = ""
     scheduler: str = ""  # a class of diffusers, such as DDIMScheduler; "": the model's own
     precision: Precision = "auto"  # half on a GPU, single on a CPU and for a reconstruction
-    safety_checker: str = OWN  # "own", "off", or a model (owner/name@commit) whose checker is used
+    safety_checker: str = OWN_CHECKER  # "own", "off", or a model (owner/name@commit) whose checker is used
     redraws: int = Field(default=4, ge=0)  # further attempts for a flagged child, each with the next seed
     arguments: dict[str, bool | int | float | str] = {}  # further arguments of the pipeline call, passed on unchanged
 

@@ -25,7 +25,13 @@ from changeling.generators.runtime import (
     select_device,
     select_dtype,
 )
-from changeling.generators.settings import ITS_OWN, NO_CHECKER, OFF, OWN, GeneratorSettings
+from changeling.generators.settings import (
+    CHECKER_OFF,
+    OWN_CHECKER,
+    RECORDED_NO_CHECKER,
+    RECORDED_OWN_CHECKER,
+    GeneratorSettings,
+)
 
 _CHECKER = ("safety_checker/config.json", "safety_checker/model.safetensors", "feature_extractor/*.json")
 
@@ -71,7 +77,7 @@ class TextToImage:
         """Fetch the pipeline and its safety checker. Raises BuildError if they do not fit the settings."""
         source = fetch_model(settings.model, settings.revision, root)
         check_pipeline(settings, find_pipeline_class(source))
-        if settings.safety_checker not in (OWN, OFF):
+        if settings.safety_checker not in (OWN_CHECKER, CHECKER_OFF):
             _fetch_checker(settings, root)
 
     def draw(self, children: Sequence[Child], seeds: Sequence[int]) -> list[Image.Image | None]:
@@ -100,10 +106,10 @@ class TextToImage:
         """The arguments of `from_pretrained` for the safety checker of the settings, and its name in the record."""
         settings = self._settings
         takes_checker = "safety_checker" in inspect.signature(find_pipeline_class(source).__init__).parameters
-        if settings.safety_checker == OWN:
+        if settings.safety_checker == OWN_CHECKER:
             component = read_index(source).get("safety_checker") or [None]
-            return {}, ITS_OWN if takes_checker and component[0] else NO_CHECKER
-        if settings.safety_checker == OFF:
+            return {}, RECORDED_OWN_CHECKER if takes_checker and component[0] else RECORDED_NO_CHECKER
+        if settings.safety_checker == CHECKER_OFF:
             return ({"safety_checker": None, "requires_safety_checker": False} if takes_checker else {}), "off"
         checker = _fetch_checker(settings, root)
         with explain_load_errors(settings.safety_checker):
