@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from changeling.datasets.dataset import Dataset
+from changeling.results.result import Result
+from tests import helpers
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "changeling"
@@ -60,8 +67,6 @@ def test_files_that_the_page_names_exist(path: str) -> None:
 
 
 def test_layers_are_those_of_import_linter() -> None:
-    import tomllib
-
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = settings["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
@@ -101,22 +106,113 @@ def apply_example(path: Path, place: str, code: str) -> None:
 
 
 def insert_into_table(text: str, name: str, entry: str) -> str:
-    """Add an entry at the end of the list, tuple, set, dict or Literal that a module assigns to a name."""
+    """Add an entry at the end of the table that a module assigns to a name, or that a comprehension iterates over."""
     for node in ast.parse(text).body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if isinstance(node, ast.Assign | ast.AnnAssign) and [getattr(t, "id", "") for t in targets] == [name]:
-            before = "".join(text.splitlines(keepends=True)[: (node.end_lineno or 0) - 1])
-            end = len(before) + (node.end_col_offset or 0) - 1  # of the closing bracket; tables are in ASCII
-            table = text[:end].rstrip()
-            return f"{table}{'' if table.endswith((',', '{', '[', '(')) else ','} {entry}{text[end:]}"
+        if [getattr(target, "id", "") for target in targets] == [name]:
+            table = getattr(node, "value", None)
+            if isinstance(table, ast.DictComp):
+                table = table.generators[0].iter
+            assert isinstance(table, ast.Dict | ast.Tuple | ast.List | ast.Subscript), f"{name} is not a table"
+            lines = text.splitlines(keepends=True)
+            end = sum(map(len, lines[: (table.end_lineno or 0) - 1])) + (table.end_col_offset or 0) - 1
+            before = text[:end].rstrip()
+            comma = "" if before.endswith((",", "{", "[", "(")) else ","
+            return f"{before}{comma}\n    {entry}\n{text[end:]}"
     raise AssertionError(f"there is no table {name}")
 
 
-def run_extended(source: Path, code: str, folder: Path) -> str:
-    """Run Python on the extended source; return what it prints."""
-    environment = {**os.environ, "PYTHONPATH": str(source), "COLUMNS": "200"}
-    ran = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+# what is run on the extended source, in a process of its own: each step prints what the test looks at
+USE = """
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from changeling.backbones.registry import ALIASES, check_backbone
+from changeling.cli import app
+from changeling.generators.families import load_generator
+from changeling.studies.settings import load_study
+
+
+def call(*words):
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+check_backbone("vit-b16-imagenet")
+(generator,) = load_study(Path("study.toml")).generators.values()
+images = load_generator(generator, Path()).draw([], [1, 1, 2])
+call("import", "photographs", "photographs", "--output", "coco")
+call("export", "paths", "coco", "--output", "exported")
+found = {
+    "dim": ALIASES["vit-b16-imagenet"].dim,
+    "images": [[image.size, image.tobytes().hex()] for image in images],
+    "count": call("count", "coco"),
+    "init": call("init", "default.toml") and Path("default.toml").read_text(),
+    "plan": call("study", "study.toml", "--dry-run"),
+    "study": call("study", "study.toml"),
+}
+Path("found.json").write_text(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def used(extended_source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder in which all examples were used, and what they printed."""
+    folder = tmp_path_factory.mktemp("used")
+    (folder / "photographs").mkdir()
+    for number in range(3):
+        helpers.natural(number, side=48).save(folder / "photographs" / f"{number}.png")
+    (folder / "study.toml").write_text(
+        'experiments = ["square"]\n[generators.static]\nkind = "noise"\nmodel = "none"\nsize = 8\n'
     )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
+    environment = {**os.environ, "PYTHONPATH": str(extended_source), "COLUMNS": "200"}
+    process = subprocess.run(
+        [sys.executable, "-c", USE], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    return folder, json.loads((folder / "found.json").read_text())
+
+
+def test_every_list_has_an_example() -> None:
+    for section in read_section("## How to add").split("\n### ")[1:]:
+        assert EXAMPLE.search(section), section.splitlines()[0]
+
+
+def test_examples_follow_the_rules_of_the_linter(extended_source: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", extended_source.parent)
+    command = [sys.executable, "-m", "ruff", "check", "--ignore", "I001", "--no-cache", "src"]
+    process = subprocess.run(command, cwd=extended_source.parent, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout
+
+
+def test_alias_of_the_page_names_a_backbone(used: tuple[Path, dict[str, Any]]) -> None:
+    assert used[1]["dim"] == 768
+
+
+def test_generator_of_the_page_draws_from_seeds(used: tuple[Path, dict[str, Any]]) -> None:
+    first, again, other = used[1]["images"]
+    assert first[0] == [8, 8]
+    assert first == again != other
+
+
+def test_experiment_and_metric_of_the_page_are_planned_run_and_reported(used: tuple[Path, dict[str, Any]]) -> None:
+    folder, found = used
+    assert '"square"' in found["init"]
+    assert "square" in found["plan"]
+    result = Result.load(folder / "study" / "results" / "square.json")
+    dataset = Dataset(PACKAGE / "data" / "true-clusters")
+    is_real_test = (dataset.labels == 0) & (dataset.column("split") == "test")
+    is_square = dataset.column("width") == dataset.column("height")
+    assert result.tables[0].rows[0].cells["test"].value == pytest.approx(is_square[is_real_test].mean())
+    assert "How many real images are square?" in (folder / "study" / "report" / "index.html").read_text()
+
+
+def test_importer_exporter_and_command_of_the_page_run(used: tuple[Path, dict[str, Any]]) -> None:
+    folder, found = used
+    photographs = [str(folder / "photographs" / f"{number}.png") for number in range(3)]
+    assert Dataset(folder / "coco").column("path").tolist() == photographs
+    assert (folder / "exported" / "paths.txt").read_text().splitlines() == photographs
+    assert "3 images" in found["count"]
