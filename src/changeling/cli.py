@@ -15,6 +15,18 @@ from changeling import __version__
 from changeling.commands import datasets, detection, features, studies
 from changeling.errors import ChangelingError
 
+COMMANDS = (  # in the order of the help
+    detection.detect,
+    detection.demo,
+    studies.build,
+    features.extract,
+    datasets.audit,
+    studies.init,
+    studies.study,
+    studies.report,
+    detection.train,
+)
+
 app = typer.Typer(
     help="Tell images made by text-to-image models from natural ones, and study why they can be told apart.",
     no_args_is_help=True,
@@ -88,9 +100,5 @@ def common(
 
 app.add_typer(datasets.imports, name="import")
 app.add_typer(datasets.exports, name="export")
-for command in (
-    *(detection.detect, detection.demo),
-    *(studies.build, features.extract, datasets.audit, studies.init, studies.study, studies.report),
-    detection.train,
-):
+for command in COMMANDS:
     app.command()(command)
