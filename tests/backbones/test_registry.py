@@ -25,6 +25,27 @@ def test_names_are_the_aliases_of_the_design() -> None:
     )
 
 
+def test_the_backbones_of_the_paper_are_those_of_the_design() -> None:
+    """`vit-b32-imagenet` was trained on the 1.3 million images of ImageNet-1k alone, as the paper says."""
+    assert {name: alias.model for name, alias in registry.ALIASES.items() if isinstance(alias.model, str)} == {
+        "rn50-imagenet": "timm:resnet50.tv_in1k",
+        "vit-b32-imagenet": "timm:vit_base_patch32_224.augreg_in1k",
+        "clip-rn50": "open_clip:RN50-quickgelu/openai",
+        "clip-vit-b32": "open_clip:ViT-B-32-quickgelu/openai",
+        "openclip-vit-b32-laion400m": "open_clip:ViT-B-32-quickgelu/laion400m_e32",
+        "openclip-vit-b32-laion2b": "open_clip:ViT-B-32/laion2b_s34b_b79k",
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["timm:vit_base_patch32_224.augreg_in1k", "timm:vit_base_patch32_224.augreg_in21k_ft_in1k"]
+)
+def test_both_trainings_of_the_vision_transformer_can_be_named(name: str) -> None:
+    timm = pytest.importorskip("timm")
+    registry.check_backbone(name)
+    assert timm.is_model_pretrained(name.removeprefix("timm:"))
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -24,7 +24,7 @@ def coco(path: Path, captions: dict[int, list[str]]) -> Path:
 
 def test_coco_keeps_the_first_five_captions_and_knows_files_by_their_number(tmp_path: Path) -> None:
     annotations = coco(tmp_path / "captions.json", {139: [f" caption\n{i} " for i in range(7)], 285: ["one"], 9: []})
-    for name in ("COCO_val2014_000000000139.jpg", "sub/000000000285.jpg", "000000000999.jpg", "logo.png"):
+    for name in ("COCO_val2014_000000000139.jpg", "sub/val2017__000000000285.jpg", "000000000999.jpg", "logo.png"):
         picture(tmp_path / "images" / name)
     dataset = import_dataset(read_coco(annotations, tmp_path / "images"), tmp_path / "out")
     assert dataset.column("image_id").tolist() == ["139", "285"]
@@ -138,6 +138,7 @@ def test_photographs_are_read_with_five_captions_each(tmp_path: Path) -> None:
         "COCO_val2017_000000000139.jpg",
         "SD_COCO_val2014_000000000139.jpg",
         "0000000000139.jpg",
+        "fake__000000000139.jpg",
     ],
 )
 def test_a_file_that_merely_ends_in_the_number_of_an_image_is_not_a_photograph(name: str, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from changeling.errors import DatasetError
 from changeling.progress import Progress, silent
 
 _PARTS = ("train2014", "val2014", "test2014")
+_FLATTENED_FOLDER = re.compile("^(?:train|val|test)20(?:14|17)__")  # of collections without folders
 _COCO_NAME = re.compile(rf"(?:COCO_({'|'.join(_PARTS)})_)?([0-9]{{12}})\.jpg")
 
 
@@ -65,7 +66,7 @@ def find_photographs(images: Path, photographs: Mapping[int, Photograph]) -> dic
     }
     paths: dict[int, str] = {}
     for path in list_image_files(images):
-        image_id = ids.get(Path(path).name)
+        image_id = ids.get(_FLATTENED_FOLDER.sub("", Path(path).name))
         if image_id is None:
             continue
         if image_id in paths:
@@ -79,7 +80,8 @@ def file_names_of(image_id: int, photograph: Photograph) -> Iterable[str]:
 
     These are `000000000139.jpg`, its name in the releases since 2017, and `COCO_val2014_000000000139.jpg`, its name in
     those of 2014 (or with train2014 or test2014, if the caption file does not say which). Where a caption file gives
-    another name than COCO's, only that name counts.
+    another name than COCO's, only that name counts. Before the name, a file may have its folder, as in
+    `val2017__000000000139.jpg`.
     """
     match = _COCO_NAME.fullmatch(photograph.file_name or f"{image_id:012d}.jpg")
     if match is None or int(match[2]) != image_id:
