@@ -99,9 +99,9 @@ def _check_features(path: Path, model: TorchModel, name: str) -> None:
         pixels = random.normal(size=(batch, 3, side, side)).astype(np.float32)
         expected = compute_layers(model, pixels, name)
         exported = session.run(list(expected), {"pixel_values": pixels})
-        for (layer, wanted), features in zip(expected.items(), exported, strict=True):
-            if features.shape == wanted.shape:
-                difference = float(np.abs(features - wanted).max() / np.abs(wanted).max())
+        for (layer, expected_features), features in zip(expected.items(), exported, strict=True):
+            if features.shape == expected_features.shape:
+                difference = float(np.abs(features - expected_features).max() / np.abs(expected_features).max())
             else:
                 difference = np.inf
             if not difference <= TOLERANCE:

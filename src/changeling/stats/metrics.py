@@ -35,20 +35,20 @@ class Ratio:
 
 
 def overall_accuracy(labels: Ints, predictions: Ints, clusters: Ints) -> Ratio:
-    """Share of images that are rightly called real or fake (section 4.2)."""
+    """Share of images that are correctly called real or fake (section 4.2)."""
     correct = (labels == predictions).astype(np.float64)
     return Ratio(_sums(clusters, correct), _sums(clusters), len(labels))
 
 
 def full_cluster_accuracy(labels: Ints, predictions: Ints, clusters: Ints) -> Ratio:
-    """Share of clusters in which every image is rightly called (section 4.2)."""
+    """Share of clusters in which every image is correctly called (section 4.2)."""
     wrong = _sums(clusters, labels != predictions)
     present = _sums(clusters) > 0
     return Ratio((present & (wrong == 0)).astype(np.float64), present.astype(np.float64), len(labels))
 
 
 def recall(labels: Ints, predictions: Ints, clusters: Ints, label: int) -> Ratio:
-    """Share of the images of one label that are rightly called; balanced accuracy is the mean of both."""
+    """Share of the images of one label that are correctly called; balanced accuracy is the mean of both."""
     has_label = labels == label
     count = int(clusters.max()) + 1
     correct = _sums(clusters[has_label & (labels == predictions)], minlength=count)
