@@ -1,11 +1,11 @@
-"""How long, and in how much memory, each experiment runs at the paper's size.
+"""Measure the time and peak memory of each experiment at the size of the paper's dataset.
 
     python benchmarks/study.py FOLDER [--parents 113287] [EXPERIMENT ...]
 
 Synthetic features, 512-d, of 113,287 / 5,000 / 5,000 clusters of six with five captions each, are written to FOLDER
-(2.5 GB) unless they are there. Each experiment runs in a process of its own: printed are its wall time and its peak
-memory. `speed` prints ratios of retrieval to the bare matrix product, and of a training step to the same step with
-pytorch-metric-learning's two losses.
+(2.5 GB) unless they exist. Each experiment runs in a process of its own; its wall time and peak memory are printed.
+`speed` prints the time of retrieval relative to the matrix product alone, and of a training step relative to the same
+step with the two losses of pytorch-metric-learning.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ DEFAULT_EXPERIMENTS = [name for name in EXPERIMENTS if name not in ("gallery", "
 
 
 def main() -> None:
-    """Make the dataset, then measure what is asked for."""
+    """Make the dataset if it does not exist, and measure the given experiments."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--parents", type=int, default=113_287)
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def make(folder: Path, parents: int) -> None:
-    """Clusters whose features are meaning, caption, style and noise."""
+    """Write clusters whose features are the sum of semantics, caption, style and noise."""
     rows: list[ImageRow] = []
     captions: list[CaptionRow] = []
     counts: dict[Split, int] = {"train": parents, "val": 5_000, "test": 5_000}
@@ -102,7 +102,7 @@ def make(folder: Path, parents: int) -> None:
 
 
 def measure(name: str, folder: str) -> None:
-    """Run one experiment in this process and print what it took."""
+    """Run an experiment in this process, and print its time and memory."""
     dataset = Dataset(Path(folder))
     study = Study(experiments=(name,), backbones=(BACKBONE,))
     began = time.perf_counter()
@@ -114,13 +114,13 @@ def measure(name: str, folder: str) -> None:
 
 
 def speed(folder: str) -> None:
-    """The two steps that everything hangs on, against their baselines."""
+    """Compare the two most expensive computations with their baselines."""
     retrieval_speed()
     step_speed(Dataset(Path(folder)))
 
 
 def retrieval_speed() -> None:
-    """Exact ranks of 25,000 children among 25,000 captions, against the bare product in blocks and at once."""
+    """Measure exact ranks of 25,000 children among 25,000 captions, against the matrix product alone."""
     draw = np.random.default_rng(0)
     queries, gallery = (draw.normal(size=(25_000, DIM)).astype(np.float32) for _ in range(2))
     own, clusters = np.arange(25_000), np.arange(25_000) // CHILDREN
@@ -141,7 +141,7 @@ def retrieval_speed() -> None:
 
 
 def step_speed(dataset: Dataset) -> None:
-    """A step of T on 170 clusters, against pytorch-metric-learning's two losses and torch's AdamW."""
+    """Measure a step of T on 170 clusters, against the two losses of pytorch-metric-learning and AdamW of torch."""
     import torch
     from pytorch_metric_learning.losses import SupConLoss
 
@@ -174,7 +174,7 @@ def step_speed(dataset: Dataset) -> None:
 
 
 def compare(contenders: dict[str, Callable[[], object]]) -> None:
-    """Take turns; print medians, and ratios to the first."""
+    """Run the contenders in turns, and print medians and ratios to the first."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for work in contenders.values():
         work()

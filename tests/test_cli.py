@@ -227,19 +227,6 @@ def test_a_study_that_fails_before_its_first_result_leaves_the_earlier_report(tm
     assert {path: path.read_bytes() for path in files} == before
 
 
-def test_a_backbone_with_and_without_its_default_layer_is_refused_before_extraction(
-    tiny_onnx: Path, tmp_path: Path
-) -> None:
-    dataset = helpers.tiny_dataset(tmp_path / "tiny")
-    backbone = f"onnx:{tiny_onnx}"
-    (tmp_path / "study.toml").write_text(f'dataset = "tiny"\nbackbones = ["{backbone}", "{backbone}@proj"]')
-    for options in ([], ["--dry-run"]):
-        ran = run_changeling("study", tmp_path / "study.toml", *options)
-        assert ran.returncode == 2
-        assert f"{backbone}@proj is the same, with its default layer" in ran.stderr
-    assert not (dataset.path / "features").exists()
-
-
 @pytest.mark.parametrize("backbone", ["clip-vit-b61", "clip-vit-b16@pre"])
 def test_extracting_the_bundled_clusters_is_refused(backbone: str, tmp_path: Path) -> None:
     before = sorted(STUDY.rglob("*"))

@@ -1,4 +1,4 @@
-"""Planted features: clusters whose semantics, captions and style are known, so that every answer is known."""
+"""Planted features: clusters with known semantics, captions and style, so that the results are known."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,20 +31,20 @@ def plant(tmp_path: Path) -> Plant:
         seed: int = 0,
         own: float = 0.0,
         apart: bool = False,
-        spoken: bool = False,
+        with_captions: bool = False,
     ) -> Dataset:
         rng = np.random.default_rng(seed)
         shares: dict[Split, float] = {"train": 0.5, "val": 0.2, "test": 0.3}
         splits = [split for split, share in shares.items() for _ in range(round(share * clusters))]
-        rows, features, captions, heard = [], [], [], []
+        rows, features, captions, caption_features = [], [], [], []
         for cluster, split in enumerate(splits):
             meaning = rng.normal(size=DIM)
             if apart:  # style has a direction of its own
                 meaning[0] = 0
             meanings = meaning + own * rng.normal(size=(children, DIM))  # of each caption
-            said = [f"caption {cluster}" + f", said {index}" * (index > 0) for index in range(children)]
-            captions += [CaptionRow(f"c{cluster}", index, text) for index, text in enumerate(said)]
-            heard.append(meanings)
+            texts = [f"caption {cluster}", *(f"caption {cluster}, text {index}" for index in range(1, children))]
+            captions += [CaptionRow(f"c{cluster}", index, text) for index, text in enumerate(texts)]
+            caption_features.append(meanings)
             for member in range(1 + children):
                 child = member > 0
                 rows.append(
@@ -63,15 +63,15 @@ def plant(tmp_path: Path) -> Plant:
                 features.append((meanings[member - 1] if child else meaning) + direction + 0.3 * rng.normal(size=DIM))
         dataset = write_dataset(tmp_path / f"planted-{style}-{seed}", rows, captions)
         store(dataset, "planted", np.array(features, np.float32))
-        if spoken:
-            extract_captions(dataset, told(np.concatenate(heard).astype(np.float32)))
+        if with_captions:
+            extract_captions(dataset, make_text_backbone(np.concatenate(caption_features).astype(np.float32)))
         return dataset
 
     return make
 
 
-class Told:
-    """A text tower that knows the captions' features already."""
+class KnownCaptionFeatures:
+    """A text tower that returns given features of the captions."""
 
     name, weights = "planted", "w"
 
@@ -83,20 +83,20 @@ class Told:
         return self.values
 
 
-def told(values: np.ndarray) -> TextBackbone:
-    """That tower: captions need nothing of a backbone but its name, its weights' hash and this."""
-    return cast(TextBackbone, Told(values))
+def make_text_backbone(values: np.ndarray) -> TextBackbone:
+    """Return a backbone with given features of captions; only its name, hash of weights and text tower are used."""
+    return cast(TextBackbone, KnownCaptionFeatures(values))
 
 
 def draw_files(dataset: Dataset, split: str = "") -> None:
-    """Put a picture where each image of a split should be, or of all."""
+    """Write a picture to the path of each image of a split, or of all."""
     for path, name in zip(dataset.column("path"), dataset.column("split"), strict=True):
         if split in ("", name):
             Image.new("RGB", (4, 4)).save(dataset.resolve_path(path))
 
 
 def store(dataset: Dataset, backbone: str, values: np.ndarray) -> None:
-    """Put features into a dataset as an extraction would."""
+    """Write features to a dataset as an extraction does."""
     parts = feature_parts(dataset, backbone)
     for index in parts.indices:
         start, stop = parts.row_range(index)

@@ -1,4 +1,4 @@
-"""A file that gives its class away is found out, with what gives it away; files in one form give nothing away."""
+"""A classifier on file features finds formats that differ by class, and nothing if both classes are saved alike."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -32,14 +32,14 @@ SIDE = 64
 
 @dataclass(frozen=True)
 class Cluster:
-    """A photograph, and another one that stands for its child."""
+    """A photograph, and another that plays the role of its child."""
 
     parent: Path
     child: Path
 
 
-def snapshots(folder: Path, clusters: int = 80) -> list[Cluster]:
-    """Photographs as they come: of many sizes, in JPEG of many kinds, PNG and WebP, some with EXIF."""
+def make_photographs(folder: Path, clusters: int = 80) -> list[Cluster]:
+    """Write photographs of many sizes, as JPEG with various settings, PNG and WebP, some with EXIF."""
     draw = np.random.default_rng(0)
     folder.mkdir()
     for number in range(clusters):
@@ -55,22 +55,22 @@ def snapshots(folder: Path, clusters: int = 80) -> list[Cluster]:
             with Image.open(path) as saved:
                 saved.load()
                 saved.save(path, "JPEG", exif=exif, qtables="keep", subsampling="keep")
-    return crossed(folder.glob("*.img"))
+    return pair_photographs(folder.glob("*.img"))
 
 
-def crossed(files: Iterable[Path]) -> list[Cluster]:
-    """Photographs in pairs: each is a parent once, and once stands for the other's child.
+def pair_photographs(files: Iterable[Path]) -> list[Cluster]:
+    """Pair photographs: each is a parent once, and once the child of the other.
 
-    Both classes then show the same pictures, and whatever tells them apart is of the files.
+    Both classes then show the same pictures, so that only the files can distinguish them.
     """
     ordered = sorted(files)
     half = len(ordered) // 2
     pairs = zip(ordered[:half], ordered[half : 2 * half], strict=True)
-    return [cluster for one, other in pairs for cluster in (Cluster(one, other), Cluster(other, one))]
+    return [cluster for first, second in pairs for cluster in (Cluster(first, second), Cluster(second, first))]
 
 
 def dataset(folder: Path, clusters: Sequence[Cluster], *, matched: bool, by: Sequence[str] = ("sd",)) -> Dataset:
-    """Save children as PNG, or both classes at one size in the parent's form."""
+    """Save children as PNG, or both classes with the parent's encoding at the same size."""
     folder.mkdir()
     rows = []
     for number, cluster in enumerate(clusters):
@@ -89,14 +89,14 @@ def dataset(folder: Path, clusters: Sequence[Cluster], *, matched: bool, by: Seq
     return write_dataset(folder, rows)
 
 
-def judged(data: Dataset, generator: str = "sd") -> dict[str, Estimate]:
-    """The estimates for one generator, by the facts that they rest on."""
+def evaluate(data: Dataset, generator: str = "sd") -> dict[str, Estimate]:
+    """Return the estimates for a generator, by group of file features."""
     (table,) = confounds.run(Context(data, []), ConfoundsSettings()).tables
     return {row.labels["Facts"]: row.cells["test_auroc"] for row in table.rows if row.labels["Generator"] == generator}
 
 
-def test_parents_as_they_come_and_png_children_are_told_apart_by_their_files(tmp_path: Path) -> None:
-    cells = judged(dataset(tmp_path / "off", snapshots(tmp_path / "parents"), matched=False))
+def test_unprocessed_parents_and_png_children_are_distinguished_by_their_files(tmp_path: Path) -> None:
+    cells = evaluate(dataset(tmp_path / "off", make_photographs(tmp_path / "parents"), matched=False))
     assert list(cells) == ["all facts", "all but bytes per pixel", *FILE_FEATURE_GROUPS]
     assert cells["all facts"].low > 0.95
     assert (cells["all facts"].clusters, cells["all facts"].images) == (40, 80)
@@ -104,21 +104,21 @@ def test_parents_as_they_come_and_png_children_are_told_apart_by_their_files(tmp
     assert not cells["metadata"].low > 0.9  # few parents have any
 
 
-def test_both_classes_in_the_parents_form_are_not_told_apart(tmp_path: Path) -> None:
-    cells = judged(dataset(tmp_path / "matched", snapshots(tmp_path / "parents"), matched=True))
+def test_classes_with_matched_encodings_are_not_distinguished(tmp_path: Path) -> None:
+    cells = evaluate(dataset(tmp_path / "matched", make_photographs(tmp_path / "parents"), matched=True))
     assert all(cell.low <= 0.5 <= cell.high for cell in cells.values())
     assert all(cells[name].value == 0.5 for name in ("format", "size", "tables", "subsampling", "metadata"))
 
 
 @pytest.mark.parametrize("matched", [False, True])
-def test_the_same_on_real_photographs(matched: bool, tmp_path: Path) -> None:
+def test_real_photographs_are_distinguished_only_if_encodings_differ(matched: bool, tmp_path: Path) -> None:
     files = helpers.photographs(tmp_path / "photographs", 80)
-    cell = judged(dataset(tmp_path / "data", crossed(files), matched=matched))["all facts"]
+    cell = evaluate(dataset(tmp_path / "data", pair_photographs(files), matched=matched))["all facts"]
     assert (cell.low <= 0.5 <= cell.high) if matched else cell.low > 0.9
 
 
-def test_each_generator_is_judged_against_its_own_parents_and_the_report_shows_it(tmp_path: Path) -> None:
-    clusters = snapshots(tmp_path / "parents", clusters=80)
+def test_each_generator_is_compared_with_its_own_parents_and_shown_in_the_report(tmp_path: Path) -> None:
+    clusters = make_photographs(tmp_path / "parents", clusters=80)
     result = confounds.run(
         Context(dataset(tmp_path / "two", clusters, matched=False, by=("a", "b")), []), ConfoundsSettings()
     )
@@ -130,35 +130,35 @@ def test_each_generator_is_judged_against_its_own_parents_and_the_report_shows_i
     assert all(name in page for name in ("all facts", *FILE_FEATURE_GROUPS))
 
 
-def test_files_that_are_gone_are_left_out_and_counted(tmp_path: Path) -> None:
-    data = dataset(tmp_path / "data", snapshots(tmp_path / "parents", clusters=40), matched=False)
+def test_missing_files_are_excluded_and_counted(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "data", make_photographs(tmp_path / "parents", clusters=40), matched=False)
     data.resolve_path(data.column("path")[0]).unlink()
     result = confounds.run(Context(data, []), ConfoundsSettings())
     assert "Excluded because the file cannot be read: 1 image." in result.notes
     assert result.tables[0].rows[0].cells["test_auroc"].images == 39
 
 
-def test_without_files_it_is_not_run_and_says_why() -> None:
+def test_a_dataset_without_files_is_not_run_and_the_result_gives_the_reason() -> None:
     (result,) = run_study(Dataset(STUDY), Study(experiments=("confounds",)))
     assert result.summary == "Not run: the image files do not exist."
 
 
-def test_one_class_is_not_enough(tmp_path: Path) -> None:
-    data = dataset(tmp_path / "data", snapshots(tmp_path / "parents", clusters=20), matched=False)
+def test_a_split_with_one_class_is_an_error(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "data", make_photographs(tmp_path / "parents", clusters=20), matched=False)
     for path in data.column("path")[(data.labels == 1) & (data.column("split") == "train")]:
         data.resolve_path(path).unlink()
     with pytest.raises(DatasetError, match="the train split needs real and fake images whose files can be read"):
         confounds.run(Context(data, []), ConfoundsSettings())
 
 
-def test_the_same_seed_gives_the_same_and_bytes_do_not_hang_on_the_order_of_reading(tmp_path: Path) -> None:
-    data = dataset(tmp_path / "data", snapshots(tmp_path / "parents", clusters=40), matched=True)
+def test_a_result_is_reproducible_with_the_same_seed(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "data", make_photographs(tmp_path / "parents", clusters=40), matched=True)
     first, second = (confounds.run(Context(data, [], seed=3), ConfoundsSettings()) for _ in range(2))
     assert first == second
 
 
-def test_many_clusters_are_drawn_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = dataset(tmp_path / "data", snapshots(tmp_path / "parents", clusters=40), matched=False)
+def test_clusters_are_sampled_if_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = dataset(tmp_path / "data", make_photographs(tmp_path / "parents", clusters=40), matched=False)
     monkeypatch.setattr(confounds, "MAX_CLUSTERS", 6)
     rows = confounds.sample_rows(data, seed=0)
     assert len(rows) == 2 * 6 * 2
@@ -166,7 +166,7 @@ def test_many_clusters_are_drawn_from(tmp_path: Path, monkeypatch: pytest.Monkey
     assert set(confounds.sample_rows(data, seed=1)) != set(rows)
 
 
-def test_what_gives_a_class_away_is_named(tmp_path: Path) -> None:
+def test_the_summary_names_the_most_informative_group(tmp_path: Path) -> None:
     """Here nothing but the Huffman tables."""
     folder, rows = tmp_path / "data", []
     folder.mkdir()
@@ -178,14 +178,14 @@ def test_what_gives_a_class_away_is_named(tmp_path: Path) -> None:
             role: Role = "child" if optimised else "parent"
             rows.append(ImageRow(name, f"c{number}", role, name, split, generator="sd" if optimised else None))
     data = write_dataset(folder, rows)
-    cells = judged(data)
+    cells = evaluate(data)
     assert cells["coding"].value == 1
     assert all(cells[group].value == 0.5 for group in ("format", "size", "tables", "subsampling", "metadata"))
     summary = confounds.run(Context(data, []), ConfoundsSettings()).summary
     assert "Of the single groups, coding has the highest AUROC, 100.0 %." in summary
 
 
-def test_what_the_picture_itself_gives_away_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+def test_bytes_per_pixel_that_depend_on_the_picture_are_not_attributed_to_the_file(tmp_path: Path) -> None:
     """Smooth children, in their parents' form."""
     folder, rows = tmp_path / "data", []
     folder.mkdir()

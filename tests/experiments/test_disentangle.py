@@ -1,4 +1,4 @@
-"""Table 4: T separates what was planted, S mixes it; heads are resumed to the same bytes."""
+"""Table 4: T separates a planted style and S removes it; training resumes to the same bytes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,42 +19,42 @@ from tests.experiments.conftest import Plant
 FAST = DisentangleSettings(epochs=40, batch=128, lr=5e-3)
 
 
-def test_t_separates_and_s_mixes_a_planted_style(plant: Plant) -> None:
+def test_t_amplifies_and_s_removes_a_planted_style(plant: Plant) -> None:
     result = disentangle.run(Context(plant(style=0.7, clusters=400, apart=True), ["planted"]), FAST)
-    table, hidden = result.tables
+    table, curve_table = result.tables
     cells = table.rows[0].cells
     assert cells["test_t_max"].value > 0.95  # raw: far from it, see the last lines
     assert cells["test_t_min"].value < 0.02
-    probes = hidden.rows[0].cells
+    probes = curve_table.rows[0].cells
     assert probes["raw features/C = 1"].value > 0.8
     assert probes["S/C = 0.01"].value < 0.6
     assert cells["test_s_overall"].value < 0.8
 
 
-def test_where_nothing_was_planted_nothing_is_found(plant: Plant) -> None:
+def test_without_a_style_all_accuracies_are_at_chance(plant: Plant) -> None:
     result = disentangle.run(Context(plant(style=0.0, clusters=600), ["planted"]), FAST)
-    table, hidden = result.tables
+    table, curve_table = result.tables
     chances = {column.key: column.chance for column in table.columns}
     cell = table.rows[0].cells["test_t_max"]
     assert cell.low - 0.03 <= (chances["test_t_max"] or 0) <= cell.high + 0.03
-    for key, probe in hidden.rows[0].cells.items():
+    for key, probe in curve_table.rows[0].cells.items():
         assert probe.low - 0.02 <= 0.5 <= probe.high + 0.02, key
 
 
-def test_what_s_only_rescales_comes_back_as_c_grows(plant: Plant) -> None:
+def test_accuracy_on_s_rises_with_c_if_s_only_rescales(plant: Plant) -> None:
     result = disentangle.run(Context(plant(style=0.7, clusters=400, apart=True), ["planted"]), FAST)
     curve = next(plot for plot in result.plots if plot.title == "Balanced accuracy over C")
-    raw, s = (next(one for one in curve.curves if one.name == name) for name in ("raw features", "S"))
+    raw, s = (next(line for line in curve.curves if line.name == name) for name in ("raw features", "S"))
     assert s.y[0] < raw.y[0] - 0.1
     assert s.y[-1] > s.y[0] + 0.1
     singular = next(plot for plot in result.plots if plot.title == "Singular values")
-    assert all(one.y[0] == 1 and list(one.y) == sorted(one.y, reverse=True) for one in singular.curves)
+    assert all(line.y[0] == 1 and list(line.y) == sorted(line.y, reverse=True) for line in singular.curves)
 
 
-def test_a_head_that_was_stopped_goes_on_to_the_same_bytes(plant: Plant, tmp_path: Path) -> None:
+def test_interrupted_training_resumes_to_the_same_bytes(plant: Plant, tmp_path: Path) -> None:
     dataset = plant(style=1.0)
     features = load_features(dataset, "planted")
-    whole = train_projection(Context(dataset, ["planted"]), features, "g0", "S", FAST)
+    uninterrupted = train_projection(Context(dataset, ["planted"]), features, "g0", "S", FAST)
 
     class StopError(Exception):
         pass
@@ -72,15 +72,15 @@ def test_a_head_that_was_stopped_goes_on_to_the_same_bytes(plant: Plant, tmp_pat
         with pytest.raises(StopError):
             train_projection(replace(context, progress=stop_after(epochs)), features, "g0", "S", FAST)
     resumed = train_projection(context, features, "g0", "S", FAST)
-    assert resumed.losses == whole.losses
-    assert resumed.weight.tobytes() == whole.weight.tobytes()
+    assert resumed.losses == uninterrupted.losses
+    assert resumed.weight.tobytes() == uninterrupted.weight.tobytes()
     (file,) = tmp_path.glob("*.safetensors")
     before = file.stat().st_mtime_ns
-    assert train_projection(context, features, "g0", "S", FAST).weight.tobytes() == whole.weight.tobytes()
-    assert file.stat().st_mtime_ns == before  # a finished head is taken as it is
+    assert train_projection(context, features, "g0", "S", FAST).weight.tobytes() == uninterrupted.weight.tobytes()
+    assert file.stat().st_mtime_ns == before  # a finished projection is not trained again
 
 
-def test_other_settings_are_other_heads(plant: Plant, tmp_path: Path) -> None:
+def test_other_settings_have_other_checkpoints(plant: Plant, tmp_path: Path) -> None:
     dataset = plant(style=1.0)
     features = load_features(dataset, "planted")
     short = FAST.model_copy(update={"epochs": 1})
@@ -92,7 +92,7 @@ def test_other_settings_are_other_heads(plant: Plant, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_head_that_grows_out_of_bounds_is_an_error_and_not_kept(plant: Plant, tmp_path: Path) -> None:
+def test_divergence_is_an_error_and_its_checkpoint_is_not_saved(plant: Plant, tmp_path: Path) -> None:
     dataset = plant(style=1.0)
     features = load_features(dataset, "planted")
     context = Context(dataset, ["planted"], projections=tmp_path / "heads")
@@ -102,12 +102,12 @@ def test_a_head_that_grows_out_of_bounds_is_an_error_and_not_kept(plant: Plant, 
     assert not (tmp_path / "heads").exists()
     train_projection(context, features, "g0", "S", FAST)
     (file,) = (tmp_path / "heads").iterdir()
-    kept = load_file(file)
-    save_file(kept | {"weight": np.full_like(kept["weight"], np.nan)}, file)  # as an earlier version left it
+    tensors = load_file(file)
+    save_file(tensors | {"weight": np.full_like(tensors["weight"], np.nan)}, file)  # as an earlier version left it
     assert np.isfinite(train_projection(context, features, "g0", "S", FAST).weight).all()
 
 
-def test_temperature_changes_nothing_but_the_loss(plant: Plant) -> None:
+def test_temperature_only_scales_the_loss(plant: Plant) -> None:
     dataset = plant(style=1.0)
     features = load_features(dataset, "planted")
     cold, warm = (
@@ -119,7 +119,7 @@ def test_temperature_changes_nothing_but_the_loss(plant: Plant) -> None:
     assert (a * b).sum(axis=1).min() > 0.99
 
 
-def test_training_sees_whole_clusters_of_the_train_split_alone(plant: Plant) -> None:
+def test_training_uses_whole_clusters_of_the_train_split_only(plant: Plant) -> None:
     dataset = plant(style=1.0)
     features = load_features(dataset, "planted")
     rows, starts = select_training_clusters(dataset, features.valid, "g0")
@@ -128,7 +128,7 @@ def test_training_sees_whole_clusters_of_the_train_split_alone(plant: Plant) -> 
     assert len(set(dataset.clusters[rows])) == 60
 
 
-def test_without_clusters_the_dataset_is_named(plant: Plant) -> None:
+def test_a_dataset_without_enough_clusters_is_an_error(plant: Plant) -> None:
     dataset = plant(style=1.0, clusters=2)
     with pytest.raises(DatasetError, match="the train split needs two clusters"):
         disentangle.run(Context(dataset, ["planted"]), FAST)

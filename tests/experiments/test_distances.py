@@ -1,4 +1,4 @@
-"""Table 1 finds the odd one out where it was planted, and chance where it was not."""
+"""Table 1: the parent is the outlier if a style was planted, and at chance otherwise."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from changeling.stats.metrics import Distance
 from tests.experiments.conftest import Plant
 
 
-def test_a_planted_style_makes_the_parent_the_farthest(plant: Plant) -> None:
+def test_a_planted_style_gives_the_parent_the_largest_distance(plant: Plant) -> None:
     (table,) = distances.run(Context(plant(style=2.0), ["planted"]), DistancesSettings()).tables
     (row,) = table.rows
     assert row.labels == {"Generator": "g0", "Backbone": "planted"}
@@ -18,20 +18,20 @@ def test_a_planted_style_makes_the_parent_the_farthest(plant: Plant) -> None:
     assert (row.cells["test_max"].clusters, row.cells["val_max"].clusters) == (36, 24)
 
 
-def test_without_style_both_are_chance(plant: Plant) -> None:
+def test_without_a_style_both_accuracies_are_at_chance(plant: Plant) -> None:
     (table,) = distances.run(Context(plant(style=0.0, clusters=600), ["planted"]), DistancesSettings()).tables
     assert {column.chance for column in table.columns} == {0.25}
     for cell in table.rows[0].cells.values():
         assert cell.low <= 0.25 <= cell.high
 
 
-def test_generators_with_one_child_a_cluster_count_only_together(plant: Plant) -> None:
+def test_generators_with_one_child_per_cluster_have_no_rows_of_their_own(plant: Plant) -> None:
     (table,) = distances.run(Context(plant(style=2.0, generators=3), ["planted"]), DistancesSettings()).tables
     assert [row.labels["Generator"] for row in table.rows] == ["all"]
 
 
 @pytest.mark.parametrize("distance", ["cosine", "l2"])
-def test_a_result_repeats_bit_for_bit(plant: Plant, distance: Distance) -> None:
+def test_a_result_is_reproducible(plant: Plant, distance: Distance) -> None:
     dataset = plant(style=0.5)
     first = distances.run(Context(dataset, ["planted"], seed=3), DistancesSettings(distance=distance))
     assert first == distances.run(Context(dataset, ["planted"], seed=3), DistancesSettings(distance=distance))

@@ -1,4 +1,4 @@
-"""The paper's values are shown where the setting is the paper's, and nowhere else."""
+"""The paper's values are added if dataset, generator and backbone are the paper's, and only then."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -46,7 +46,7 @@ def shown(dataset: Dataset, **labels: str) -> list[float | None]:
     return [cell.paper for cell in row.cells.values()]
 
 
-def test_the_papers_value_stands_beside_ours(rows: list[ImageRow], tmp_path: Path) -> None:
+def test_the_papers_values_are_added_to_its_dataset(rows: list[ImageRow], tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path, rows)
     assert shown(dataset) == [0.44, 0.0172]
     (row,) = paper.add_paper_values(table(), dataset).rows
@@ -57,7 +57,7 @@ def test_the_papers_value_stands_beside_ours(rows: list[ImageRow], tmp_path: Pat
 
 
 @pytest.mark.parametrize("change", ["a child is missing", "a parent is missing", "another source"])
-def test_other_data_are_not_compared(change: str, rows: list[ImageRow], tmp_path: Path) -> None:
+def test_the_papers_values_are_not_added_to_other_datasets(change: str, rows: list[ImageRow], tmp_path: Path) -> None:
     other = {
         "a child is missing": rows[:-1],
         "a parent is missing": rows[1:],
@@ -66,7 +66,7 @@ def test_other_data_are_not_compared(change: str, rows: list[ImageRow], tmp_path
     assert shown(write_dataset(tmp_path, other)) == [None, None]
 
 
-def test_every_value_of_the_paper_is_there() -> None:
+def test_every_value_of_the_paper_is_in_the_package() -> None:
     values = paper._load_values()
     assert len(values) == 12 * 3 + 4
     assert sum(map(len, values.values())) == 12 * 4 + 12 * 4 + 4 * 12 + 12 * 8

@@ -1,4 +1,4 @@
-"""Table 2: the probe finds what was planted, is scikit-learn's own, and never sees what it is judged on."""
+"""Table 2: the probe detects a planted style, matches scikit-learn, and does not depend on the test split."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from changeling.features.store import load_features
 from tests.experiments.conftest import Plant, store
 
 
-def test_a_planted_style_is_found_as_far_as_it_can_be(plant: Plant) -> None:
+def test_accuracy_on_a_planted_style_is_close_to_the_optimum(plant: Plant) -> None:
     result = probe.run(Context(plant(style=1.5), ["planted"]), ProbeSettings())
     (table,) = result.tables
     (row,) = table.rows
@@ -32,14 +32,14 @@ def test_a_planted_style_is_found_as_far_as_it_can_be(plant: Plant) -> None:
     assert {c.key: c.chance for c in table.columns}["test_overall"] == pytest.approx(0.75)
 
 
-def test_without_style_nothing_is_found(plant: Plant) -> None:
+def test_without_a_style_accuracies_are_at_chance(plant: Plant) -> None:
     (table,) = probe.run(Context(plant(style=0.0, clusters=600), ["planted"]), ProbeSettings()).tables
     for key in ("val_auroc", "test_auroc", "test_balanced"):
         cell = table.rows[0].cells[key]
         assert cell.low - 0.02 <= 0.5 <= cell.high + 0.02
 
 
-def test_scores_are_scikit_learns(plant: Plant) -> None:
+def test_scores_match_scikit_learn(plant: Plant) -> None:
     dataset = plant(style=0.3)
     features = load_features(dataset, "planted")
     fitted = fit_probe(dataset, features, seed=5)
@@ -51,7 +51,7 @@ def test_scores_are_scikit_learns(plant: Plant) -> None:
     assert fitted.predict_scores(features.values) == pytest.approx(expected, abs=2e-3)
 
 
-def test_training_takes_the_parents_and_one_child_a_cluster(plant: Plant) -> None:
+def test_training_uses_the_parents_and_one_child_per_cluster(plant: Plant) -> None:
     dataset = plant(style=0.3)
     features = load_features(dataset, "planted")
     rows = select_training_rows(dataset, features.valid)
@@ -61,7 +61,7 @@ def test_training_takes_the_parents_and_one_child_a_cluster(plant: Plant) -> Non
     assert rows.tolist() != select_training_rows(dataset, features.valid, seed=1).tolist()
 
 
-def test_what_it_is_judged_on_changes_nothing_in_the_probe(plant: Plant) -> None:
+def test_the_probe_does_not_depend_on_the_test_split(plant: Plant) -> None:
     dataset = plant(style=0.3)
     features = load_features(dataset, "planted")
     before = fit_probe(dataset, features)
@@ -72,7 +72,7 @@ def test_what_it_is_judged_on_changes_nothing_in_the_probe(plant: Plant) -> None
     assert before.weight.tolist() == after.weight.tolist()
 
 
-def test_generators_have_rows_of_their_own(plant: Plant) -> None:
+def test_each_generator_has_a_row(plant: Plant) -> None:
     table, crossed = probe.run(Context(plant(style=1.5, generators=3), ["planted"]), ProbeSettings()).tables
     assert [row.labels["Generator"] for row in table.rows] == ["all", "g0", "g1", "g2"]
     assert table.rows[1].cells["test_overall"].images == 36 * 2  # a parent and its one child by that generator
@@ -80,7 +80,7 @@ def test_generators_have_rows_of_their_own(plant: Plant) -> None:
     assert pairs == [(a, b) for a in ("all", "g0", "g1", "g2") for b in ("g0", "g1", "g2")]
 
 
-def test_a_probe_carries_over_as_far_as_the_generators_styles_agree(plant: Plant) -> None:
+def test_a_probe_transfers_between_generators_with_the_same_style(plant: Plant) -> None:
     dataset = plant(style=0.0, generators=3, clusters=300)
     values = load_features(dataset, "planted").values.copy()
     names = dataset.column("generator")
@@ -97,7 +97,7 @@ def test_a_probe_carries_over_as_far_as_the_generators_styles_agree(plant: Plant
     assert by_generator["g1"] == auroc["g0", "g1"]
 
 
-def test_an_unreadable_image_is_left_out(plant: Plant) -> None:
+def test_an_unreadable_image_is_excluded(plant: Plant) -> None:
     dataset = plant(style=1.5)
     values = load_features(dataset, "planted").values.copy()
     lost = int(np.flatnonzero(dataset.column("split") == "test")[0])
@@ -107,7 +107,7 @@ def test_an_unreadable_image_is_left_out(plant: Plant) -> None:
     assert table.rows[0].cells["test_overall"].images == 36 * 4 - 1
 
 
-def test_chance_counts_the_images_that_are_judged(plant: Plant) -> None:
+def test_chance_is_the_share_of_fakes_among_the_readable_images(plant: Plant) -> None:
     dataset = plant(style=1.5)
     values = load_features(dataset, "planted").values.copy()
     test = dataset.column("split") == "test"
@@ -119,7 +119,7 @@ def test_chance_counts_the_images_that_are_judged(plant: Plant) -> None:
     assert chances["val_overall"] == pytest.approx(0.75)
 
 
-def test_a_split_without_both_kinds_says_so(tmp_path: Path) -> None:
+def test_a_split_with_one_class_is_an_error(tmp_path: Path) -> None:
     rows = [ImageRow(f"{i}", f"c{i}", "parent", f"{i}.jpg", "train", sha256="0") for i in range(4)]
     dataset: Dataset = write_dataset(tmp_path / "d", rows)
     store(dataset, "planted", np.ones((4, 3), np.float32))
@@ -127,7 +127,7 @@ def test_a_split_without_both_kinds_says_so(tmp_path: Path) -> None:
         probe.run(Context(dataset, ["planted"]), ProbeSettings())
 
 
-def test_images_that_are_no_clusters_are_judged_all_the_same(tmp_path: Path) -> None:
+def test_single_images_are_clusters_of_their_own(tmp_path: Path) -> None:
     # as from a folder of real/ and fake/: each image a cluster of its own, one generator for all fakes
     rng = np.random.default_rng(0)
     splits: list[Split] = ["train", "val", "test"] * 60

@@ -1,4 +1,4 @@
-"""What is called the best on validation is: alone, and among several."""
+"""The row to summarise is chosen on the validation split, and called the best only if there is a choice."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def row(backbone: str, val: float | None, test: float | None = 0.5, generator: s
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "phrase"),
     [
         ([row("a", 0.6), row("b", 0.7)], "b features, the best on validation,"),
         ([row("a", 0.7), row("b", 0.7)], "a features"),
@@ -29,13 +29,13 @@ def row(backbone: str, val: float | None, test: float | None = 0.5, generator: s
         ([row("a", 0.6), row("b", 0.7, generator="g")], "a features"),
     ],
 )
-def test_the_best_on_validation_is_claimed_where_it_is_true(rows: list[Row], said: str) -> None:
-    found = select_best_row(rows, "auroc")
-    assert found is not None
-    assert found[1] == said
-    assert said.startswith(found[0].labels["Backbone"])
+def test_a_row_is_called_the_best_only_if_others_are_worse(rows: list[Row], phrase: str) -> None:
+    selected = select_best_row(rows, "auroc")
+    assert selected is not None
+    assert selected[1] == phrase
+    assert phrase.startswith(selected[0].labels["Backbone"])
 
 
-def test_without_a_test_there_is_no_best() -> None:
+def test_without_a_test_estimate_no_row_is_selected() -> None:
     assert select_best_row([], "auroc") is None
     assert select_best_row([row("a", 0.6, test=None)], "auroc") is None

@@ -17,7 +17,7 @@ from changeling.results.result import Picture, Result, Sheet, Strip
 from changeling.studies.runner import run_study
 from changeling.studies.settings import Study
 from tests import helpers
-from tests.experiments.conftest import store, told
+from tests.experiments.conftest import make_text_backbone, store
 from tests.report import samples
 
 FAST = Study(
@@ -39,7 +39,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
         features = rng.normal(size=(104, 8))[dataset.clusters] + 0.3 * rng.normal(size=(len(dataset), 8))
         features[:, 0] += dataset.labels
         store(dataset, backbone, features.astype(np.float32))
-    extract_captions(dataset, told(rng.normal(size=(dataset.captions.num_rows, 8)).astype(np.float32)))
+    extract_captions(dataset, make_text_backbone(rng.normal(size=(dataset.captions.num_rows, 8)).astype(np.float32)))
     return list(run_study(dataset, FAST))
 
 

@@ -1,4 +1,4 @@
-"""A folder of results is read whole, in the order of a report."""
+"""A folder of results is loaded in the order of a report."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_results_are_sorted_by_the_papers_tables_then_its_figures_then_others(tm
     assert names == ["distances", "probe", "retrieval", "disentangle", "embedding", "gallery", "clusters", "zebra"]
 
 
-def test_a_result_from_before_plots_and_maps_existed_is_read(tmp_path: Path) -> None:
+def test_a_result_of_an_older_version_is_loaded(tmp_path: Path) -> None:
     old = json.loads(result().save(tmp_path).read_text())
     for key in ("plots", "maps"):
         del old[key]

@@ -1,4 +1,4 @@
-"""How numbers and labels are written."""
+"""Numbers and labels are formatted for readers."""
 
 import pytest
 

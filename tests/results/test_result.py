@@ -1,4 +1,4 @@
-"""Results survive the disk, whatever their paths and numbers."""
+"""A Result is loaded as it was saved, whatever its paths and numbers."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def result() -> Result:
     )
 
 
-def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_saved_result_is_loaded_unchanged(tmp_path: Path) -> None:
     path = result().save(tmp_path / "results")
     assert path.name == "e.json"
     assert Result.load(path) == result()
@@ -31,7 +31,7 @@ def test_a_result_is_read_as_it_was_written(tmp_path: Path) -> None:
     ("content", "message"),
     [("{", "not a Result"), ("{}", "experiment: Field required"), ('{"experiment": 3}', "experiment: Input should be")],
 )
-def test_what_is_not_a_result_says_so(content: str, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_result_is_an_error(content: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(ReportError, match=message):
         Result.load(tmp_path / "x.json")

@@ -1,4 +1,4 @@
-"""The plan names every step, grows with what grows, and leaves open what only a loaded backbone tells."""
+"""The plan lists every step with its cost, which grows with the work, and is unknown for unknown backbones."""
 
 import pytest
 
@@ -13,12 +13,12 @@ from changeling.studies.settings import Study
 from tests.experiments.conftest import Plant
 
 
-def test_every_step_is_named_with_what_it_costs(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_step_has_a_name_and_a_cost(plant: Plant, capsys: pytest.CaptureFixture[str]) -> None:
     dataset = plant(style=1.0)
     steps = plan_study(dataset, Study(backbones=("planted", "clip-vit-b32"), experiments=("distances", "disentangle")))
     assert [step.name for step in steps] == ["extract planted", "extract clip-vit-b32", "distances", "disentangle"]
-    there, missing, *experiments = steps
-    assert (there.seconds, there.disk) == (0, 0)
+    existing, missing, *experiments = steps
+    assert (existing.seconds, existing.disk) == (0, 0)
     assert missing.input == "480 of 480 images"
     assert missing.disk == 480 * 512 * 4
     # 480 images at 8.8 GFLOP: from a fast machine with many cores to a slow one
@@ -43,17 +43,17 @@ def test_more_epochs_take_longer(plant: Plant) -> None:
     assert (long[0].seconds or 0) > 20 * (short[0].seconds or 0)
 
 
-def test_few_images_take_their_time_all_the_same() -> None:
+def test_few_images_still_take_the_time_of_the_solvers() -> None:
     (step,) = plan_study(Dataset(STUDY), Study(experiments=("disentangle",)))
     assert (step.seconds or 0) > 30  # two idle cores take 40 s, two busy ones 130 s
 
 
-def test_an_unknown_backbone_leaves_its_costs_open(plant: Plant) -> None:
+def test_costs_of_an_unknown_backbone_are_unknown(plant: Plant) -> None:
     steps = plan_study(plant(style=1.0), Study(backbones=("timm:anything",), experiments=("probe",)))
     assert [(step.seconds, step.memory) for step in steps] == [(None, None)] * 2
 
 
-def test_what_is_read_is_counted_in_files(plant: Plant) -> None:
+def test_confounds_are_estimated_by_the_number_of_files(plant: Plant) -> None:
     dataset = plant(style=1.0)
     dataset.resolve_path(dataset.column("path")[0]).touch()
     (step,) = plan_study(dataset, Study(experiments=("confounds",)))
@@ -61,7 +61,7 @@ def test_what_is_read_is_counted_in_files(plant: Plant) -> None:
     assert all((step.seconds, step.memory, step.disk))
 
 
-def test_what_cannot_be_run_is_said(plant: Plant) -> None:
+def test_an_experiment_that_cannot_run_has_the_reason(plant: Plant) -> None:
     (step,) = plan_study(plant(style=1.0, clusters=2), Study(experiments=("disentangle",)))
     assert step.input == "not run: to train S and T, the train split needs two clusters with a parent and a child."
 
@@ -79,6 +79,6 @@ def test_what_cannot_be_run_is_said(plant: Plant) -> None:
         ),
     ],
 )
-def test_what_the_dataset_does_not_have_is_said_before_anything_runs(plant: Plant, study: Study, message: str) -> None:
+def test_settings_that_name_something_unknown_are_errors(plant: Plant, study: Study, message: str) -> None:
     with pytest.raises(StudyError, match=message):
         plan_study(plant(style=1.0), study)

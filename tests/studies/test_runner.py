@@ -1,20 +1,16 @@
-"""A study runs every experiment over what has features; the bundled one runs for anyone."""
+"""A study runs every experiment on the backbones that have features, and the bundled study needs nothing else."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import ImageRow
 from changeling.demo import STUDY
-from changeling.errors import BackboneError, DatasetError, FeatureError, StudyError
-from changeling.experiments import gallery
-from changeling.experiments.base import Context
+from changeling.errors import BackboneError, FeatureError, StudyError
 from changeling.experiments.disentangle import DisentangleSettings
-from changeling.experiments.gallery import GallerySettings
 from changeling.experiments.linear_probe import ProbeSettings
 from changeling.experiments.registry import EXPERIMENTS
 from changeling.features.store import load_features
@@ -27,9 +23,9 @@ from tests.experiments.conftest import Plant, draw_files, store
 FAST = Study(settings={"disentangle": DisentangleSettings(epochs=5, batch=128, lr=5e-3)})
 
 
-def test_every_experiment_gives_a_result_of_its_name(plant: Plant) -> None:
+def test_every_experiment_returns_a_result_with_its_name(plant: Plant) -> None:
     seen: list[tuple[str, int, int]] = []
-    dataset = plant(style=1.0, spoken=True)
+    dataset = plant(style=1.0, with_captions=True)
     draw_files(dataset)
     results = list(run_study(dataset, FAST, progress=lambda *call: seen.append(call)))
     assert [result.experiment for result in results] == list(EXPERIMENTS)
@@ -40,52 +36,14 @@ def test_every_experiment_gives_a_result_of_its_name(plant: Plant) -> None:
     assert {source.backbone for result in results for source in result.sources} == {"planted"}
 
 
-def test_without_features_the_command_is_named(plant: Plant) -> None:
+def test_without_features_the_error_names_the_command(plant: Plant) -> None:
     dataset = plant(style=1.0)
     bare = write_dataset(dataset.path / "bare", [ImageRow(**row) for row in dataset.images.to_pylist()])
     with pytest.raises(FeatureError, match=r"run `changeling extract .* --backbone clip-vit-b16`"):
         list(run_study(bare, Study()))
 
 
-def test_the_gallery_shows_the_files_that_exist(plant: Plant) -> None:
-    dataset = plant(style=1.0)
-    with pytest.raises(DatasetError, match="the image files of the test split do not exist"):
-        gallery.run(Context(dataset, ["planted"]), GallerySettings())
-    draw_files(dataset, "test")
-    clusters, realism, verdicts = gallery.run(Context(dataset, ["planted"]), GallerySettings()).sheets
-    assert len(clusters.strips) == 12
-    first = clusters.strips[0]
-    assert [picture.role for picture in first.pictures] == ["parent", "child", "child", "child"]
-    assert first.caption == f"caption {first.title[1:]}"
-    most, least = ([p.probability or 0 for p in strip.pictures] for strip in realism.strips)
-    assert most == sorted(most)
-    assert least == sorted(least, reverse=True)
-    assert most[-1] < least[-1]
-    assert {p.role for strip in realism.strips for p in strip.pictures} == {"child"}
-    wrong = {strip.title.partition(":")[0]: strip.pictures for strip in verdicts.strips}
-    paths = [picture.path for strip in verdicts.strips for picture in strip.pictures]
-    assert len(paths) == len(set(paths))
-    assert {(p.role, p.label) for p in wrong["Real, labelled fake"]} == {("parent", "fake")}
-    assert {(p.role, p.label) for p in wrong["Fake, labelled real"]} == {("child", "real")}
-
-
-@pytest.mark.parametrize(("children", "shown"), [(1, [1]), (2, [1, 1]), (5, [3, 2])])
-def test_few_children_are_shown_once(plant: Plant, children: int, shown: list[int]) -> None:
-    dataset = plant(style=1.0)
-    test = np.flatnonzero((dataset.column("split") == "test") & (dataset.labels == 1))[:children]
-    for row in test:
-        Image.new("RGB", (4, 4)).save(dataset.resolve_path(dataset.column("path")[row]))
-    realism = next(
-        sheet
-        for sheet in gallery.run(Context(dataset, ["planted"]), GallerySettings()).sheets
-        if sheet.key == "realism"
-    )
-    assert [len(strip.pictures) for strip in realism.strips] == shown
-    paths = [picture.path for strip in realism.strips for picture in strip.pictures]
-    assert len(paths) == len(set(paths))
-
-
-def test_the_bundled_study_has_18_clusters_and_says_so() -> None:
+def test_the_bundled_study_has_18_clusters() -> None:
     dataset = Dataset(STUDY)
     clusters = {
         c
@@ -101,7 +59,7 @@ def test_the_bundled_study_has_18_clusters_and_says_so() -> None:
         assert row.cells["test_auroc"].low < row.cells["test_auroc"].value <= row.cells["test_auroc"].high
 
 
-def test_what_cannot_be_run_is_a_result_that_says_so(plant: Plant) -> None:
+def test_an_experiment_that_cannot_run_returns_a_result_with_the_reason(plant: Plant) -> None:
     dataset = plant(style=1.0)
     rows = [replace(ImageRow(**row), split="test") for row in dataset.images.to_pylist()]
     values = load_features(dataset, "planted").values
@@ -118,7 +76,7 @@ def test_what_cannot_be_run_is_a_result_that_says_so(plant: Plant) -> None:
             assert planned[name].removeprefix("not run: ") == result.summary.removeprefix("Not run: ")
 
 
-def test_a_backbone_without_a_feature_does_not_stop_the_others(plant: Plant) -> None:
+def test_a_backbone_without_features_is_excluded(plant: Plant) -> None:
     dataset = plant(style=1.0)
     store(dataset, "empty", np.full((len(dataset), 8), np.nan, np.float32))
     results = list(run_study(dataset, FAST.model_copy(update={"experiments": ("distances", "probe")})))
@@ -129,12 +87,12 @@ def test_a_backbone_without_a_feature_does_not_stop_the_others(plant: Plant) -> 
         select_backbones(dataset, ("empty",))
 
 
-def test_the_bundled_clusters_are_studied_on_their_own_backbones_alone() -> None:
+def test_the_bundled_clusters_accept_only_their_own_backbones() -> None:
     with pytest.raises(StudyError, match=r"features by clip-vit-b16, .* not by clip-vit-b16@pre, and their"):
         check_study(Dataset(STUDY), Study(backbones=("clip-vit-b16", "clip-vit-b16@pre")))
 
 
-def test_a_backbone_is_named_once(plant: Plant) -> None:
+def test_a_backbone_named_twice_is_an_error(plant: Plant) -> None:
     with pytest.raises(StudyError, match="backbones names planted twice"):
         check_study(plant(style=1.0), Study(backbones=("planted", "planted")))
 
@@ -156,7 +114,7 @@ def test_layers_of_one_backbone_are_accepted(plant: Plant, tiny_onnx: Path) -> N
     assert list_backbones(plant(style=1.0), Study(backbones=names)) == names
 
 
-def test_backbones_that_cannot_be_loaded_are_said_before_anything_runs(
+def test_backbones_that_cannot_be_loaded_are_errors_before_anything_runs(
     plant: Plant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = plant(style=1.0)
@@ -168,7 +126,7 @@ def test_backbones_that_cannot_be_loaded_are_said_before_anything_runs(
             plan_study(dataset, Study(backbones=("planted", name)))
 
 
-def test_a_generator_is_hinted_at(plant: Plant) -> None:
+def test_an_unknown_generator_is_an_error_with_a_suggestion(plant: Plant) -> None:
     dataset = plant(style=1.0)
     rows = [ImageRow(**row) for row in dataset.images.to_pylist()]
     children = [place for place, row in enumerate(rows) if row.role == "child"]
@@ -181,7 +139,7 @@ def test_a_generator_is_hinted_at(plant: Plant) -> None:
             check_study(many, Study(settings={"probe": ProbeSettings(train_on=wanted)}))
 
 
-def test_a_generator_without_children_to_train_on_is_named(plant: Plant) -> None:
+def test_a_generator_without_training_children_is_the_reason(plant: Plant) -> None:
     dataset = plant(style=1.0)
     rows = [ImageRow(**row) for row in dataset.images.to_pylist()]
     rows = [replace(r, generator="late") if r.split == "test" and r.role == "child" else r for r in rows]

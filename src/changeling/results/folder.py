@@ -1,4 +1,4 @@
-"""A folder of results: one JSON file for each experiment."""
+"""A folder of results: a JSON file for each experiment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def load_results(folder: Path) -> list[Result]:
 
 
 def sort_results(results: Iterable[Result]) -> list[Result]:
-    """Results in the order of a report: the paper's tables by number, its figures by experiment, then all others."""
+    """Sort results as in a report: the paper's tables by number, its figures by experiment, then all others."""
     return sorted(results, key=_report_order)
 
 

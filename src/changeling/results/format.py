@@ -1,4 +1,4 @@
-"""How the numbers and labels of results are written: in summaries, tables and captions alike."""
+"""Formats the numbers and labels of results, for summaries, tables and captions."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ ALL_LABEL = "all"  # the label of all generators together
 
 
 def format_percent(share: float) -> str:
-    """A share in [0, 1] as per cent with one decimal: 0.1667 -> "16.7 %"."""
+    """Return a share in [0, 1] as a percentage with one decimal: 0.1667 -> "16.7 %"."""
     return f"{100 * share:.1f} %"
 
 
 def format_interval(estimate: Estimate) -> str:
-    """The 95 % interval of a share: "12.5 % to 37.5 %"."""
+    """Return the 95 % interval of a share: "12.5 % to 37.5 %"."""
     return f"{format_percent(estimate.low)} to {format_percent(estimate.high)}"
 
 
 def format_count(number: int, singular: str, plural: str) -> str:
-    """A number with the noun that fits it: "1 child", "5,000 children"."""
+    """Return a number with its noun, in the singular or plural: "1 child", "5,000 children"."""
     return f"{number:,} {singular if number == 1 else plural}"
 
 
 def format_label(label: str) -> str:
-    """A label as it is shown: "all" and "all, clip-vit-b16" begin with "all generators"."""
+    """Return a label for readers: "all" and "all, clip-vit-b16" then begin with "all generators"."""
     return re.sub(rf"(^|: ){ALL_LABEL}(?=, |\Z)", rf"\1{ALL_LABEL} generators", label)

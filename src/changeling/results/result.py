@@ -1,4 +1,4 @@
-"""What every experiment returns and every report reads: tables, plots, maps and sheets of images."""
+"""The Result of an experiment: its tables, plots, maps and sheets of images, and how it is stored."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class _File(BaseModel):
 
 
 class Estimate(_File):
-    """A number, its 95 % interval from a bootstrap over clusters, and how many clusters and images it rests on.
+    """A number, its 95 % interval over clusters, and the numbers of clusters and images that it was computed from.
 
-    Shares are fractions in [0, 1]; the report prints them as per cent. `paper` is what the paper reports, where the
+    Shares are fractions in [0, 1], which reports print as percentages. `paper` is the value in the paper, if the
     setting is the paper's.
     """
 
@@ -32,7 +32,7 @@ class Estimate(_File):
 
     @property
     def holds(self) -> bool:
-        """Whether the interval holds the paper's value, to the paper's own rounding (half of 0.01 %)."""
+        """Whether the interval contains the paper's value, within its rounding (half of 0.01 %)."""
         return self.paper is not None and self.low - 5e-5 <= self.paper <= self.high + 5e-5
 
 
@@ -42,12 +42,12 @@ class Column(_File):
     key: str
     label: str
     group: str = ""
-    chance: float | None = None  # what guessing scores, drawn as a line; None where it has no one value
+    chance: float | None = None  # chance level, drawn as a line; None if it differs between rows
     better: Literal["high", "low", "none"] = "high"
 
 
 class Row(_File):
-    """A row: its labels, one for each of the table's `labels`, and its estimates by column key."""
+    """A row: a value for each of the table's `labels`, and the estimates by column key."""
 
     labels: dict[str, str]
     cells: dict[str, Estimate]
@@ -65,7 +65,7 @@ class Table(_File):
 
 
 class Curve(_File):
-    """A line of a plot: y at each x, with the ends of the 95 % interval where there is one."""
+    """A line of a plot: y at each x, and the ends of the 95 % intervals, if any."""
 
     name: str
     x: tuple[float, ...]
@@ -74,16 +74,16 @@ class Curve(_File):
     high: tuple[float, ...] = ()
 
     @model_validator(mode="after")
-    def _alike(self) -> Self:
+    def _check_lengths(self) -> Self:
         if {len(self.y), len(self.low) or len(self.x), len(self.high) or len(self.x)} != {len(self.x)}:
             raise ValueError("x, y, low and high differ in length")
         return self
 
 
 class Plot(_File):
-    """Curves over one x axis. Plots of one title stand side by side; `of` tells them apart ("all, clip-vit-b16").
+    """Curves with a common x axis. Plots with the same title are shown side by side; `of` distinguishes them.
 
-    A `share` is a fraction in [0, 1] and printed as per cent.
+    If `share` is true, y is a fraction in [0, 1] that is printed as a percentage.
     """
 
     title: str
@@ -99,7 +99,7 @@ class Plot(_File):
 
 
 class Cloud(_File):
-    """Points of a map: place, colour and shape. `group` indexes the map's `groups`; a child is a dot."""
+    """Points of a map. `group` is an index into the map's `groups`, which have a colour each."""
 
     title: str
     x: tuple[float, ...]
@@ -108,14 +108,14 @@ class Cloud(_File):
     child: tuple[bool, ...]
 
     @model_validator(mode="after")
-    def _alike(self) -> Self:
+    def _check_lengths(self) -> Self:
         if {len(self.y), len(self.group), len(self.child)} != {len(self.x)}:
             raise ValueError("x, y, group and child differ in length")
         return self
 
 
 class Map(_File):
-    """Clouds side by side, such as Figures 6 and 7: a colour a group, dots for children, triangles for parents."""
+    """Clouds side by side, as in Figures 6 and 7: a colour for each group, dots for children, triangles for parents."""
 
     title: str
     groups: tuple[str, ...]
@@ -123,14 +123,14 @@ class Map(_File):
     note: str = ""
 
     @model_validator(mode="after")
-    def _named(self) -> Self:
+    def _check_groups(self) -> Self:
         if any(not 0 <= group < len(self.groups) for cloud in self.clouds for group in cloud.group):
-            raise ValueError("a point is of a group that has no name")
+            raise ValueError("group is not an index into groups")
         return self
 
 
 class Picture(_File):
-    """One image on a sheet. A file that is not there is drawn as an empty frame with its text."""
+    """An image on a sheet. If the file does not exist, a frame with the text is drawn."""
 
     path: str
     role: Literal["parent", "child"] | None = None
@@ -140,7 +140,7 @@ class Picture(_File):
 
 
 class Strip(_File):
-    """A row of pictures that belong together, such as a cluster, with the text above it."""
+    """A row of pictures that belong together, such as a cluster, with a title and caption above it."""
 
     title: str
     caption: str = ""
@@ -157,7 +157,7 @@ class Sheet(_File):
 
 
 class Source(_File):
-    """Which features a Result rests on."""
+    """The features that a Result was computed from."""
 
     backbone: str
     weights: str  # hash
@@ -165,12 +165,12 @@ class Source(_File):
 
 
 class Result(_File):
-    """One experiment's outcome, with all that is needed to repeat it."""
+    """The outcome of an experiment, with the settings, dataset, features and versions needed to repeat it."""
 
     experiment: str
     title: str
-    paper: str = ""  # which table or figure of the paper it is, if any
-    summary: str  # one or two sentences: what was found
+    paper: str = ""  # the table or figures of the paper that it reproduces, if any
+    summary: str  # the finding in one or two sentences
     settings: dict[str, str | int | float | bool | None]
     tables: tuple[Table, ...] = ()
     plots: tuple[Plot, ...] = ()
@@ -182,16 +182,16 @@ class Result(_File):
     notes: tuple[str, ...] = ()
 
     def save(self, folder: Path) -> Path:
-        """Write `folder/<experiment>.json`, whole or not at all; return its path."""
+        """Write `folder/<experiment>.json` atomically, and return its path."""
         path = folder / f"{self.experiment}.json"
         with atomic_write(path) as temporary:
-            # json's ASCII rather than pydantic's UTF-8: a path may hold bytes that are no text
+            # ASCII, because a path may contain bytes that are not valid UTF-8
             temporary.write_text(json.dumps(self.model_dump(), indent=1) + "\n", encoding="ascii")
         return path
 
     @classmethod
     def load(cls, path: Path) -> Result:
-        """Read one Result. Raises ReportError if it is not one."""
+        """Read a Result. Raises ReportError if the file does not exist or is not a Result."""
         try:
             return cls.model_validate(json.loads(path.read_bytes()))
         except FileNotFoundError:

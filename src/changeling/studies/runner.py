@@ -58,7 +58,7 @@ def list_backbones(dataset: Dataset, study: Study) -> tuple[str, ...]:
 
 
 def _check_named_once(name: str, backbones: Sequence[str]) -> None:
-    """Raise StudyError if a backbone is named twice, also if it is named once with its default layer, once without."""
+    """Raise StudyError if a backbone is named twice, or both with and without its default layer."""
     base, _, layer = name.rpartition("@")
     if backbones.count(name) > 1:
         raise StudyError(f"backbones names {name} twice")
@@ -82,17 +82,8 @@ def check_study(dataset: Dataset, study: Study) -> dict[str, int]:
     for name, count in missing.items():
         if count and name in study.backbones:
             registry.check_backbone(name)
-    _check_layers(backbones)
     check_settings(Context(dataset, backbones, study.seed, study.settings), study)
     return missing
-
-
-def _check_layers(backbones: tuple[str, ...]) -> None:
-    """Raise StudyError if a backbone is named both with and without its default layer."""
-    for name in backbones:
-        base = name.rpartition("@")[0]
-        if base in backbones and registry.load_backbone(name).name == base:
-            raise StudyError(f"backbones names {base} twice: {name} is the same, with its default layer")
 
 
 def check_settings(context: Context, study: Study) -> dict[str, str]:
