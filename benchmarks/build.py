@@ -22,16 +22,19 @@ import numpy as np
 from PIL import Image
 from tests import helpers
 
-from changeling.build.children import Parents
+from changeling.build.children import draw_and_write_parts
 from changeling.build.encoding import Encoder
 from changeling.build.job import Build
+from changeling.build.parents import Parents
+from changeling.build.parts import PARENTS
 from changeling.build.settings import BuildSettings
-from changeling.build.write import build_children, build_parents, join
+from changeling.build.write import join_dataset, write_parents
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow, Split
 from changeling.features.extract import extract
 from changeling.generators.base import Child
 from changeling.generators.settings import GeneratorSettings
+from changeling.images.decode import read_file
 
 CAPTIONS, SIDE = 5, 64
 
@@ -85,11 +88,11 @@ def measure_build(folder: str, children: int) -> None:
     settings = {"painter": GeneratorSettings(model="none")}
     build = Build(Parents(Dataset(root / "parents")), root / "fakes", settings, BuildSettings(), 0, root)
     painter = Painter()
-    build_parents(build)
+    write_parents(build, build.parts(PARENTS).indices)
     began = time.perf_counter()
-    build_children(build, "painter", painter, build.parts("painter").missing)
+    draw_and_write_parts(build, "painter", painter, build.parts("painter").missing)
     seconds = time.perf_counter() - began
-    join(build)
+    join_dataset(build)
     encoding = bare_encoding(build, painter)
     beside = (seconds - painter.seconds) / children - encoding
     print(
@@ -102,11 +105,11 @@ def measure_build(folder: str, children: int) -> None:
 def bare_encoding(build: Build, painter: Painter) -> float:
     """Seconds that it takes to turn a child into the bytes of its file: the median of some."""
     encoder, times = Encoder(build.settings), []
-    for child in build.children("painter", 0):
+    for child in build.list_children("painter", 0):
         (image,) = painter.draw([child], [child.seed])
         began = time.perf_counter()
         if image:
-            encoder.child(image, child.parent)
+            encoder.encode_child(image, read_file(child.parent, child.parent_hash))
         times.append(time.perf_counter() - began)
     return float(np.median(times))
 

@@ -26,6 +26,7 @@ from changeling.build.settings import BuildSettings
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import ImageRow
 from changeling.generators.presets import read_presets
+from changeling.images.decode import read_file
 from scripts.make_bundled_study import BACKBONES, digest, store
 
 OUTPUT = Path(__file__).parents[1] / "src/changeling/data/reconstructions"
@@ -54,7 +55,7 @@ def prepare(listing: Path, folder: Path) -> None:
         writer = csv.DictWriter(file, ("file", "role", "group", "captions", "split", "source"))
         writer.writeheader()
         for row in rows:
-            saved = encoder.parent(listing.parent / row["file"])
+            saved = encoder.encode_parent(read_file(listing.parent / row["file"]))
             name = f"photographs/{row['group']}{saved.suffix}"
             (folder / name).write_bytes(saved.data)
             copied = {column: row[column] for column in ("role", "group", "captions")}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from changeling.files import LEFTOVER_AGE, atomic_write, escape_formula
+from changeling.files import LEFTOVER_AGE, atomic_write, escape_formula, free_bytes
 
 
 def test_file_appears_when_the_block_succeeds(tmp_path: Path) -> None:
@@ -98,3 +98,11 @@ def test_formula_is_escaped(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "plain", "1-2", "a@b", "'=1"])
 def test_plain_text_is_not_escaped(text: str) -> None:
     assert escape_formula(text) == text
+
+
+def test_a_folder_that_does_not_exist_yet_is_on_the_disk_of_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert free_bytes(tmp_path / "not" / "there") == pytest.approx(free_bytes(tmp_path), rel=0.1)
+    monkeypatch.chdir(tmp_path)
+    assert free_bytes(Path("not/there")) > 0

@@ -12,13 +12,12 @@ from typing import Annotated
 import typer
 
 from changeling import __version__
-from changeling.commands import datasets, detection, features, studies
+from changeling.commands import build, datasets, detection, features, studies
 from changeling.errors import ChangelingError
 
 COMMANDS = (  # in the order of the help
     detection.detect,
     detection.demo,
-    studies.build,
     features.extract,
     datasets.audit,
     studies.init,
@@ -100,5 +99,6 @@ def common(
 
 app.add_typer(datasets.imports, name="import")
 app.add_typer(datasets.exports, name="export")
+app.add_typer(build.builds, name="build")
 for command in COMMANDS:
     app.command()(command)

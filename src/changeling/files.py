@@ -1,10 +1,11 @@
-"""Atomic writes, and cells of CSV files that spreadsheets do not run as formulas."""
+"""Atomic writes, free space on a disk, and cells of CSV files that spreadsheets do not run as formulas."""
 
 import contextlib
 import errno
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,13 @@ def explain_full_disk(folder: Path, error_class: type[ChangelingError]) -> Itera
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise error_class(f"{folder}: the disk is full; finished parts are kept: make room and start again") from None
+
+
+def free_bytes(folder: Path) -> int:
+    """The free space on the disk that `folder` is on, or will be on, in bytes."""
+    while not folder.exists():
+        folder = folder.absolute().parent
+    return shutil.disk_usage(folder).free
 
 
 def escape_formula(text: str) -> str:

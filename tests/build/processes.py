@@ -25,7 +25,7 @@ from tests.build import builds
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command line has said, and its exit code."""
+    """The exit code and the output of a command line."""
 
     code: int
     out: str
@@ -34,11 +34,11 @@ class Ran:
 
 @contextmanager
 def fork_server() -> Iterator[ForkServerContext]:
-    """A server of its own: one that another test has started has other modules loaded."""
+    """A server of its own, as one that another test has started has other modules loaded."""
     running = forkserver._forkserver
     running._stop()  # type: ignore[attr-defined]
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.build.warm", "tests.build.test_write"])
+    context.set_forkserver_preload(["tests.build.warm", "tests.build.test_resume"])
     running.ensure_running()  # it imports while tests go on
     yield context
     os.kill(running._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]  # it would take seconds to end
@@ -52,7 +52,7 @@ class CommandLine:
         self.context, self.folder, self.part_size = context, folder, builds.PART_SIZE
 
     def start(self, *arguments: str | Path) -> Any:
-        """Start it; what it says goes to files."""
+        """Start it; its output goes to files."""
         process = self.context.Process(target=_main, args=(list(map(str, arguments)), self.folder, self.part_size))
         process.start()
         return process
@@ -68,7 +68,7 @@ class CommandLine:
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until something is so."""
+    """Wait until the condition holds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

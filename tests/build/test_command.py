@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from multiprocessing.context import ForkServerContext
@@ -17,6 +18,7 @@ from changeling.datasets.dataset import Dataset
 from tests import helpers
 from tests.build.builds import CAPTIONS
 from tests.build.processes import CommandLine, wait_for
+from tests.helpers import run_changeling
 
 SETTINGS = "steps = 1\nsize = 64\n"
 TABLES = f"[generators.sd]\nmodel = 'models/sd'\n{SETTINGS}[generators.strict]\nmodel = 'models/strict'\nredraws = 0\n"
@@ -28,16 +30,16 @@ def shared(models: Path, tmp_path_factory: pytest.TempPathFactory, server: ForkS
     folder = tmp_path_factory.mktemp("shared")
     (folder / "models").symlink_to(models)
     (folder / "photographs").mkdir()
-    told: dict[str, list[dict[str, object]]] = {"images": [], "annotations": []}
+    content: dict[str, list[dict[str, object]]] = {"images": [], "annotations": []}
     for number in range(1, 7):
         name = f"{number:012d}.jpg"
         helpers.natural(number, 48).save(folder / "photographs" / name, quality=70 + number)
-        told["images"].append({"id": number, "file_name": name})
-        told["annotations"] += [
+        content["images"].append({"id": number, "file_name": name})
+        content["annotations"] += [
             {"id": 10 * number + index, "image_id": number, "caption": f"scene {number}, said {index}"}
             for index in range(CAPTIONS)
         ]
-    (folder / "captions.json").write_text(json.dumps(told))
+    (folder / "captions.json").write_text(json.dumps(content))
     command = ("import", "coco", folder / "captions.json", folder / "photographs", "--output", folder / "coco")
     imported = CommandLine(server, folder)(*command)
     assert (imported.code, imported.out) == (0, "")
@@ -62,7 +64,7 @@ def write_study(folder: Path, tables: str = f"{TABLES}{SETTINGS}", more: str = "
 def test_from_photographs_to_a_report(folder: Path, changeling: CommandLine, tiny_onnx: Path) -> None:
     more = f"backbones = ['onnx:{tiny_onnx}']\nexperiments = ['distances']\n"
     study = write_study(folder, more=more)
-    command = [sys.executable, "-m", "changeling", "build", str(study)]
+    command = [sys.executable, "-m", "changeling", "build", "run", str(study)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     built = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=300)
     assert (built.returncode, built.stdout) == (0, ""), built.stderr
@@ -71,15 +73,15 @@ def test_from_photographs_to_a_report(folder: Path, changeling: CommandLine, tin
     assert [row["generator"] for row in dataset.images.to_pylist()] == [None] * 6 + ["sd"] * 18 + ["strict"] * 18
     assert dataset.captions.num_rows == 18
     changeling.part_size = parts.PART_SIZE  # as in that process
-    status = changeling("build", study, "--status")
+    status = changeling("build", "status", study)
     assert status.code == 0
     assert "strict" in status.out
     assert "42 of 42 images are done; the dataset is written" in status.out
     before = helpers.contents(folder / "fakes")
     child = next(row for row in dataset.images.to_pylist() if row["generator"] == "sd")
     (folder / "fakes" / child["path"]).unlink()
-    only = changeling("build", study, "--only", child["image_id"])
-    assert (only.code, only.out) == (0, f"{folder}/fakes/{child['path']}: the same bytes\n")
+    redrawn = changeling("build", "redraw", study, child["image_id"])
+    assert (redrawn.code, redrawn.out) == (0, f"{folder}/fakes/{child['path']}: restored\n")
     assert helpers.contents(folder / "fakes") == before
     extracted = changeling("extract", folder / "fakes", "--backbone", f"onnx:{tiny_onnx}")
     assert extracted.code == 0, extracted.err
@@ -89,21 +91,19 @@ def test_from_photographs_to_a_report(folder: Path, changeling: CommandLine, tin
     assert (folder / "study" / "report" / "index.html").stat().st_size > 10_000
 
 
-def test_a_build_goes_on_whatever_it_is_told_and_says_when_others_are_not_done(
-    folder: Path, changeling: CommandLine
-) -> None:
+def test_shards_of_a_build_report_when_others_are_not_finished(folder: Path, changeling: CommandLine) -> None:
     study = write_study(folder, f"[generators.sd]\nmodel = 'models/sd'\n{SETTINGS}", build="clusters = 4\n")
-    first = changeling("build", study, "--shard", "1/2")
-    assert (first.code, first.err) == (0, f"{folder}/fakes: this shard is done, others are not\n")
+    first = changeling("build", "run", study, "--shard", "1/2")
+    assert (first.code, first.err) == (0, f"{folder}/fakes: this shard is finished, others are not\n")
     assert not (folder / "fakes" / "images.parquet").exists()
-    status = changeling("build", study, "--status")
+    status = changeling("build", "status", study)
     assert "the dataset is not written yet; the last part was written" in " ".join(status.out.split())
     second = changeling("build", study, "--shard", "0/2")
     assert (second.code, second.err) == (0, f"{folder}/fakes: 16 images\n")
     assert len(Dataset(folder / "fakes")) == 4 * (1 + CAPTIONS)
 
 
-def test_sigterm_ends_in_one_line_and_a_build_that_goes_on(folder: Path, changeling: CommandLine) -> None:
+def test_after_sigterm_a_build_resumes(folder: Path, changeling: CommandLine) -> None:
     study = write_study(folder, "[generators.sd]\nmodel = 'models/sd'\nsteps = 6\nsize = 64\n", build="clusters = 4\n")
     process = changeling.start("build", study)
     wait_for((folder / "fakes" / "build" / "sd" / "part-00000.parquet").exists)
@@ -176,7 +176,7 @@ def test_sigterm_ends_in_one_line_and_a_build_that_goes_on(folder: Path, changel
         ),
     ],
 )
-def test_what_a_user_can_mend_is_one_line_and_exit_code_2(
+def test_an_error_in_the_study_file_is_one_line_and_exit_code_2(
     text: str, message: str, folder: Path, changeling: CommandLine
 ) -> None:
     helpers.tiny_dataset(folder / "mute", clusters=2)
@@ -191,22 +191,48 @@ def test_what_a_user_can_mend_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("arguments", "message"),
     [
-        (("--shard", "2/2"), "--shard 2/2: write I/N with I from 0 to N-1, such as 0/4"),
-        (("--shard", "0/2", "--ray", "local"), "--status, --only, --shard and --ray do not go together; name one of"),
-        (("--status", "--only", "sd/nobody/0"), "--status, --only, --shard and --ray do not go together; name one of"),
-        (("--only", "sd/nobody/0"), "there is no image 'sd/nobody/0'; ids are in images.parquet, such as 'sd/"),
-        (("--only", "sd/000000000001.jpg/0"), "is not made yet; `changeling build` makes it"),
+        (("run", "STUDY", "--shard", "2/2"), "--shard 2/2: write I/N with I from 0 to N-1, such as 0/4"),
+        (("STUDY", "--shard", "0/2", "--ray", "local"), "--shard and --ray cannot be combined: with --ray one command"),
+        (
+            ("redraw", "STUDY", "sd/nobody/0"),
+            "there is no image 'sd/nobody/0'; ids are in images.parquet, such as",
+        ),
+        (("redraw", "STUDY", "FIRST"), "is not made yet; `changeling build run` makes it"),
+        (("none.toml",), "none.toml: no such study file; `changeling init` writes one"),
+        (("status", "none.toml"), "none.toml: no such study file; `changeling init` writes one"),
     ],
 )
-def test_a_wrong_option_is_one_line(
-    options: tuple[str, ...], message: str, folder: Path, changeling: CommandLine
+def test_an_error_in_the_arguments_is_one_line(
+    arguments: tuple[str, ...], message: str, folder: Path, changeling: CommandLine
 ) -> None:
-    row = Dataset(folder / "coco").images.to_pylist()[0]
-    ran = changeling(
-        "build", write_study(folder), *(text.replace("000000000001.jpg", row["image_id"]) for text in options)
-    )
+    first: str = Dataset(folder / "coco").images.to_pylist()[0]["image_id"]
+    names: dict[str, str | Path] = {"STUDY": write_study(folder), "FIRST": f"sd/{first}/0"}
+    ran = changeling("build", *(names.get(argument, argument) for argument in arguments))
     assert (ran.code, ran.out) == (2, "")
     assert message in ran.err
     assert ran.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["run", "status", "redraw"])
+def test_each_command_of_a_build_has_help(command: str) -> None:
+    ran = run_changeling("build", command, "--help")
+    assert ran.returncode == 0
+    assert ran.stdout.startswith(f"Usage: changeling build {command} [OPTIONS] ")
+
+
+def test_the_help_of_build_lists_its_commands() -> None:
+    ran = run_changeling("build", "--help")
+    assert re.findall(r"^  (run|status|redraw) +", ran.stdout, re.MULTILINE) == ["run", "status", "redraw"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("run",), ("--shard", "0/1")], ids=str)
+def test_without_a_study_file_study_toml_is_built(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study.toml").write_text("")
+    ran = run_changeling("build", *arguments)
+    assert ran.returncode == 2
+    assert "to build, dataset names the folder that is to be made" in ran.stderr

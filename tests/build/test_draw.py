@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from changeling.build.draw import Drawn, draw_part
+from changeling.build.draw import DrawnChild, draw_part, load_build_generator
+from changeling.build.job import Build
 from changeling.errors import BuildError
 from changeling.generators.base import Child, OutOfMemoryError
 from changeling.images.decode import read_image
@@ -79,7 +81,7 @@ def make_children(folder: Path, count: int, first: int = 0) -> list[Child]:
     return made
 
 
-def seeds(drawn: Sequence[Drawn]) -> list[int | None]:
+def seeds(drawn: Sequence[DrawnChild]) -> list[int | None]:
     return [one.seed for one in drawn]
 
 
@@ -218,3 +220,19 @@ def test_how_many_are_done_is_told_as_it_grows(children: list[Child]) -> None:
     told: list[int] = []
     draw_part(Painter(flagged=[1000, 1001]), children, 4, 2, told.append)
     assert told == [1, 3, 5, 6, 6, 7]
+
+
+def test_without_the_libraries_the_error_names_the_command_that_installs_them(
+    whole: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "diffusers" else name)
+    with pytest.raises(BuildError, match=r"picky needs diffusers: pip install 'changeling\[generate\]'"):
+        load_build_generator(whole, "picky")
+
+
+def test_a_build_resumes_with_the_recorded_number_of_threads(copy: Build) -> None:
+    record = copy.output / "build" / "picky" / "generator.json"
+    assert '"threads": 1,' in record.read_text()
+    record.write_text(record.read_text().replace('"threads": 1,', '"threads": 2,'))
+    assert load_build_generator(copy, "picky").record["threads"] == 2
+    assert load_build_generator(copy, "tiny vae").record["threads"] == 1

@@ -14,8 +14,9 @@ from playwright.sync_api import Browser
 from changeling.build import page
 from changeling.build.job import Build
 from changeling.build.page import write_page
-from changeling.build.runner import run
-from changeling.build.write import build_parents
+from changeling.build.parts import PARENTS
+from changeling.build.runner import run_build
+from changeling.build.write import write_parents
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow
 from tests import helpers
@@ -120,12 +121,12 @@ def test_captions_stand_under_the_child_that_was_made_from_them(copy: Build) -> 
 def test_before_the_first_child_parents_are_shown(parents: Dataset, models: Path, tmp_path: Path) -> None:
     build = make_build(parents, tmp_path / "fakes", models, {"sd": drawing("sd")})
     assert read(build).tags.count("article") == 0
-    build_parents(build)
+    write_parents(build, build.parts(PARENTS).indices)
     assert read(build).tags.count("article") == 6
 
 
 def test_no_more_clusters_are_shown_than_a_page_can_take(copy: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "SHOWN", 3)
+    monkeypatch.setattr(page, "SHOWN_CLUSTERS", 3)
     assert read(copy).tags.count("article") == 3
 
 
@@ -139,7 +140,7 @@ def hostile(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
     captions = [CaptionRow(row.cluster_id, index, f"{HOSTILE} {'w' * 200}") for row in rows[:2] for index in range(2)]
     dataset = write_dataset(folder / HOSTILE.replace("/", ""), rows, captions)
     build = make_build(dataset, folder / "out" / HOSTILE.replace("/", ""), models, {HOSTILE: drawing("picky")})
-    assert run(build)
+    assert run_build(build)
     return build
 
 

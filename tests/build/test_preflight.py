@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 import torch
 
-from changeling.build import preflight, runner
+from changeling.build import preflight
+from changeling.build.children import draw_and_write_parts
 from changeling.build.job import Build
-from changeling.build.preflight import ENOUGH, check_children, check_parents, try_batch
-from changeling.build.write import build_children, build_parents
+from changeling.build.parts import PARENTS
+from changeling.build.preflight import DISK_MARGIN, check_disk_for_children, check_disk_for_parents, try_batch
+from changeling.build.runner import run_build
+from changeling.build.write import write_parents
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import BuildError
@@ -45,51 +48,51 @@ def test_parents_that_do_not_fit_are_refused_before_anything_is_written(
 ) -> None:
     size = sum(parents.resolve_path(path).stat().st_size for path in parents.column("path"))
     free(monkeypatch, 1.06 * size)
-    check_parents(build)
+    check_disk_for_parents(build)
     free(monkeypatch, 1.04 * size)
     with pytest.raises(BuildError, match=r"fakes: its parents will take about \d+ kB, and the disk has \d+ kB free"):
-        runner.run(build)
+        run_build(build)
     assert not build.output.exists()
 
 
 def test_parents_that_are_there_need_no_room(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    build_parents(build)
+    write_parents(build, build.parts(PARENTS).indices)
     free(monkeypatch, 0)
-    check_parents(build)
+    check_disk_for_parents(build)
 
 
 def test_half_of_the_parents_need_half_of_the_room(
     build: Build, parents: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build_parents(build)
+    write_parents(build, build.parts(PARENTS).indices)
     build.paths[1].unlink()  # of two parts
     size = sum(parents.resolve_path(path).stat().st_size for path in parents.column("path"))
     free(monkeypatch, 0.7 * size)
-    check_parents(build)
+    check_disk_for_parents(build)
     free(monkeypatch, 0.4 * size)  # three of seven are missing
     with pytest.raises(BuildError, match="its parents will take"):
-        check_parents(build)
+        check_disk_for_parents(build)
 
 
 def test_what_is_left_of_the_children_must_fit(build: Build, sd: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    build_children(build, "sd", sd, range(6))
+    draw_and_write_parts(build, "sd", sd, range(6))
     sizes = [file.stat().st_size for file in build.output.glob("images/sd/*/*")]
     free(monkeypatch, 0)
-    check_children(build, "sd")  # all are there
+    check_disk_for_children(build, "sd")  # all are there
     for index in (5, 2):  # of one child, and of four
         build.parts("sd").path(index).unlink()
-    free(monkeypatch, max(sizes) * 5 * ENOUGH)
-    check_children(build, "sd")
+    free(monkeypatch, max(sizes) * 5 * DISK_MARGIN)
+    check_disk_for_children(build, "sd")
     free(monkeypatch, min(sizes) * 5)
     with pytest.raises(BuildError, match=r"fakes: the other children of sd will take about \d+ kB, and the disk has "):
-        check_children(build, "sd")
+        check_disk_for_children(build, "sd")
 
 
 def test_children_that_do_not_fit_are_refused_before_any_is_kept(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "LONG", 1)
+    monkeypatch.setattr(preflight, "MIN_CHILDREN", 1)
     free(monkeypatch, 20_000)  # enough for the parents
     with pytest.raises(BuildError, match=r"fakes: the children of sd will take about \d+ kB, and the disk has 20 kB"):
-        runner.run(build)
+        run_build(build)
     assert not list(build.output.glob("build/sd/part-*"))
     assert not (build.output / "images" / "sd").exists()
     assert not (build.output / "images.parquet").exists()
@@ -145,8 +148,8 @@ def test_a_batch_that_does_not_fit_is_found_before_the_work(
     assert trial.batch == widest == {1: 1, 2: 2, 3: 2, 4: 4}[fits]
     assert trial.bytes > 1000
     notes: list[str] = []
-    monkeypatch.setattr(runner, "LONG", 1)
-    runner._preflight(wide, "sd", sd, CHILDREN, notes.append)
+    monkeypatch.setattr(preflight, "MIN_CHILDREN", 1)
+    preflight.run_preflight(wide, "sd", sd, CHILDREN, notes.append)
     said = [f"sd: {batch} children at once do not fit into memory; {trial.batch} do"] if fits < batch else []
     assert notes[:-1] == said
 
@@ -156,13 +159,13 @@ def test_before_a_long_build_its_length_is_said(
 ) -> None:
     notes: list[str] = []
     build = make_build(parents, tmp_path / "fakes", models, {"sd": drawing("sd")}, clusters=3)
-    monkeypatch.setattr(runner, "LONG", 10)
-    runner.run(build, note=notes.append)  # 9 children are not long
+    monkeypatch.setattr(preflight, "MIN_CHILDREN", 10)
+    run_build(build, note=notes.append)  # 9 children are not long
     assert notes == []
-    monkeypatch.setattr(runner, "LONG", 4)
+    monkeypatch.setattr(preflight, "MIN_CHILDREN", 4)
     build.paths[-1].unlink()
     build.paths[-2].unlink()
-    runner.run(build, note=notes.append)
+    run_build(build, note=notes.append)
     (note,) = notes
     assert re.fullmatch(
         r"sd on .+: one child took \d+\.\d\d s and \d+ kB; 5 to go: \d+ s, until .+, \d+ kB of [\d.]+ GB free", note

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from changeling.build.children import Parents
 from changeling.build.job import Build
+from changeling.build.parents import Parents
 from changeling.build.parts import to_table
-from changeling.build.redraw import redraw
-from changeling.build.runner import run
+from changeling.build.redraw import redraw_images
+from changeling.build.runner import run_build
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import BuildError
@@ -31,7 +31,7 @@ def test_a_file_that_is_gone_is_put_back_byte_for_byte(which: str, copy: Build) 
     row = row_of(copy, lambda row: row["generator"] == which and row["status"] == "ok")
     path = copy.output / row["path"]
     path.unlink()
-    assert list(redraw(copy, [row["image_id"]])) == [path]
+    assert list(redraw_images(copy, [row["image_id"]])) == [path]
     assert helpers.contents(copy.output) == before
 
 
@@ -40,7 +40,7 @@ def test_a_parent_is_put_back_too_and_several_at_once(copy: Build) -> None:
     rows = [row for row in Dataset(copy.output).images.to_pylist() if row["image_id"] in ("4.jpg", "tiny vae/2.png")]
     for row in rows:
         (copy.output / row["path"]).write_bytes(b"something else")
-    assert list(redraw(copy, [row["image_id"] for row in rows])) == [copy.output / row["path"] for row in rows]
+    assert list(redraw_images(copy, [row["image_id"] for row in rows])) == [copy.output / row["path"] for row in rows]
     assert helpers.contents(copy.output) == before
 
 
@@ -48,7 +48,7 @@ def test_a_file_that_was_changed_is_put_back_too(copy: Build) -> None:
     before = helpers.contents(copy.output)
     row = row_of(copy, lambda row: row["generator"] == "picky" and row["status"] == "ok")
     (copy.output / row["path"]).write_bytes(b"something else")
-    list(redraw(copy, [row["image_id"]]))
+    list(redraw_images(copy, [row["image_id"]]))
     assert helpers.contents(copy.output) == before
 
 
@@ -58,27 +58,27 @@ def test_every_child_comes_out_the_same_on_its_own(copy: Build) -> None:
     later = [row for row in rows if row["status"] == "ok" and row["seed"] not in firsts(copy)]
     for row in later[:2]:  # which the safety checker had flagged first
         (copy.output / row["path"]).unlink()
-        list(redraw(copy, [row["image_id"]]))
+        list(redraw_images(copy, [row["image_id"]]))
     assert len(later) >= 2
     assert helpers.contents(copy.output) == before
 
 
 def firsts(build: Build) -> set[int]:
     """The first seeds of all children of `picky`."""
-    return {child.seed for child in build.parents.children("picky", build.generators["picky"], build.seed, 0, 99)}
+    return {child.seed for child in build.parents.list_children("picky", build.generators["picky"], build.seed, 0, 99)}
 
 
 def test_a_child_of_a_batch_is_drawn_with_the_batch(parents: Dataset, models: Path, tmp_path: Path) -> None:
     build = make_build(parents, tmp_path / "fakes", models, {"sd": drawing("picky")}, batch=4, clusters=2)
-    assert run(build)
+    assert run_build(build)
     before = helpers.contents(build.output)
     drawn = [row for row in Dataset(build.output).images.to_pylist() if row["generator"] and row["status"] == "ok"]
     for row in (drawn[0], drawn[-1]):
         (build.output / row["path"]).unlink()
-        list(redraw(build, [row["image_id"]]))
+        list(redraw_images(build, [row["image_id"]]))
     assert helpers.contents(build.output) == before
     alone = replace(build, settings=build.settings.model_copy(update={"batch": 1}))  # the part says how it was drawn
-    list(redraw(alone, [drawn[0]["image_id"]]))
+    list(redraw_images(alone, [drawn[0]["image_id"]]))
     assert helpers.contents(build.output) == before
 
 
@@ -87,20 +87,20 @@ def test_a_child_of_a_batch_is_drawn_with_the_batch(parents: Dataset, models: Pa
 )
 def test_what_is_not_there_cannot_be_drawn_again(image_id: str, whole: Build) -> None:
     with pytest.raises(BuildError) as caught:
-        list(redraw(whole, [image_id]))
+        list(redraw_images(whole, [image_id]))
     assert str(caught.value).startswith(f"there is no image {image_id!r}; ids are in images.parquet, such as 'picky/")
 
 
 def test_what_is_not_made_yet_cannot_be_drawn_again(copy: Build) -> None:
     copy.parts("picky").path(0).unlink()
     with pytest.raises(BuildError, match=r"picky/0.jpg/0 is not made yet; `changeling build` makes it"):
-        list(redraw(copy, ["picky/0.jpg/0"]))
+        list(redraw_images(copy, ["picky/0.jpg/0"]))
 
 
 def test_what_is_flagged_is_flagged_again(copy: Build) -> None:
     before = helpers.contents(copy.output)
     with pytest.raises(BuildError, match=r"strict/3.webp/1 has no file: the safety checker flagged it once"):
-        list(redraw(copy, ["strict/3.webp/1"]))
+        list(redraw_images(copy, ["strict/3.webp/1"]))
     assert helpers.contents(copy.output) == before
 
 
@@ -113,7 +113,7 @@ def test_a_child_that_comes_out_otherwise_is_not_put_back(copy: Build) -> None:
     with pytest.raises(
         BuildError, match=r"has other bytes now; nothing was written \(it was drawn on a machine of old"
     ):
-        list(redraw(copy, [row["image_id"]]))
+        list(redraw_images(copy, [row["image_id"]]))
     assert helpers.contents(copy.output) == before
 
 
@@ -124,10 +124,10 @@ def test_a_child_of_another_caption_or_setting_is_not_put_back(copy: Build, tmp_
     rows = [ImageRow(**row) for row in copy.parents.images.to_pylist()]
     other = make_build(write_dataset(tmp_path / "coco", rows, captions), copy.output, copy.root, copy.generators)
     with pytest.raises(BuildError, match="was made of other parents or captions than there are now"):
-        list(redraw(other, ["picky/0.jpg/0"]))
+        list(redraw_images(other, ["picky/0.jpg/0"]))
     steps = {**copy.generators, "picky": drawing("picky", steps=2)}
     with pytest.raises(BuildError, match="made with steps 1, now it is 2"):
-        list(redraw(replace(copy, generators=steps), ["picky/0.jpg/0"]))
+        list(redraw_images(replace(copy, generators=steps), ["picky/0.jpg/0"]))
     assert helpers.contents(copy.output) == before
 
 
@@ -138,27 +138,27 @@ def test_a_child_whose_parent_has_changed_is_not_put_back(copy: Build, tmp_path:
     captions = [CaptionRow(**row) for row in copy.parents.captions.to_pylist()]
     other = make_build(write_dataset(tmp_path / "coco", rows, captions), copy.output, copy.root, copy.generators)
     with pytest.raises(BuildError, match=r"picky/0.jpg/0: its parent: is another file than when it was"):
-        list(redraw(other, ["picky/0.jpg/0"]))
+        list(redraw_images(other, ["picky/0.jpg/0"]))
 
 
 def test_after_clusters_are_added_what_was_made_can_still_be_drawn_again(
     parents: Dataset, models: Path, tmp_path: Path
 ) -> None:
     build = make_build(parents, tmp_path / "fakes", models, {"picky": drawing("picky")}, clusters=3)
-    assert run(build)
+    assert run_build(build)
     before = helpers.contents(build.output)
     larger = replace(build, parents=Parents(parents, 6))
     rows = [row for row in Dataset(build.output).images.to_pylist() if row["status"] == "ok"]
     for row in (rows[2], rows[-1]):  # of the last parts, which hold fewer than they would
         (build.output / row["path"]).unlink()
-        list(redraw(larger, [row["image_id"]]))
+        list(redraw_images(larger, [row["image_id"]]))
     assert helpers.contents(build.output) == before
     for image_id in ("4.jpg", "picky/4.jpg/0", "picky/3.webp/0"):
         with pytest.raises(BuildError, match="is not made yet"):
-            list(redraw(larger, [image_id]))
+            list(redraw_images(larger, [image_id]))
 
 
 def test_a_parent_that_was_saved_in_another_way_is_not_put_back(copy: Build) -> None:
     other = replace(copy, settings=copy.settings.model_copy(update={"encoding": "fixed"}))
     with pytest.raises(BuildError, match=r"0.jpg is of other parents, or was saved in another way, than there are"):
-        list(redraw(other, ["0.jpg"]))
+        list(redraw_images(other, ["0.jpg"]))

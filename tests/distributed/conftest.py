@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from changeling.build import runner
-from changeling.build.children import Parents
 from changeling.build.job import Build
+from changeling.build.parents import Parents
+from changeling.build.runner import run_build
 from changeling.build.settings import BuildSettings
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow
@@ -59,7 +59,7 @@ def make_build(parents: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Ma
 def files_of_one_process(make_build: MakeBuild, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The files of the same build without Ray."""
     build = make_build(tmp_path_factory.mktemp("one-process") / "fakes")
-    assert runner.run(build)
+    assert run_build(build)
     return helpers.contents(build.output)
 
 

@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
-from changeling.build import preflight, runner
+from changeling.build import preflight
 from changeling.build.job import Build
+from changeling.build.plan import Shard
+from changeling.build.runner import run_build
 from changeling.datasets.dataset import Dataset
 from changeling.distributed.build import build_on_ray
 from changeling.distributed.pipeline import StageActor
@@ -70,7 +72,7 @@ def test_children_that_do_not_fit_on_the_disk_are_refused(
     size = sum(parents.resolve_path(path).stat().st_size for path in parents.column("path"))
     monkeypatch.setattr(preflight, "free_bytes", lambda _: 1.1 * size)  # enough for the parents
     build = make_build(tmp_path / "fakes")
-    assert runner.run(build, (0, 4)) is None
+    assert run_build(build, Shard(0, 4)) is None
     with pytest.raises(BuildError, match="fakes: the other children of tiny will take about"):
         build_on_ray(build, ray_cluster.address)
     assert not (build.output / "images.parquet").exists()

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
-from changeling.build import runner
-from changeling.build.record import agree, check_made
+from changeling.build.draw import fetch_build_generator, load_build_generator
+from changeling.build.record import check_record, write_or_check_record
 from changeling.datasets.dataset import Dataset
 from changeling.errors import BuildError
 from changeling.generators.autoencoders import Taef2
@@ -140,19 +140,19 @@ def test_a_resumed_build_uses_the_recorded_commits(
 ) -> None:
     settings = drawing("somebody/sd2", safety_checker="other/sd")
     build = make_build(parents, tmp_path / "fakes", tmp_path, {"sd": settings}, clusters=2)
-    generator = runner.load(build, "sd")
-    agree(build, "sd", generator)
+    generator = load_build_generator(build, "sd")
+    write_or_check_record(build, "sd", generator)
     monkeypatch.setattr(hub, "NEWEST", "f" * 40)  # both are changed, and the old commit is still served
     assert fetch_model("somebody/sd2", "", tmp_path).revision == Revision("commit", "f" * 40)
-    again = runner.load(build, "sd")
+    again = load_build_generator(build, "sd")
     assert again.record == generator.record
     assert again.record["revision"] == COMMIT
     assert again.record["safety_checker"] == f"other/sd@{COMMIT}"
-    assert agree(build, "sd", again)
-    check_made(build, "sd", [])
+    assert write_or_check_record(build, "sd", again)
+    check_record(build, "sd")
     other = replace(build, generators={"sd": settings.model_copy(update={"revision": "f" * 40})})
     with pytest.raises(BuildError, match=r"made with revision '0123.*', now it is 'ffff"):
-        check_made(other, "sd", [])
+        check_record(other, "sd")
 
 
 def test_a_checkers_commit_can_be_named(fetched: list[str], tmp_path: Path) -> None:
@@ -170,13 +170,13 @@ def test_branches_and_tags_are_resolved_once(
 ) -> None:
     settings = drawing("somebody/sd2", safety_checker=checker, revision=revision)
     build = make_build(parents, tmp_path / "fakes", tmp_path, {"sd": settings}, clusters=2)
-    begun = agree(build, "sd", runner.load(build, "sd"))
+    begun = write_or_check_record(build, "sd", load_build_generator(build, "sd"))
     monkeypatch.setattr(hub, "NEWEST", "f" * 40)
-    check_made(build, "sd", [])
+    check_record(build, "sd")
     fetched.clear()
-    runner.find(build, "sd")
+    fetch_build_generator(build, "sd")
     assert fetched == []
-    assert agree(build, "sd", runner.load(build, "sd")) == begun
+    assert write_or_check_record(build, "sd", load_build_generator(build, "sd")) == begun
 
 
 def test_a_checkers_folder_may_have_any_name(models: Path, parents: Dataset, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_checkers_folder_may_have_any_name(models: Path, parents: Dataset, tmp
     shutil.copytree(models / "sd2", tmp_path / "bare")
     settings = drawing("bare", safety_checker="sd@2")
     build = make_build(parents, tmp_path / "fakes", tmp_path, {"sd": settings}, clusters=2)
-    begun = agree(build, "sd", runner.load(build, "sd"))
+    begun = write_or_check_record(build, "sd", load_build_generator(build, "sd"))
     assert begun["safety_checker"].startswith("sd@2@files ")
-    check_made(build, "sd", [])
-    assert agree(build, "sd", runner.load(build, "sd")) == begun
+    check_record(build, "sd")
+    assert write_or_check_record(build, "sd", load_build_generator(build, "sd")) == begun

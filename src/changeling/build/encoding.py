@@ -1,4 +1,4 @@
-"""The encoding policy: how parents and children are saved, so that a file gives nothing away."""
+"""The encoding policy: how the files of parents and children are encoded, so that a file does not reveal its class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 from changeling.build.settings import BuildSettings
 from changeling.files import atomic_write
-from changeling.images.decode import decode_image, read_file
+from changeling.images.decode import ImageFile, decode_image
 from changeling.images.encode import (
     FORMAT_SUFFIXES,
     PNG_ENCODING,
@@ -23,8 +23,8 @@ from changeling.images.transforms import resize_square
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """An image file that is about to be written; `format` is Pillow's name for it."""
+class EncodedImage:
+    """The content of an image file that is to be written; `format` is Pillow's name of the file format."""
 
     data: bytes
     width: int
@@ -34,49 +34,51 @@ class File:
 
 
 class Encoder:
-    """Writes image files by the policy of a build."""
+    """Encodes parents and children by the policy of a build."""
 
     def __init__(self, settings: BuildSettings) -> None:
         self._settings = settings
-        self._fixed = jpeg_encoding(settings.quality)
+        self._fixed_encoding = jpeg_encoding(settings.quality)
 
     @property
     def record(self) -> dict[str, object]:
-        """All that decides how an image is saved."""
-        settings = self._settings
-        told: dict[str, object] = {"encoding": settings.encoding, "size": settings.size}
-        return told | ({"quality": settings.quality} if settings.encoding == "fixed" else {})
+        """Everything that determines how an image is encoded."""
+        record: dict[str, object] = {"encoding": self._settings.encoding, "size": self._settings.size}
+        if self._settings.encoding == "fixed":
+            record["quality"] = self._settings.quality
+        return record
 
-    def form(self, parent: Path) -> Encoding:
-        """The form that a child of `parent` is written in. Raises ImageError if the parent cannot be read."""
+    def child_encoding(self, parent: ImageFile) -> Encoding:
+        """The encoding of a child of `parent`. Raises ImageError if the encoding of the parent cannot be read."""
         match self._settings.encoding:
             case "matched":
-                return read_encoding(read_file(parent))
+                return read_encoding(parent)
             case "fixed":
-                return self._fixed
+                return self._fixed_encoding
             case "off":
                 return PNG_ENCODING
 
-    def child(self, image: Image.Image, parent: Path) -> File:
-        """RGB image -> its file, in the form that the policy gives a child of `parent`. Raises ImageError."""
-        return self._file(image, self.form(parent))
+    def encode_child(self, image: Image.Image, parent: ImageFile) -> EncodedImage:
+        """Encode the RGB image of a child of `parent`. Raises ImageError."""
+        return self._encode(image, self.child_encoding(parent))
 
-    def parent(self, path: Path) -> File:
-        """A parent's file as it is saved. Raises ImageError if it cannot be read."""
-        file = read_file(path)
-        picture = decode_image(file)
-        if self._settings.encoding == "off" and not self._settings.size:
-            return File(file.data, picture.width, picture.height, picture.format, path.suffix.lower())
-        form = read_encoding(file) if self._settings.encoding == "off" else self.form(path)
-        return self._file(picture.image, form)
+    def encode_parent(self, file: ImageFile) -> EncodedImage:
+        """Encode a parent, or return it as it is if the policy is "off". Raises ImageError if it cannot be decoded."""
+        decoded = decode_image(file)
+        if self._settings.encoding != "off":
+            return self._encode(decoded.image, self.child_encoding(file))
+        if self._settings.size:
+            return self._encode(decoded.image, read_encoding(file))
+        return EncodedImage(file.data, decoded.width, decoded.height, decoded.format, Path(file.path).suffix.lower())
 
-    def _file(self, image: Image.Image, form: Encoding) -> File:
-        fitted = resize_square(image, self._settings.size) if self._settings.size else image
-        return File(encode_image(fitted, form), *fitted.size, form.format, FORMAT_SUFFIXES[form.format])
+    def _encode(self, image: Image.Image, encoding: Encoding) -> EncodedImage:
+        resized = resize_square(image, self._settings.size) if self._settings.size else image
+        data = encode_image(resized, encoding)
+        return EncodedImage(data, resized.width, resized.height, encoding.format, FORMAT_SUFFIXES[encoding.format])
 
 
-def save(path: Path, data: bytes) -> str:
-    """Write an image file, whole: another process may have finished its part meanwhile. Return its sha256."""
+def write_image(path: Path, data: bytes) -> str:
+    """Write an image file atomically, as another process may write it as well. Returns its SHA-256."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
     return hashlib.sha256(data).hexdigest()

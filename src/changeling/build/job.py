@@ -1,11 +1,11 @@
-"""What a build is made of, and what of it is there."""
+"""A build job: which children are made of which parents, by which generators, and where their parts are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from changeling.build.children import Parents
+from changeling.build.parents import Parents
 from changeling.build.parts import PARENTS, PART_SIZE, BuildParts, build_parts
 from changeling.build.settings import BuildSettings
 from changeling.generators.base import Child
@@ -14,12 +14,12 @@ from changeling.generators.settings import GeneratorSettings
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """All that a build is made of.
+    """Everything that defines a build.
 
     Attributes:
-        output: the dataset folder that is made.
-        root: the folder that local models are looked for in.
-        part_size: how many images a part has.
+        output: the dataset folder that is built.
+        root: the folder that paths of local models are relative to.
+        part_size: how many images each part has.
     """
 
     parents: Parents
@@ -30,23 +30,28 @@ class Build:
     root: Path
     part_size: int = PART_SIZE
 
-    def count(self, name: str) -> int:
-        """How many images there are to be, of a generator or of `PARENTS`."""
-        return len(self.parents) if name == PARENTS else self.parents.count(self.generators[name])
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that parts are stored under: `PARENTS`, then those of the generators."""
+        return (PARENTS, *self.generators)
+
+    def count_images(self, name: str) -> int:
+        """How many images a generator, or `PARENTS`, has when the build is finished."""
+        return len(self.parents) if name == PARENTS else self.parents.count_children(self.generators[name])
 
     def parts(self, name: str) -> BuildParts:
         """The parts of a generator or of `PARENTS`, written or not."""
-        return build_parts(self.output, name, self.count(name), self.part_size)
+        return build_parts(self.output, name, self.count_images(name), self.part_size)
 
-    def children(self, name: str, index: int) -> list[Child]:
-        """The children of one part."""
+    def list_children(self, name: str, index: int) -> list[Child]:
+        """The children of one part of a generator."""
         start, stop = self.parts(name).row_range(index)
-        return self.parents.children(name, self.generators[name], self.seed, start, stop)
+        return self.parents.list_children(name, self.generators[name], self.seed, start, stop)
 
     @property
     def stores(self) -> list[BuildParts]:
         """The parts of the parents, then those of each generator."""
-        return [self.parts(name) for name in (PARENTS, *self.generators)]
+        return [self.parts(name) for name in self.names]
 
     @property
     def paths(self) -> list[Path]:

@@ -1,4 +1,4 @@
-"""The page that fills while a build goes on: counts, and the clusters so far with their captions."""
+"""The page of a build, build/index.html: counts, and the first clusters with their captions, as they are written."""
 
 from __future__ import annotations
 
@@ -10,80 +10,108 @@ from typing import Any
 
 import jinja2
 
+from changeling.build.counts import BuildCounter
+from changeling.build.estimate import format_time_left
 from changeling.build.job import Build
 from changeling.build.parts import PARENTS
-from changeling.build.status import count, until
 from changeling.files import atomic_write
 from changeling.progress import Progress
 
-SHOWN = 60  # clusters
-_PAUSE = 20.0  # seconds between two writings of the page
+SHOWN_CLUSTERS = 60
+_SHOWN_BEFORE_CHILDREN = 6  # clusters, while no child is written
+_MAX_CAPTIONS = 8  # per cluster, on average
+_MIN_INTERVAL = 20.0  # seconds between two writes of the page
+_MAX_SHARE = 0.05  # of the time, that writing the page may take
 
 
 @dataclass(slots=True)
 class _Cluster:
     parent: dict[str, Any]
-    captions: dict[int, str]  # by their index
+    captions: dict[int, str]  # by caption_index
     children: list[dict[str, Any]] = field(default_factory=list)
 
 
-def write_page(build: Build) -> Path:
-    """Write build/index.html anew. Images are linked, not carried."""
-    path = build.output / "build" / "index.html"
-    counts = count(build)
-    template = _templates().get_template("page.html")
-    text = template.render(
-        name=build.output.absolute().name,
-        counts=counts,
-        clusters=_clusters(build),
-        unfinished=any(one.left for one in counts),
-        link=lambda image: Path(os.path.relpath(build.output / image, path.parent)).as_posix(),
-        generators=list(build.generators),
-        left_out=build.parents.left_out,
-        until=until,
-    )
-    with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
+class BuildPage:
+    """build/index.html in the dataset folder. Images are linked, not embedded.
 
+    Written again, it reads only the parts that are new, and those of the clusters that it shows.
+    """
 
-class Filling:
-    """Progress that also writes the page anew now and then, so seldom that it takes no twentieth of the time."""
+    def __init__(self, build: Build) -> None:
+        self._build = build
+        self._path = build.output / "build" / "index.html"
+        self._counter = BuildCounter(build)
+        self._next_write = time.monotonic()
 
-    def __init__(self, build: Build, progress: Progress) -> None:
-        self._build, self._progress = build, progress
-        self._next = time.monotonic()
+    def write(self) -> Path:
+        """Write the page as of now; return its path."""
+        counts = self._counter.count()
+        text = (
+            _environment()
+            .get_template("page.html")
+            .render(
+                name=self._build.output.absolute().name,
+                counts=counts,
+                clusters=_read_clusters(self._build),
+                is_unfinished=any(count.remaining for count in counts),
+                link=self._link,
+                generators=list(self._build.generators),
+                excluded_count=self._build.parents.excluded_count,
+                format_time_left=format_time_left,
+            )
+        )
+        with atomic_write(self._path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        return self._path
 
-    def __call__(self, what: str, done: int, total: int) -> None:
-        """Pass it on, and write the page if it is time."""
-        self._progress(what, done, total)
+    def refresh_with(self, progress: Progress) -> Progress:
+        """A progress callback that calls `progress`, and writes the page from time to time."""
+
+        def report(what: str, done: int, total: int) -> None:
+            progress(what, done, total)
+            self._write_if_due()
+
+        return report
+
+    def _write_if_due(self) -> None:
+        """Write the page if the last write is long enough ago."""
         began = time.monotonic()
-        if began > self._next:
-            write_page(self._build)
-            took = time.monotonic() - began
-            self._next = began + took + max(_PAUSE, 20 * took)
+        if began > self._next_write:
+            self.write()
+            ended = time.monotonic()
+            self._next_write = ended + max(_MIN_INTERVAL, (ended - began) / _MAX_SHARE)
+
+    def _link(self, image: str) -> str:
+        return Path(os.path.relpath(self._build.output / image, self._path.parent)).as_posix()
 
 
-def _clusters(build: Build) -> list[_Cluster]:
-    """The first clusters, with what is there of them."""
-    parents = _rows(build, PARENTS, SHOWN)
-    shown = {row["cluster_id"]: _Cluster(row, {}) for row in parents}
-    for row in build.parents.captions.slice(0, SHOWN * 8).to_pylist():
-        if row["cluster_id"] in shown:
-            shown[row["cluster_id"]].captions[row["caption_index"]] = row["caption"]
+def write_page(build: Build) -> Path:
+    """Write build/index.html; return its path."""
+    return BuildPage(build).write()
+
+
+def _read_clusters(build: Build) -> list[_Cluster]:
+    """The first clusters that have written children; if none has, the first parents."""
+    parents = _read_first_rows(build, PARENTS, SHOWN_CLUSTERS)
+    clusters = {row["cluster_id"]: _Cluster(row, {}) for row in parents}
+    for row in build.parents.captions.slice(0, SHOWN_CLUSTERS * _MAX_CAPTIONS).to_pylist():
+        if row["cluster_id"] in clusters:
+            clusters[row["cluster_id"]].captions[row["caption_index"]] = row["caption"]
     for name in build.generators:
-        for row in _rows(build, name, SHOWN * 8):
-            if row["cluster_id"] in shown:
-                shown[row["cluster_id"]].children.append(row)
-    return [cluster for cluster in shown.values() if cluster.children] or list(shown.values())[:6]
+        for row in _read_first_rows(build, name, SHOWN_CLUSTERS * _MAX_CAPTIONS):
+            if row["cluster_id"] in clusters:
+                clusters[row["cluster_id"]].children.append(row)
+    with_children = [cluster for cluster in clusters.values() if cluster.children]
+    return with_children or list(clusters.values())[:_SHOWN_BEFORE_CHILDREN]
 
 
-def _rows(build: Build, name: str, most: int) -> list[dict[str, Any]]:
+def _read_first_rows(build: Build, name: str, count: int) -> list[dict[str, Any]]:
+    """The written ones among the first rows of a generator or of `PARENTS`, from as many parts as hold `count`."""
     parts = build.parts(name)
-    indices = parts.indices[: -(-most // parts.part_size)]
-    return [row for index in indices if parts.exists(index) for row in parts.read(index).to_pylist()][:most]
+    indices = parts.indices[: -(-count // parts.part_size)]
+    return [row for index in indices if parts.exists(index) for row in parts.read(index).to_pylist()][:count]
 
 
-def _templates() -> jinja2.Environment:
+def _environment() -> jinja2.Environment:
     loader = jinja2.PackageLoader("changeling.build", ".")
     return jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)

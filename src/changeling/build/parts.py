@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +18,10 @@ from changeling.errors import BuildError, one_line
 from changeling.files import atomic_write
 from changeling.parts import METADATA_KEY, PartStore, unique_folder_name
 
-PART_SIZE = 32  # images in a part: what is lost when a process is killed, and what a worker takes at a time
+if TYPE_CHECKING:
+    from changeling.generators.base import Child
+
+PART_SIZE = 32  # images in a part: as many are lost when a process is killed, and a worker takes as many at a time
 PARENTS = "parents"  # the name that the parts of the parents are stored under
 _FOLDER_SIZE = 1000  # image files in a folder
 _JOINED_PARTS = 64  # parts that are held in memory while they are joined
@@ -80,6 +84,17 @@ def image_path(name: str, number: int, suffix: str) -> str:
 def hash_sources(*sources: object) -> str:
     """Twelve hexadecimal digits over everything that a part is made from."""
     return hashlib.sha256(repr(sources).encode()).hexdigest()[:12]
+
+
+def hash_children(record: Mapping[str, Any], children: Sequence[Child]) -> str:
+    """The hash of everything that a part of children is made from: the generator's record and the requests."""
+    requests = [(child.image_id, child.prompt, child.seed, child.parent_hash) for child in children]
+    return hash_sources(json.dumps(record, sort_keys=True), requests)
+
+
+def hash_parents(encoding_record: Mapping[str, object], rows: Sequence[Mapping[str, Any]]) -> str:
+    """The hash of everything that a part of parents is made from: the encoding's record and rows of images.parquet."""
+    return hash_sources(encoding_record, [(row["image_id"], row["sha256"]) for row in rows])
 
 
 def to_table(rows: Sequence[ImageRow]) -> pa.Table:

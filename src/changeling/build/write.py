@@ -1,114 +1,97 @@
-"""Make children part by part; what exists is whole, what is missing is made again, and the dataset is written last."""
+"""Write the images and parts of a build, and join the parts to a dataset when all of them are written."""
 
 from __future__ import annotations
 
-import errno
 import json
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow.parquet as pq
 
-from changeling.build.draw import Drawn, draw_part
-from changeling.build.encoding import Encoder, File, save
+from changeling.build.draw import DrawnChild
+from changeling.build.encoding import EncodedImage, Encoder, write_image
 from changeling.build.job import Build
-from changeling.build.parts import PARENTS, BuildHeader, image_path, join_parts, to_table
-from changeling.build.record import agree, parents_of, part_of, recorded, same
+from changeling.build.parts import PARENTS, BuildHeader, hash_parents, image_path, join_parts, to_table
+from changeling.build.record import read_record
 from changeling.datasets.dataset import Dataset
 from changeling.datasets.schema import ImageRow
 from changeling.errors import BuildError, ImageError
-from changeling.files import atomic_write
+from changeling.files import atomic_write, explain_full_disk
 from changeling.images.decode import read_file
 from changeling.progress import Progress, silent
 
-if TYPE_CHECKING:
-    from changeling.generators.base import Generator
+_ENCODING_THREADS = 4  # of parents; children are encoded while the next part is drawn
 
 
-def build_parents(build: Build, progress: Progress = silent) -> None:
-    """Save the parents by the policy of the build."""
-    encoder = Encoder(build.settings)
-    parts = build.parts(PARENTS)
-    with _keeping(build.output), ThreadPoolExecutor(4) as pool:
-        for index in parts.indices:
+def write_parents(build: Build, indices: Sequence[int], progress: Progress = silent) -> None:
+    """Encode the parents of these parts, write their files, and write each part after its files.
+
+    A parent that cannot be read becomes a row with a status and an error.
+
+    Raises:
+        BuildError: the disk is full.
+    """
+    parts, encoder = build.parts(PARENTS), Encoder(build.settings)
+    with explain_full_disk(build.output, BuildError), ThreadPoolExecutor(_ENCODING_THREADS) as pool:
+        for index in indices:
             start, stop = parts.row_range(index)
             rows = build.parents.images.slice(start, stop - start).to_pylist()
-            header = BuildHeader(made_of=parents_of(build, rows), batch=1, device="")
-            if not same(parts, index, header.made_of):
-                numbered = enumerate(rows, start)
-                images = list(pool.map(lambda one: save_parent(build, encoder, *one), numbered))
-                parts.write(index, header, to_table(images))
+            images = list(pool.map(partial(_write_parent, build, encoder), range(start, stop), rows))
+            header = BuildHeader(made_of=hash_parents(encoder.record, rows), batch=1, device="")
+            parts.write(index, header, to_table(images))
             progress(PARENTS, stop, parts.row_count)
 
 
-def build_children(
-    build: Build, name: str, generator: Generator, mine: Sequence[int], progress: Progress = silent
+def write_children_part(
+    build: Build, name: str, index: int, header: BuildHeader, children: Sequence[DrawnChild]
 ) -> None:
-    """Make those parts of a generator that are `mine` and not there yet; saving runs beside drawing.
+    """Encode the children of a part, write their files, and then the part.
 
     Raises:
-        BuildError: parts exist that were made of something else, the model fails, or the disk is full.
+        BuildError: the disk is full.
     """
-    encoder, batch, parts = Encoder(build.settings), build.settings.batch, build.parts(name)
-    record = agree(build, name, generator)
-    saving: Future[None] | None = None
-    with _keeping(build.output), ThreadPoolExecutor(1) as pool:
-        for index in mine:
-            children = build.children(name, index)
-            start, stop = parts.row_range(index)
-            header = BuildHeader(made_of=part_of(record, children), batch=batch, device=generator.device)
-            if not same(parts, index, header.made_of):
-                told = _beside(progress, name, start, parts.row_count)
-                drawn, batch = draw_part(generator, children, build.generators[name].redraws, batch, told)
-                if saving:
-                    saving.result()
-                header = header.model_copy(update={"batch": batch})
-                saving = pool.submit(save_part, build, name, index, header, drawn, encoder)
-            progress(name, stop, parts.row_count)
-        if saving:
-            saving.result()
+    encoder = Encoder(build.settings)
+    with explain_full_disk(build.output, BuildError):
+        rows = [_write_child(build.output, name, child, encoder) for child in children]
+        build.parts(name).write(index, header, to_table(rows))
 
 
-def save_part(
-    build: Build, name: str, index: int, header: BuildHeader, drawn: Sequence[Drawn], encoder: Encoder
-) -> None:
-    """Write the image files of a part, then the part."""
-    rows = [_child(build.output, name, one, encoder) for one in drawn]
-    build.parts(name).write(index, header, to_table(rows))
+def join_dataset(build: Build) -> Dataset | None:
+    """Write the tables of the dataset, images.parquet last, and return it; None if a part is not written yet.
 
-
-def join(build: Build) -> Dataset | None:
-    """Write the dataset's own files, images.parquet last, if all parts are there."""
+    Raises:
+        BuildError: the disk is full.
+    """
     if any(store.missing for store in build.stores):
         return None
-    with _keeping(build.output):
+    with explain_full_disk(build.output, BuildError):
         with atomic_write(build.output / "generators.json") as temporary:
-            told = {name: recorded(build.output, name) for name in build.generators}
-            temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+            records = {name: read_record(build.output, name) for name in build.generators}
+            temporary.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
         with atomic_write(build.output / "captions.parquet") as temporary:
             pq.write_table(build.parents.captions.replace_schema_metadata(None), temporary)
         join_parts(build.stores, build.output / "images.parquet")
     return Dataset(build.output)
 
 
-def save_parent(build: Build, encoder: Encoder, number: int, row: dict[str, Any]) -> ImageRow:
-    """Save a parent; what cannot be read becomes a row that says so."""
-    kept = {name: row[name] for name in ("image_id", "cluster_id", "role", "split", "source")}
-    path = build.parents.dataset.resolve_path(row["path"])
+def _write_parent(build: Build, encoder: Encoder, number: int, row: dict[str, Any]) -> ImageRow:
+    """Write the file of a parent; return its row."""
+    fields = {name: row[name] for name in ("image_id", "cluster_id", "role", "split", "source")}
     try:
-        read_file(path, row["sha256"])
-        file = encoder.parent(path)
+        file = read_file(build.parents.dataset.resolve_path(row["path"]), row["sha256"])
+        encoded = encoder.encode_parent(file)
     except ImageError as error:
-        return ImageRow(**kept, path="", status=error.status, error=str(error))
-    return ImageRow(**kept, **_saved(build.output, PARENTS, number, file))
+        return ImageRow(**fields, path="", status=error.status, error=str(error))
+    return ImageRow(**fields, **_write_encoded(build.output, PARENTS, number, encoded))
 
 
-def _child(output: Path, name: str, drawn: Drawn, encoder: Encoder) -> ImageRow:
+def _write_child(output: Path, name: str, drawn: DrawnChild, encoder: Encoder) -> ImageRow:
+    """Write the file of a child, if there is an image; return its row."""
     child = drawn.child
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "image_id": child.image_id,
         "cluster_id": child.cluster_id,
         "role": "child",
@@ -118,31 +101,22 @@ def _child(output: Path, name: str, drawn: Drawn, encoder: Encoder) -> ImageRow:
         "generator": name,
     }
     if drawn.image is None:
-        return ImageRow(**told, path="", status=drawn.status, error=drawn.error)
+        return ImageRow(**fields, path="", status=drawn.status, error=drawn.error)
     try:
-        file = encoder.child(drawn.image, child.parent)
+        encoded = encoder.encode_child(drawn.image, read_file(child.parent, child.parent_hash))
     except ImageError as error:
-        return ImageRow(**told, path="", status=error.status, error=f"its parent: {error}")
-    return ImageRow(**told, **_saved(output, name, child.number, file), seed=drawn.seed)
+        return ImageRow(**fields, path="", status=error.status, error=f"its parent: {error}")
+    return ImageRow(**fields, **_write_encoded(output, name, child.number, encoded), seed=drawn.seed)
 
 
-def _saved(output: Path, name: str, number: int, file: File) -> dict[str, Any]:
-    """Write an image file; return what its row says of it."""
-    path = image_path(name, number, file.suffix)
-    sha256 = save(output / path, file.data)
-    return {"path": path, "width": file.width, "height": file.height, "format": file.format, "sha256": sha256}
-
-
-def _beside(progress: Progress, name: str, before: int, total: int) -> Callable[[int], None]:
-    return lambda done: progress(name, before + done, total)
-
-
-@contextmanager
-def _keeping(output: Path) -> Iterator[None]:
-    """Say what a full disk means for what is done."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise BuildError(f"{output}: the disk is full; what is done is kept: make room and start again") from None
+def _write_encoded(output: Path, name: str, number: int, encoded: EncodedImage) -> dict[str, Any]:
+    """Write an image file; return the fields of its row that describe the file."""
+    path = image_path(name, number, encoded.suffix)
+    sha256 = write_image(output / path, encoded.data)
+    return {
+        "path": path,
+        "width": encoded.width,
+        "height": encoded.height,
+        "format": encoded.format,
+        "sha256": sha256,
+    }

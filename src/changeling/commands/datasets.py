@@ -105,7 +105,7 @@ def audit(
         write_findings(result, output)
     typer.echo(f"{dataset}: {result.summary}", err=True)
     if (dataset / "build").exists() and {"missing", "unreadable", "changed"} & set(result.counts):
-        print_note("to regenerate a built image and restore its file, run `changeling build STUDY --only ID`")
+        print_note("to regenerate a built image and restore its file, run `changeling build redraw STUDY ID`")
     if result.errors:
         raise typer.Exit(1)
 

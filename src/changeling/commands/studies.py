@@ -1,4 +1,4 @@
-"""Children, features, experiments: build, extract, init, study, report."""
+"""Features and experiments: extract, init, study, report."""
 
 from __future__ import annotations
 
@@ -8,69 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from changeling.commands.features import extract_features
-from changeling.commands.shared import RayOption, print_note
-from changeling.errors import BuildError, StudyError
+from changeling.errors import StudyError
 
 if TYPE_CHECKING:
     from changeling.datasets.dataset import Dataset
     from changeling.results.result import Result
     from changeling.studies.settings import Study
-
-
-def build(
-    file: Annotated[Path, typer.Argument(metavar="STUDY", help="A study file (see `init`).")] = Path("study.toml"),
-    status: Annotated[bool, typer.Option("--status", help="Say how far the build is, and end.")] = False,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ID", help="Make this image again: its file is put back, byte for byte. May be repeated."),
-    ] = None,
-    shard: Annotated[
-        str, typer.Option(metavar="I/N", help="Make every N-th part from the I-th (from 0) on, beside other processes.")
-    ] = "0/1",
-    ray: RayOption = "",
-) -> None:
-    """Make the children of captioned parents, as the study file's [build] and [generators] say.
-
-    Started again, it goes on where it stopped. build/index.html in the dataset folder shows how far it is.
-    """
-    from changeling.build import runner
-    from changeling.progress import bars
-    from changeling.studies.settings import load_study
-
-    part = runner.parse_shard(shard)
-    if sum((status, bool(only), part != (0, 1), bool(ray))) > 1:
-        raise BuildError("--status, --only, --shard and --ray do not go together; name one of them")
-    job = load_study(file).to_build(file.parent)
-    if status:
-        from rich.console import Console
-
-        from changeling.build.status import show_status
-
-        show_status(job, Console())
-    elif only:
-        from changeling.build.redraw import redraw
-
-        for path in redraw(job, only):
-            typer.echo(f"{path}: the same bytes")
-    else:
-        with bars() as progress:
-            if ray:
-                from changeling.distributed.build import build_on_ray as on_ray
-
-                made: Dataset | None = on_ray(job, ray, progress)
-            else:
-                made = runner.run(job, part, progress, print_note)
-        typer.echo(f"{job.output}: {_told(made) if made else 'this shard is done, others are not'}", err=True)
-
-
-def _told(made: Dataset) -> str:
-    """How many images a dataset has, and what has none."""
-    from collections import Counter
-
-    states = Counter(made.column("status").tolist())
-    good, flagged = states.pop("ok", 0), states.pop("flagged", 0)
-    without = [f"{flagged:,} children flagged"] * bool(flagged) + [f"{states.total():,} unreadable"] * bool(states)
-    return f"{good:,} images" + (f", and without a file {' and '.join(without)}" if without else "")
 
 
 def init(

@@ -11,8 +11,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator
 
-from changeling.build.children import Parents
 from changeling.build.job import Build
+from changeling.build.parents import Parents
 from changeling.build.settings import BuildSettings
 from changeling.datasets.dataset import Dataset
 from changeling.errors import StudyError

@@ -360,7 +360,7 @@ def test_the_command_says_what_it_found_by_its_exit_code_too(tables: Tables, tmp
         "missing,c3-1,images/c3-1.jpg: no such file",
     ]
     (tables.folder / "build").mkdir()
-    assert "`changeling build STUDY --only ID`" in run().stderr
+    assert "`changeling build redraw STUDY ID`" in run().stderr
     (tables.folder / "images.parquet").unlink()
     assert run().returncode == 2
 
