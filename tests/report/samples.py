@@ -1,4 +1,4 @@
-"""What the report's tests build, how they read a drawing, and a study at the paper's size."""
+"""Tables, drawings and a study at the paper's size for the tests of the report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def parse(svg: str) -> ElementTree.Element:
 
 
 def texts(svg: str) -> list[str]:
-    """The words of a drawing."""
+    """The texts of a drawing."""
     return ["".join(text.itertext()) for text in parse(svg).iter(f"{SVG}text")]
 
 
@@ -67,7 +67,7 @@ def paper_size(studied: Sequence[Result], clusters: int) -> list[Result]:
 
 
 def cloud(title: str, clusters: int, seed: int = 0, groups: int = 2) -> Cloud:
-    """Clusters of a parent and five children: by kind if there are two groups, else a group a cluster."""
+    """Clusters of a parent and five children, grouped by kind if there are two groups, else by cluster."""
     rng = np.random.default_rng(seed)
     child, cluster = np.tile([False] + [True] * 5, clusters), np.repeat(np.arange(clusters), 6)
     xy = rng.normal(0, 30, (clusters, 2))[cluster] + rng.normal(0, 3, (len(cluster), 2)) + 8 * child[:, None]
@@ -77,7 +77,7 @@ def cloud(title: str, clusters: int, seed: int = 0, groups: int = 2) -> Cloud:
 
 
 def _large(made: Table) -> Table:
-    """A table with the paper's rows, or one of each kind; where the paper has no value, ours are made up."""
+    """A table with the paper's rows, or one of each kind; where the paper has no value, a random one."""
     rng = np.random.default_rng(0)
     text = files("changeling").joinpath("data/paper.json").read_text(encoding="utf-8")
     known: dict[str, dict[str, float]] = json.loads(text)["figures"]
@@ -95,7 +95,7 @@ def _large(made: Table) -> Table:
 
 
 def _near(paper: float | None, rng: np.random.Generator) -> Estimate:
-    """An estimate as another draw of 5,000 clusters might give it."""
+    """An estimate from 5,000 clusters whose true value is the paper's, or random."""
     about = rng.uniform() if paper is None else paper
     half = 1.96 * math.sqrt(max(about * (1 - about), 1e-4) / 5000)
     value = float(np.clip(about + rng.normal(0, half / 1.5), 0, 1))

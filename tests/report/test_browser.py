@@ -23,37 +23,37 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     opened.close()
 
 
-def test_nothing_is_asked_of_the_network(browser: Browser, report: Path) -> None:
+def test_the_page_makes_no_requests(browser: Browser, report: Path) -> None:
     page = browser.new_page()
-    asked: list[str] = []
-    said: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
+    requests: list[str] = []
+    messages: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
     page.goto(report.as_uri(), wait_until="networkidle")
     page.close()
-    assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()]
-    assert said == []
+    assert [url for url in requests if not url.startswith("data:")] == [report.as_uri()]
+    assert messages == []
 
 
 def test_the_page_does_not_scroll_sideways(page: Page) -> None:
     width = page.viewport_size["width"] if page.viewport_size else 0
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     inside = "all => all.map(e => e.getBoundingClientRect()).map(r => [r.left, r.right])"
-    parts = "figure, h1, h2, h3, .panel svg, .map svg, .facts, .scroll, .legend"
+    parts = "figure, h1, h2, h3, .panel svg, .map svg, .settings, .scroll, .legend"
     for left, right in page.locator(parts).evaluate_all(inside):
         assert left >= 0
         assert right <= width
 
 
-def test_tables_figures_and_pictures_are_seen(page: Page) -> None:
+def test_tables_figures_and_images_are_visible(page: Page) -> None:
     sizes = "all => all.map(e => e.getBoundingClientRect()).map(r => Math.min(r.width, r.height))"
     for part in ("table", ".panel svg", ".map svg", ".tile img"):
         assert min(page.locator(part).evaluate_all(sizes)) > 5
     assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
 
 
-def test_text_in_figures_is_large_enough_and_stays_inside(page: Page) -> None:
+def test_text_in_figures_is_large_enough_and_inside(page: Page) -> None:
     sizes, outside = page.evaluate(
         """() => {
             const all = [...document.querySelectorAll(".panel svg text, .map svg text")];
@@ -69,50 +69,50 @@ def test_text_in_figures_is_large_enough_and_stays_inside(page: Page) -> None:
     assert outside == []
 
 
-def test_a_legend_is_about_as_large_as_its_drawing(page: Page) -> None:
+def test_legends_have_the_scale_of_their_plots(page: Page) -> None:
     scale = "all => all.map(e => e.getBoundingClientRect().width / e.viewBox.baseVal.width)"
     drawn, legends = (page.locator(part).evaluate_all(scale) for part in (".plots svg", ".legend svg.line"))
     assert max(drawn) / min(legends) < 1.5
     assert max(legends) / min(drawn) < 1.5
 
 
-def test_a_dark_scheme_is_kept_and_paper_stays_white(browser: Browser, report: Path) -> None:
+def test_the_dark_scheme_is_used_on_screen_but_not_in_print(browser: Browser, report: Path) -> None:
     page = browser.new_page(color_scheme="dark")
     page.goto(report.as_uri())
-    ground = "getComputedStyle(document.body).backgroundColor"
-    words = "[...new Set([...document.querySelectorAll('.panel svg text')].map(t => getComputedStyle(t).fill))].sort()"
-    assert page.evaluate(ground) == "rgb(21, 23, 26)"
-    assert page.evaluate(words) == ["rgb(162, 169, 180)", "rgb(231, 233, 236)"]
+    background = "getComputedStyle(document.body).backgroundColor"
+    text_colours = (
+        "[...new Set([...document.querySelectorAll('.panel svg text')].map(t => getComputedStyle(t).fill))].sort()"
+    )
+    assert page.evaluate(background) == "rgb(21, 23, 26)"
+    assert page.evaluate(text_colours) == ["rgb(162, 169, 180)", "rgb(231, 233, 236)"]
     page.emulate_media(media="print")
-    assert page.evaluate(ground) == "rgb(255, 255, 255)"
-    assert page.evaluate(words) == ["rgb(28, 30, 33)", "rgb(91, 98, 112)"]
+    assert page.evaluate(background) == "rgb(255, 255, 255)"
+    assert page.evaluate(text_colours) == ["rgb(28, 30, 33)", "rgb(91, 98, 112)"]
     page.close()
 
 
-def test_twelve_columns_fit_a_wide_screen_and_a_narrow_one_shows_that_there_is_more(
-    browser: Browser, full_report: Path
-) -> None:
+def test_a_wide_table_fits_a_wide_screen_and_has_a_shadow_on_a_narrow_one(browser: Browser, full_report: Path) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 844})
     page.goto(full_report.as_uri())
     table = page.locator(".scroll", has=page.locator("table.wide"))
     assert table.evaluate("e => e.scrollWidth - e.clientWidth") == 0
-    assert rim(page, table) < 5
+    assert measure_shadow(page, table) < 5
     page.set_viewport_size({"width": 390, "height": 844})
     assert table.evaluate("e => e.scrollWidth - e.clientWidth") > 100
-    assert rim(page, table) > 30
+    assert measure_shadow(page, table) > 30
     table.evaluate("e => e.scrollTo(e.scrollWidth, 0)")
-    assert rim(page, table) < 5
+    assert measure_shadow(page, table) < 5
     page.close()
 
 
-def rim(page: Page, table: Locator) -> float:
-    """How much darker the right edge of a table is than its paper, of 255."""
+def measure_shadow(page: Page, table: Locator) -> float:
+    """How much darker than white the right edge of a table is, from 0 to 255."""
     page.wait_for_timeout(100)
     image = np.asarray(Image.open(BytesIO(table.screenshot())).convert("L"), dtype=np.float64)
     return float(255 - np.median(image[:, -3:].mean(axis=1)))
 
 
-def test_stencils_show_the_pages_colours_by_day_and_by_night(browser: Browser, full_report: Path) -> None:
+def test_masks_have_the_colours_of_both_schemes(browser: Browser, full_report: Path) -> None:
     for scheme, paper, colours in (
         ("light", (255, 255, 255), ((0x2B, 0x6C, 0xB0), (0xC2, 0x41, 0x0C))),
         ("dark", (21, 23, 26), ((0x7F, 0xB2, 0xEA), (0xF0, 0x95, 0x5F))),

@@ -1,4 +1,4 @@
-"""The tables for other programs: what is written is what was measured, and LaTeX can set it."""
+"""The tables for other programs: CSV with every estimate, and LaTeX that compiles."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from changeling.errors import ReportError
 from changeling.report.exports import write_exports, write_latex, write_tables_csv
-from changeling.report.latex import escape, latex_table
-from changeling.report.tables import lay_out
+from changeling.report.tables.latex import escape, format_latex
+from changeling.report.tables.layout import lay_out
 from changeling.results.result import Column, Result, Table
 from tests import helpers
 from tests.report.samples import number, table
@@ -25,30 +25,30 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def result(*tables: Table) -> Result:
+def make_result(*tables: Table) -> Result:
     return Result(experiment="probe", title="T", summary="S", settings={}, tables=tables)
 
 
-def named(text: str) -> Table:
-    """A table all of whose names are one text: of blocks, rows, groups and columns."""
+def make_table(text: str) -> Table:
+    """A table with one text as the name of every block, row, group and column."""
     columns = [Column(key=key, label=text, group=group) for key, group in (("a", text), ("b", f"{text} "))]
     cells = {"a": number(), "b": number(clusters=9)}
     return table([((text, text), cells)] * 2, ("Generator", "Backbone"), *columns)
 
 
-def cells(line: str) -> int:
-    """How many columns a row of LaTeX spans."""
+def count_columns(line: str) -> int:
+    """The number of columns that a row of LaTeX spans."""
     spans = [int(span) for span in re.findall(r"\\multicolumn\{(\d+)\}", line)]
     return len(re.findall(r"(?<!\\)&", line)) + 1 + sum(spans) - len(spans)
 
 
-def body(text: str) -> list[str]:
-    """The rows of a table of LaTeX."""
+def list_rows(text: str) -> list[str]:
+    """The rows of a LaTeX table."""
     inside = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
     return [line for line in inside.splitlines() if re.search(r"\\\\(\[-\.5ex\])?$", line)]
 
 
-def balanced(text: str) -> bool:
+def has_balanced_braces(text: str) -> bool:
     depth = 0
     for mark in re.findall(r"\\.|[{}]", text):
         depth += {"{": 1, "}": -1}.get(mark, 0)
@@ -85,10 +85,10 @@ def test_every_estimate_is_a_row_with_all_its_digits(full: list[Result], tmp_pat
 
 
 @given(st.text(st.characters()))
-def test_any_name_comes_back_from_the_csv_and_none_is_a_formula(
+def test_any_name_is_read_back_from_the_csv_and_none_is_a_formula(
     tmp_path_factory: pytest.TempPathFactory, name: str
 ) -> None:
-    path = write_tables_csv([result(named(name))], tmp_path_factory.getbasetemp() / "any.csv")
+    path = write_tables_csv([make_result(make_table(name))], tmp_path_factory.getbasetemp() / "any.csv")
     spelled = name.encode("utf-8", "backslashreplace").decode()
     plain = spelled.removeprefix("'")
     for row in read(path):
@@ -98,7 +98,7 @@ def test_any_name_comes_back_from_the_csv_and_none_is_a_formula(
         assert not any(text.startswith(("=", "+", "-", "@", "\t", "\r")) for text in (*texts, row["group"]))
 
 
-def test_each_table_is_a_file_of_latex(full: list[Result], tmp_path: Path) -> None:
+def test_each_table_has_a_latex_file(full: list[Result], tmp_path: Path) -> None:
     names = [path.relative_to(tmp_path).as_posix() for path in write_exports(full, tmp_path)]
     keys = ("distances", "probe", "transfer", "retrieval", "disentangle", "hidden", "confounds")
     assert names == ["tables.csv", *(f"latex/{key}.tex" for key in keys)]
@@ -106,7 +106,7 @@ def test_each_table_is_a_file_of_latex(full: list[Result], tmp_path: Path) -> No
 
 def test_latex_has_the_papers_headers_numbers_and_intervals(full: list[Result]) -> None:
     made = full[2].tables[0]
-    text = latex_table(made, "Table 3")
+    text = format_latex(made, "Table 3")
     cell = made.rows[0].cells["val_exact_1"]
     for shown in (
         r"\multicolumn{6}{c}{Validation} & \multicolumn{6}{c}{Test} \\",
@@ -125,24 +125,24 @@ def test_latex_has_the_papers_headers_numbers_and_intervals(full: list[Result]) 
         assert shown in text
 
 
-def test_all_rows_of_latex_are_as_wide_as_the_table(studied: list[Result], full: list[Result]) -> None:
+def test_all_rows_of_latex_have_the_width_of_the_table(studied: list[Result], full: list[Result]) -> None:
     for made in (made for one in (*studied, *full) for made in one.tables):
-        text = latex_table(made)
+        text = format_latex(made)
         width = len(re.search(r"\\begin\{tabular\}\{@\{\}([lr]+)@\{\}\}", text)[1])  # type: ignore[index]
-        assert {cells(line) for line in body(text)} == {width}
-        assert balanced(text)
+        assert {count_columns(line) for line in list_rows(text)} == {width}
+        assert has_balanced_braces(text)
         assert text.count(r"\begin") == text.count(r"\end")
 
 
 def test_an_interval_without_an_end_is_left_out() -> None:
     column = Column(key="a", label="A")
-    text = latex_table(table([(("x",), {"a": number().model_copy(update={"low": float("nan")})})], ("B",), column))
+    text = format_latex(table([(("x",), {"a": number().model_copy(update={"low": float("nan")})})], ("B",), column))
     assert "50.0" in text
     assert "nan" not in text
     assert "[, ]" not in text
 
 
-def test_what_latex_would_read_as_its_own_is_escaped() -> None:
+def test_special_characters_of_latex_are_escaped() -> None:
     assert escape("a_b & 50 % of $x^2$ #1 {c} ~\\") == (
         r"a\_b \& 50 \% of \$x\textasciicircum{}2\$ \#1 \{c\} \textasciitilde{}\textbackslash{}"
     )
@@ -150,27 +150,27 @@ def test_what_latex_would_read_as_its_own_is_escaped() -> None:
 
 
 @given(st.text(st.characters()))
-def test_any_text_can_be_set(name: str) -> None:
-    text = latex_table(named(name).model_copy(update={"title": name, "note": name}), name)
-    assert balanced(text)
-    assert {cells(line) for line in body(text)} == {len(re.findall("[lr]", text.split("@{}")[1]))}
+def test_any_text_is_valid_latex(name: str) -> None:
+    text = format_latex(make_table(name).model_copy(update={"title": name, "note": name}), name)
+    assert has_balanced_braces(text)
+    assert {count_columns(line) for line in list_rows(text)} == {len(re.findall("[lr]", text.split("@{}")[1]))}
     assert all(character.isprintable() or character == "\n" for character in text)
 
 
-def test_an_export_that_cannot_be_written_is_one_clear_line(tmp_path: Path) -> None:
+def test_an_export_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ReportError, match=r"tables\.csv: cannot be written"):
-        write_exports([result(named("a"))], tmp_path / "file")
+        write_exports([make_result(make_table("a"))], tmp_path / "file")
     with pytest.raises(ReportError, match=r"t\.tex: cannot be written"):
-        write_latex([result(named("a"))], tmp_path / "file")
+        write_latex([make_result(make_table("a"))], tmp_path / "file")
 
 
-def test_latex_sets_them(studied: list[Result], full: list[Result], tmp_path: Path) -> None:
+def test_latex_compiles(studied: list[Result], full: list[Result], tmp_path: Path) -> None:
     pdflatex = helpers.program("pdflatex", "texlive-latex-recommended")
-    every = named("".join(map(chr, range(0x20, 0x180)))).model_copy(update={"key": "letters"})
+    every = make_table("".join(map(chr, range(0x20, 0x180)))).model_copy(update={"key": "letters"})
     paths = [
         *write_latex(studied, tmp_path / "small"),
-        *write_latex([*full, result(every)], tmp_path / "large"),
+        *write_latex([*full, make_result(every)], tmp_path / "large"),
     ]
     inputs = "\n".join(rf"\input{{{path.relative_to(tmp_path).with_suffix('')}}}" for path in paths)
     page = rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{inputs}\end{{document}}"

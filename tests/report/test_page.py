@@ -1,4 +1,4 @@
-"""The page: everything in it, nothing outside it, nothing that a file or a caption could break."""
+"""The page: complete, self-contained, and safe against hostile files and texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VOID = {"meta", "link", "img", "br", "circle", "rect", "path", "use", "image"}
 
 
 class Outline(HTMLParser):
-    """Collects elements, and sees that what is opened is closed."""
+    """Collects elements, and checks that every element is closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ def note(result: Result, text: str) -> Result:
 def test_the_page_shows_every_number_with_its_interval_and_count(study: list[Result], shown: Outline) -> None:
     cell = study[0].tables[0].rows[0].cells["test_max"]
     ends = f"{100 * cell.value:.1f}{100 * cell.low:.1f}–{100 * cell.high:.1f}"
-    for text in (ends, "26 clusters", "104 images", "Table 1 of the paper", "Each number rests on 26 clusters only"):
+    for text in (ends, "26 clusters", "104 images", "Table 1 of the paper", "All estimates rest on only 26 clusters"):
         assert text in shown.text
     for result in study:
         assert shown.text.count(result.summary) >= 2
@@ -77,17 +77,17 @@ def test_the_page_shows_every_number_with_its_interval_and_count(study: list[Res
     assert len(shown.all("table")) == 7 + 1
 
 
-def test_the_page_says_what_its_numbers_rest_on(study: list[Result], shown: Outline) -> None:
-    basis = shown.text[shown.text.index("What the numbers rest on") :]
+def test_the_methods_have_all_settings_versions_and_hashes(study: list[Result], shown: Outline) -> None:
+    methods = shown.text[shown.text.index("Data, features and settings") :]
     for result in study:
         for text in (*result.settings, *result.dataset, *result.versions):
-            assert text.removesuffix("s") in basis or text in ("name", "hash", "children")
+            assert text.removesuffix("s") in methods or text in ("name", "hash", "children")
         for source in result.sources:
-            assert source.weights in basis
-    assert "many times (“resamples” in the settings)" in basis
+            assert source.weights in methods
+    assert "many times (“resamples” in the settings)" in methods
 
 
-def test_pictures_are_shown_with_their_verdicts_and_missing_ones_as_frames(study: list[Result], shown: Outline) -> None:
+def test_pictures_have_their_verdicts_and_missing_ones_are_frames(study: list[Result], shown: Outline) -> None:
     sheets = [sheet for result in study for sheet in result.sheets]
     total = sum(len(strip.pictures) for sheet in sheets for strip in sheet.strips)
     images = shown.all("img")
@@ -99,7 +99,7 @@ def test_pictures_are_shown_with_their_verdicts_and_missing_ones_as_frames(study
         assert verdict in shown.text
 
 
-def test_the_page_needs_nothing_else(report: Path, shown: Outline) -> None:
+def test_the_page_is_self_contained(report: Path, shown: Outline) -> None:
     assert shown.all("script") == []
     for _, attributes in shown.elements:
         for name in ("src", "href", "xlink:href"):
@@ -111,7 +111,7 @@ def test_the_same_results_give_the_same_bytes(study: list[Result], report: Path,
     assert write_report(study, tmp_path / "again.html").read_bytes() == report.read_bytes()
 
 
-def test_tables_can_be_read_aloud(shown: Outline) -> None:
+def test_tables_are_accessible(shown: Outline) -> None:
     assert shown.all("html") == [{"lang": "en"}]
     assert {th.get("scope") for th in shown.all("th")} == {"col", "colgroup", "row", "rowgroup"}
     ids = {found["id"] for _, found in shown.elements if "id" in found}
@@ -125,27 +125,29 @@ def test_no_two_elements_have_one_id(shown: Outline, shown_full: Outline) -> Non
         assert len(ids) == len(set(ids))
 
 
-def test_what_stands_between_backticks_is_code(study: list[Result], tmp_path: Path) -> None:
+def test_text_between_backticks_is_code(study: list[Result], tmp_path: Path) -> None:
     text = "Not run: run `changeling extract <x>` first."
     page = write_report([note(study[0], text)], tmp_path / "index.html").read_text(encoding="utf-8")
-    # in what was found, the summary and the note
+    # in the findings, the summary and the note
     assert page.count("run <code>changeling extract &lt;x&gt;</code> first.") == 3
 
 
 def test_text_is_never_markup(study: list[Result], tmp_path: Path) -> None:
-    evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}"
-    picture = Picture(path=evil, role="child", title=evil)
-    sheet = Sheet(key=evil, title=evil, strips=(Strip(title=evil, caption=evil, pictures=(picture,)),), note=evil)
-    dataset = {"name": evil, "hash": evil, evil: 2}
-    changes = {"sheets": (sheet,), "dataset": dataset, "settings": {evil: evil}, "versions": {evil: evil}}
-    results = [note(study[0], evil).model_copy(update=changes)]
+    hostile = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}"
+    picture = Picture(path=hostile, role="child", title=hostile)
+    sheet = Sheet(
+        key=hostile, title=hostile, strips=(Strip(title=hostile, caption=hostile, pictures=(picture,)),), note=hostile
+    )
+    dataset = {"name": hostile, "hash": hostile, hostile: 2}
+    changes = {"sheets": (sheet,), "dataset": dataset, "settings": {hostile: hostile}, "versions": {hostile: hostile}}
+    results = [note(study[0], hostile).model_copy(update=changes)]
     made = outline(write_report(results, tmp_path / "index.html"))
     assert made.all("script") == []
     assert made.all("img") == []
-    assert made.text.count(evil) >= 12
+    assert made.text.count(hostile) >= 12
 
 
-def test_paths_and_text_that_are_not_utf8_are_spelled_out(study: list[Result], tmp_path: Path) -> None:
+def test_text_that_is_not_utf8_is_escaped(study: list[Result], tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
     sheet = Sheet(key="s", title="S", strips=(Strip(title=name, pictures=(Picture(path=name, title=name),)),))
     results = [note(study[0], name).model_copy(update={"sheets": (sheet,)})]
@@ -155,10 +157,10 @@ def test_paths_and_text_that_are_not_utf8_are_spelled_out(study: list[Result], t
 
 
 def test_a_page_without_results_is_a_page(tmp_path: Path) -> None:
-    assert "What the numbers rest on" in outline(write_report([], tmp_path / "index.html")).text
+    assert "Data, features and settings" in outline(write_report([], tmp_path / "index.html")).text
 
 
-def test_a_page_that_cannot_be_written_leaves_the_old_one(
+def test_a_page_that_cannot_be_written_does_not_replace_the_old_one(
     study: list[Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_report([], tmp_path / "index.html")
@@ -174,13 +176,13 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(
     assert [found.name for found in tmp_path.glob("*.html*")] == ["index.html"]
 
 
-def test_a_folder_that_is_a_file_is_one_clear_line(tmp_path: Path) -> None:
+def test_an_output_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "report").touch()
     with pytest.raises(ReportError, match="cannot be written"):
         write_report([], tmp_path / "report" / "index.html")
 
 
-def test_a_whole_study_has_all_its_tables_plots_and_maps(full: list[Result], shown_full: Outline) -> None:
+def test_a_full_study_has_all_its_tables_plots_and_maps(full: list[Result], shown_full: Outline) -> None:
     assert len(shown_full.all("table")) == 7 + 1
     images = [str(found["aria-label"]) for _, found in shown_full.elements if found.get("role") == "img"]
     dots = sum(len({column.label for column in made.columns}) for one in full for made in one.tables)
@@ -190,28 +192,33 @@ def test_a_whole_study_has_all_its_tables_plots_and_maps(full: list[Result], sho
     for text in (
         "Balanced accuracy over C",
         "400 parents, 2,000 children",
-        "Directions that S only shrinks",
-        "Its axes have no unit and no meaning",
+        "The axes of a map have no unit",
+        *(plot.note for result in full for plot in result.plots),
     ):
         assert text in shown_full.text
     assert shown_full.text.count("▲ parent, ● child") == len(maps)
 
 
-def test_the_papers_values_stand_beside_ours(shown_full: Outline) -> None:
+def test_the_papers_values_are_shown_with_ours(shown_full: Outline) -> None:
     text = re.sub(r"\s+", " ", shown_full.text)
-    assert "paper 8.50 ✓, held" in text
-    assert "✗, not held" in text
-    assert text.count("intervals hold the paper’s value.") == 4
-    assert "Beside 240 of the numbers stands what the paper reports" in text
+    assert "paper 8.50 ✓, inside the interval" in text
+    assert "✗, outside the interval" in text
+    assert text.count("intervals contain the paper’s value.") == 4
+    assert "240 of the estimates are shown with the paper’s value" in text
 
 
-def test_what_the_contact_sheets_show_is_explained(shown: Outline) -> None:
+def test_contact_sheets_are_explained(shown: Outline) -> None:
     text = re.sub(r"\s+", " ", shown.text)
-    assert "marks the parent, which is real; the others are children, which are generated." in text
-    assert "In colour, what a picture is called, rightly or not: real, fake, unsure; beside it" in text
+    assert "is the parent, a real image; the others are its children, which are generated." in text
+    assert "In colour, the label that the classifier gave, correct or not: real, fake, unsure; then the" in text
 
 
-def test_the_words_of_the_page_are_explained(shown: Outline) -> None:
-    start = shown.text[: shown.text.index("How it was done")]
-    for text in ("A backbone is a network", "its feature", "A probe is a linear classifier", "S is trained to hide"):
+def test_terms_are_explained(shown: Outline) -> None:
+    start = shown.text[: shown.text.index("How to reproduce")]
+    for text in (
+        "A backbone is a neural network",
+        "its feature",
+        "A probe is a linear classifier",
+        "S (semantics) is trained to keep",
+    ):
         assert text in start

@@ -87,7 +87,7 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
 @pytest.fixture(scope="module")
 def printed_pages(page: Page) -> list[PrintedPage]:
     add_marker(page, "table.wide td", IN_WIDE_TABLE)
-    add_marker(page, "section:not(.across) h2", IN_PORTRAIT_SECTION)
+    add_marker(page, "section:not(.landscape) h2", IN_PORTRAIT_SECTION)
     return print_pages(page)
 
 
@@ -95,9 +95,9 @@ def test_no_element_is_wider_than_its_page(page: Page) -> None:
     for width, is_landscape in ((PORTRAIT, False), (LANDSCAPE, True)):
         page.set_viewport_size({"width": width, "height": 844})
         too_wide = page.evaluate(
-            """isLandscape => [...document.querySelectorAll("body *:not(svg *, .unseen)")].filter(element => {
+            """isLandscape => [...document.querySelectorAll("body *:not(svg *, .visually-hidden)")].filter(element => {
                 const box = element.getBoundingClientRect();
-                return Boolean(element.closest(".across")) === isLandscape
+                return Boolean(element.closest(".landscape")) === isLandscape
                     && (box.right > innerWidth + 0.5 || box.left < -0.5);
             }).map(element => element.outerHTML.slice(0, 80))""",
             is_landscape,

@@ -1,10 +1,11 @@
-"""Numbers as text, rows in blocks, headers that say how much they rest on."""
+"""The layout of tables: numbers as text, blocks of rows, headers with sample sizes."""
 
 from __future__ import annotations
 
 import pytest
 
-from changeling.report.tables import Block, Cell, blocks, decimals, lay_out, per_cent
+from changeling.report.tables.layout import Block, Cell, lay_out, split_blocks
+from changeling.report.tables.text import choose_decimals, format_share
 from changeling.results.result import Column, Estimate, Result
 from tests.report.samples import number, table
 
@@ -13,15 +14,15 @@ B = Column(key="b", label="B", group="Test")
 V = Column(key="v", label="A", group="Validation")
 
 
-def test_shares_are_printed_as_per_cent() -> None:
-    assert per_cent(1 / 6, 2) == "16.67"
-    assert per_cent(0.99996, 1) == "100.0"
+def test_shares_are_formatted_as_percentages() -> None:
+    assert format_share(1 / 6, 2) == "16.67"
+    assert format_share(0.99996, 1) == "100.0"
 
 
 @pytest.mark.parametrize(("clusters", "digits"), [(999, 1), (1000, 2), (5000, 2)])
 def test_a_second_decimal_needs_a_thousand_clusters(clusters: int, digits: int) -> None:
     made = table([(("x",), {"a": number(clusters=5000), "b": number(clusters=clusters)})], ("Backbone",), A, B)
-    assert decimals(made) == digits
+    assert choose_decimals(made) == digits
 
 
 def test_an_empty_table_has_a_layout() -> None:
@@ -30,13 +31,13 @@ def test_an_empty_table_has_a_layout() -> None:
     assert layout.warning == ""
 
 
-def test_rows_stand_in_blocks_by_generator() -> None:
+def test_rows_are_in_blocks_by_generator() -> None:
     made = table([(("v1", "x"), {}), (("v1", "y"), {}), (("v2", "x"), {})], ("Generator", "Backbone"), A)
-    assert [(title, len(rows)) for title, rows in blocks(made)] == [("v1", 2), ("v2", 1)]
+    assert [(title, len(rows)) for title, rows in split_blocks(made)] == [("v1", 2), ("v2", 1)]
     assert lay_out(made).labels == ("Backbone",)
 
 
-def test_the_tables_of_a_study_have_the_blocks_and_headers_that_they_should(studied: list[Result]) -> None:
+def test_the_tables_of_a_study_have_their_blocks_and_headers(studied: list[Result]) -> None:
     layouts = {made.key: lay_out(made) for one in studied for made in one.tables}
     assert [block.title for block in layouts["probe"].blocks] == ["all generators", "alpha", "beta"]
     assert [block.title for block in layouts["transfer"].blocks] == [
@@ -47,16 +48,16 @@ def test_the_tables_of_a_study_have_the_blocks_and_headers_that_they_should(stud
     assert layouts["disentangle"].spans == (("Validation", 4), ("Test", 4))
     assert [group.title for group in layouts["disentangle"].groups] == ["S", "T", "S", "T"]
     assert [group.title for group in layouts["hidden"].groups] == ["raw features", "S"]
-    assert {key for key, layout in layouts.items() if layout.wide} == {"retrieval", "hidden"}
+    assert {key for key, layout in layouts.items() if layout.is_wide} == {"retrieval", "hidden"}
 
 
-def test_a_label_that_never_repeats_makes_no_blocks() -> None:
+def test_labels_that_never_repeat_make_no_blocks() -> None:
     made = table([(("v1", "x"), {}), (("v2", "x"), {})], ("Generator", "Backbone"), A)
-    assert [title for title, _ in blocks(made)] == [""]
+    assert [title for title, _ in split_blocks(made)] == [""]
     assert lay_out(made).labels == ("Generator", "Backbone")
 
 
-def test_a_label_column_is_sparse_but_the_last_one_is_full() -> None:
+def test_repeated_labels_are_empty_except_in_the_last_column() -> None:
     rows: list[tuple[tuple[str, ...], dict[str, Estimate]]] = [
         (("v1", "x", "p"), {}),
         (("v1", "x", "q"), {}),
@@ -72,18 +73,18 @@ def test_a_label_column_is_sparse_but_the_last_one_is_full() -> None:
     ]
 
 
-def test_a_cell_has_its_interval_below_and_a_missing_one_a_dash() -> None:
+def test_a_cell_has_its_interval_and_a_missing_one_is_a_dash() -> None:
     made = lay_out(table([(("x",), {"a": number(0.25)})], ("Backbone",), A, B))
     assert made.blocks[0].lines[0].cells == ((Cell("25.0", "15.0", "35.0"), Cell("–")),)
 
 
-def test_a_number_that_is_not_one_is_a_dash() -> None:
+def test_a_value_that_is_not_finite_is_a_dash() -> None:
     odd = [number(float("nan")), number().model_copy(update={"high": float("inf")})]
     made = lay_out(table([(("x",), {"a": odd[0], "b": odd[1]})], ("Backbone",), A, B))
     assert made.blocks[0].lines[0].cells == ((Cell("–"), Cell("50.0")),)
 
 
-def test_a_header_says_what_all_its_numbers_rest_on() -> None:
+def test_a_header_has_the_sample_size_of_its_group() -> None:
     cells = {"v": number(clusters=5, images=30), "a": number(), "b": number()}
     groups = lay_out(table([(("x",), cells)], ("Backbone",), V, A, B)).groups
     assert [(group.title, group.count, group.span) for group in groups] == [
@@ -92,7 +93,7 @@ def test_a_header_says_what_all_its_numbers_rest_on() -> None:
     ]
 
 
-def test_counts_that_differ_by_row_become_a_column() -> None:
+def test_sample_sizes_that_differ_between_rows_are_a_column() -> None:
     rows = [
         (("x",), {"a": number(), "b": number()}),
         (("y",), {"a": number(clusters=9, images=1), "b": number(clusters=1200, images=1)}),
@@ -117,17 +118,17 @@ def test_chance_has_a_row_only_where_a_column_has_one() -> None:
 @pytest.mark.parametrize(
     ("clusters", "warning"),
     [
-        ((12, 12), "Each number rests on 12 clusters only: read the intervals, not the numbers."),
-        ((1, 5000), "Numbers rest on as few as 1 cluster: read the intervals, not the numbers."),
+        ((12, 12), "All estimates rest on only 12 clusters; interpret the intervals rather than the values."),
+        ((1, 5000), "Some estimates rest on only 1 cluster; interpret the intervals rather than the values."),
         ((100, 100), ""),
     ],
 )
-def test_few_clusters_are_said_out_loud(clusters: tuple[int, int], warning: str) -> None:
+def test_few_clusters_give_a_warning(clusters: tuple[int, int], warning: str) -> None:
     cells = {"a": number(clusters=clusters[0]), "b": number(clusters=clusters[1])}
     assert lay_out(table([(("x",), cells)], ("Backbone",), A, B)).warning == warning
 
 
-def test_counts_that_differ_by_block_stand_in_its_title() -> None:
+def test_sample_sizes_that_differ_between_blocks_are_in_their_titles() -> None:
     rows = [
         (("v1", "x"), {"a": number(), "v": number(clusters=5)}),
         (("v1", "y"), {"a": number(), "v": number(clusters=5)}),
@@ -145,7 +146,7 @@ def test_counts_that_differ_by_block_stand_in_its_title() -> None:
     assert made.width == 3
 
 
-def test_groups_with_a_common_start_stand_under_it() -> None:
+def test_groups_with_a_common_prefix_have_it_as_their_header() -> None:
     columns = [
         Column(key=f"{split}{kind}{k}", label=f"R@{k}", group=f"{split}: {kind}")
         for split in ("Validation", "Test")
@@ -158,17 +159,17 @@ def test_groups_with_a_common_start_stand_under_it() -> None:
     assert lay_out(table([(("x",), {})], ("Backbone",), A, V)).spans == ()
 
 
-def test_the_papers_value_stands_below_with_whether_the_interval_holds_it() -> None:
+def test_the_papers_value_is_marked_if_the_interval_contains_it() -> None:
     held, missed = (number().model_copy(update={"paper": paper}) for paper in (0.44, 0.71))
     made = lay_out(table([(("x",), {"a": held, "b": missed, "v": number()})], ("Backbone",), A, B, V))
     first, second = made.blocks[0].lines[0].cells[0]
     assert (first.paper, first.holds) == ("44.00", True)
     assert (second.paper, second.holds) == ("71.00", False)
     assert made.blocks[0].lines[0].cells[1][0].paper == ""
-    assert made.paper == "1 of 2 intervals holds the paper’s value."
+    assert made.paper == "1 of 2 intervals contains the paper’s value."
     assert lay_out(table([(("x",), {"a": number()})], ("Backbone",), A)).paper == ""
 
 
-def test_a_chance_that_is_small_keeps_its_first_digit() -> None:
+def test_a_small_level_of_chance_has_its_first_digit() -> None:
     small = Column(key="a", label="R@1", chance=1 / 25000)
     assert lay_out(table([(("x",), {"a": number()})], ("Backbone",), small)).chances == (("0.004",),)

@@ -1,4 +1,4 @@
-"""Small images from files that nobody vouches for."""
+"""Thumbnails of image files from any source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from changeling.report.thumbnails import HEIGHT, WIDEST, make_thumbnail
+from changeling.report.thumbnails import HEIGHT, MAX_WIDTH, make_thumbnail
 
 PREFIX = "data:image/webp;base64,"
 
@@ -25,18 +25,18 @@ def decode(uri: str) -> Image.Image:
         ((640, 480), (214, 160)),
         ((1024, 2048), (80, 160)),
         ((40, 30), (20, 15)),
-        ((3000, 300), (WIDEST, 40)),
+        ((3000, 300), (MAX_WIDTH, 40)),
         ((1, 5000), (1, HEIGHT)),
     ],
 )
-def test_an_image_is_shrunk_for_screens_of_twice_the_density(
+def test_an_image_has_twice_its_size_in_css_pixels_at_most(
     tmp_path: Path, size: tuple[int, int], shown: tuple[int, int]
 ) -> None:
     Image.new("RGB", size, (200, 30, 30)).save(tmp_path / "a.png")
     made = make_thumbnail(tmp_path / "a.png")
     assert (made.width, made.height) == shown
     image = decode(made.uri)
-    assert image.width <= 2 * WIDEST
+    assert image.width <= 2 * MAX_WIDTH
     assert image.height <= 2 * HEIGHT
     red, green, blue = image.convert("RGB").resize((1, 1)).getpixel((0, 0))  # type: ignore[misc]
     assert red > 150 > green
@@ -52,10 +52,10 @@ def test_a_thumbnail_is_small_and_holds_no_metadata(tmp_path: Path) -> None:
     assert not decode(made.uri).getexif()
 
 
-def test_what_cannot_be_read_is_an_empty_thumbnail_that_says_why(tmp_path: Path) -> None:
-    whole = BytesIO()
-    Image.new("RGB", (64, 64)).save(whole, "PNG")
-    (tmp_path / "cut.png").write_bytes(whole.getvalue()[:60])
+def test_an_unreadable_file_is_an_empty_thumbnail_with_its_error(tmp_path: Path) -> None:
+    png = BytesIO()
+    Image.new("RGB", (64, 64)).save(png, "PNG")
+    (tmp_path / "cut.png").write_bytes(png.getvalue()[:60])
     (tmp_path / "text.png").write_text("not an image")
     (tmp_path / "empty.png").touch()
     names = ("cut.png", "text.png", "empty.png", "missing.png", "", "nul\0.png", "latin-\udce9.png", "x" * 5000)

@@ -1,6 +1,6 @@
-"""Results -> one self-contained page: tables as in the paper, figures, maps, contact sheets, how it was done.
+"""The report of a study: one self-contained HTML page with tables, figures, contact sheets and methods.
 
-Beside it the tables as CSV and LaTeX.
+The tables are also written as CSV and LaTeX.
 """
 
 from changeling.report.exports import write_exports

@@ -1,4 +1,4 @@
-"""What the numbers rest on, in words and lists made from the Results' own facts, so that it can be repeated."""
+"""The methods section: what it takes to repeat a study, as sentences and lists from the Results themselves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from changeling.results.format import format_count
 from changeling.results.result import Result, Source
 
 Value = str | int | float | bool | None
-_SINGULARS = {  # of the counts that a Result gives of its dataset
+_SINGULARS = {  # of the counts in a Result's description of its dataset
     "images": "image",
     "clusters": "cluster",
     "parents": "parent",
@@ -21,82 +21,88 @@ _SINGULARS = {  # of the counts that a Result gives of its dataset
 
 
 @dataclass(frozen=True, slots=True)
-class Basis:
-    """Settings that some experiments share; `experiments` names them, or is empty if all do."""
+class SettingsGroup:
+    """Settings that experiments share. `experiments` names them; it is empty if all of them do."""
 
     experiments: str
-    facts: tuple[tuple[str, str], ...]
+    settings: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Methods:
-    """The last section of the page."""
+    """The content of the methods section."""
 
     dataset: list[Markup]
     features: list[Source]
-    settings: list[Basis]
+    settings: list[SettingsGroup]
     versions: list[Markup]
-    numbers: int  # how many there are in all tables
-    beside: int  # how many of them the paper's stand beside
+    estimate_count: int  # in all tables
+    paper_value_count: int  # of the paper's values beside them
 
 
-def tell(results: Sequence[Result]) -> Methods:
-    """Put together what results say of how they were made."""
+def describe_methods(results: Sequence[Result]) -> Methods:
+    """Collect the datasets, features, settings and versions of results, each listed once."""
     cells = [cell for result in results for table in result.tables for row in table.rows for cell in row.cells.values()]
     return Methods(
-        dataset=[_about(_dataset(facts), who) for facts, who in _shared(results, "dataset")],
+        dataset=[
+            _prefix_experiments(_describe_dataset(dataset), names)
+            for dataset, names in _group_experiments(results, "dataset")
+        ],
         features=list(dict.fromkeys(source for result in results for source in result.sources)),
         settings=[
-            Basis(who, tuple((name, _value(name, value)) for name, value in facts.items()))
-            for facts, who in _shared(results, "settings")
+            SettingsGroup(names, tuple((name, _format_value(name, value)) for name, value in settings.items()))
+            for settings, names in _group_experiments(results, "settings")
         ],
-        versions=[_about(_versions(facts), who) for facts, who in _shared(results, "versions")],
-        numbers=len(cells),
-        beside=sum(cell.paper is not None for cell in cells),
+        versions=[
+            _prefix_experiments(_describe_versions(versions), names)
+            for versions, names in _group_experiments(results, "versions")
+        ],
+        estimate_count=len(cells),
+        paper_value_count=sum(cell.paper is not None for cell in cells),
     )
 
 
-def _shared(results: Sequence[Result], field: str) -> list[tuple[Mapping[str, Value], str]]:
-    """The facts of a field, each with the experiments that share them: their names, or '' if all that have any do."""
-    bases: dict[str, tuple[Mapping[str, Value], list[str]]] = {}
+def _group_experiments(results: Sequence[Result], field: str) -> list[tuple[Mapping[str, Value], str]]:
+    """Return the distinct values of a field, each with the names of its experiments; "" if all have the same one."""
+    groups: dict[str, tuple[Mapping[str, Value], list[str]]] = {}
     for result in results:
-        facts: Mapping[str, Value] = getattr(result, field)
-        if facts:
-            bases.setdefault(repr(facts), (facts, []))[1].append(result.experiment)
-    return [(facts, "" if len(bases) == 1 else _headed(names)) for facts, names in bases.values()]
+        value: Mapping[str, Value] = getattr(result, field)
+        if value:
+            groups.setdefault(repr(value), (value, []))[1].append(result.experiment)
+    return [(value, "" if len(groups) == 1 else _join_names(names)) for value, names in groups.values()]
 
 
-def _about(sentence: Markup, who: str) -> Markup:
-    return Markup("<strong>{}:</strong> {}").format(who, sentence) if who else sentence
+def _prefix_experiments(sentence: Markup, names: str) -> Markup:
+    return Markup("<strong>{}:</strong> {}").format(names, sentence) if names else sentence
 
 
-def _dataset(facts: Mapping[str, Value]) -> Markup:
-    """A dataset with its hash and counts, in one sentence."""
-    counts = _listed(
-        [
-            format_count(value, _SINGULARS.get(name, name), name)
-            for name, value in facts.items()
-            if isinstance(value, int)
-        ]
+def _describe_dataset(dataset: Mapping[str, Value]) -> Markup:
+    """Return one sentence with the name, the hash and the counts of a dataset."""
+    counts = [
+        format_count(value, _SINGULARS.get(name, name), name)
+        for name, value in dataset.items()
+        if isinstance(value, int)
+    ]
+    return Markup("The dataset is {} (hash <code>{}</code>): {}.").format(
+        dataset["name"], dataset["hash"], _join_parts(counts)
     )
-    return Markup("The dataset is {} (hash <code>{}</code>): {}.").format(facts["name"], facts["hash"], counts)
 
 
-def _versions(facts: Mapping[str, Value]) -> Markup:
-    return Markup("Computed with {}.").format(_listed([f"{name} {value}" for name, value in facts.items()]))
+def _describe_versions(versions: Mapping[str, Value]) -> Markup:
+    return Markup("Computed with {}.").format(_join_parts([f"{name} {value}" for name, value in versions.items()]))
 
 
-def _value(name: str, value: Value) -> str:
+def _format_value(name: str, value: Value) -> str:
     if isinstance(value, int) and name != "seed":
         return f"{value:,}"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _headed(names: Sequence[str]) -> str:
-    listed = _listed(names)
-    return listed[:1].upper() + listed[1:]
+def _join_names(names: Sequence[str]) -> str:
+    joined = _join_parts(names)
+    return joined[:1].upper() + joined[1:]
 
 
-def _listed(parts: Sequence[str]) -> str:
-    """A list in a sentence: "a, b and c"."""
+def _join_parts(parts: Sequence[str]) -> str:
+    """Return a list as part of a sentence: "a, b and c"."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

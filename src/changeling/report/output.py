@@ -1,4 +1,4 @@
-"""How the report's files are written."""
+"""Atomic writes of the report's files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from changeling.files import atomic_write
 
 
 @contextmanager
-def written(path: Path) -> Iterator[Path]:
-    """`whole`, which raises ReportError if the file cannot be written."""
+def write_report_file(path: Path) -> Iterator[Path]:
+    """Write a file atomically, as `files.atomic_write` does. Raises ReportError if it cannot be written."""
     try:
         with atomic_write(path) as temporary:
             yield temporary

@@ -1,4 +1,4 @@
-"""Results -> one HTML page that needs nothing else: no network, no script, no other file."""
+"""The report as one self-contained HTML page: no network, no script, no other file."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from changeling import __version__
-from changeling.report.figures import draw, marks
-from changeling.report.maps import draw_map, legend
-from changeling.report.methods import tell
-from changeling.report.output import written
-from changeling.report.plots import families
-from changeling.report.style import colour
-from changeling.report.tables import lay_out
+from changeling.report.figures.columns import choose_markers
+from changeling.report.figures.dot_plots import draw_dot_plots
+from changeling.report.figures.line_plots import draw_line_plots
+from changeling.report.figures.maps import build_legend, draw_map
+from changeling.report.figures.style import format_css_colour
+from changeling.report.methods import describe_methods
+from changeling.report.output import write_report_file
+from changeling.report.tables.layout import lay_out
 from changeling.report.thumbnails import Thumbnail, make_thumbnail
 from changeling.results.format import format_label
 from changeling.results.result import Picture, Result, Sheet
 
-TITLE = "How generated images give themselves away"
+TITLE = "How generated images differ from real ones"
 
 
 @dataclass(frozen=True, slots=True)
 class _Tile:
-    """A picture on a sheet."""
+    """A picture on a contact sheet."""
 
     picture: Picture
     thumbnail: Thumbnail
@@ -35,19 +36,21 @@ class _Tile:
 
 
 def write_report(results: Sequence[Result], output: Path) -> Path:
-    """Write the page to `output`, whole or not at all, and return its path.
+    """Write the page to `output` atomically and return its path. The same results and pictures give the same bytes.
 
-    A picture that cannot be shown becomes an empty frame. The same results and pictures give the same bytes. Raises
-    ReportError if the page cannot be written.
+    A picture that cannot be read becomes an empty frame with its error.
+
+    Raises:
+        ReportError: the page cannot be written.
     """
     page = _render(results)
-    with written(output) as temporary:
+    with write_report_file(output) as temporary:
         temporary.write_bytes(page)
     return output
 
 
 def _render(results: Sequence[Result]) -> bytes:
-    """Fill in the template. Halves of surrogate pairs, as in paths that are not UTF-8, are spelled out."""
+    """Return the page as UTF-8. Lone surrogates, as in paths that are not UTF-8, are escaped."""
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -55,39 +58,46 @@ def _render(results: Sequence[Result]) -> bytes:
         lstrip_blocks=True,
         loader=PackageLoader(__package__, ""),
     )
-    environment.filters |= {"percent": _percent, "label": format_label, "coded": _coded}
+    environment.filters |= {"probability": _format_probability, "label": format_label, "code": _mark_up_code}
     environment.globals |= {
-        "lay_out": lay_out, "draw": draw, "marks": marks, "families": families, "draw_map": draw_map,
-        "legend": legend, "colour": colour, "signs": _signs, "tile": _tile,
-    }  # fmt: skip
+        "build_legend": build_legend,
+        "build_tile": _build_tile,
+        "choose_markers": choose_markers,
+        "draw_dot_plots": draw_dot_plots,
+        "draw_line_plots": draw_line_plots,
+        "draw_map": draw_map,
+        "find_sheet_keys": _find_sheet_keys,
+        "format_css_colour": format_css_colour,
+        "lay_out": lay_out,
+    }
     html = environment.get_template("template.html").render(
-        title=TITLE, results=results, methods=tell(results), version=__version__
+        title=TITLE, results=results, methods=describe_methods(results), version=__version__
     )
     return html.encode("utf-8", "backslashreplace")
 
 
-def _tile(picture: Picture) -> _Tile:
-    what = {"parent": "Parent", "child": "Child", None: "Image"}[picture.role]
-    alt = f"{what}: {picture.title}" if picture.title else what
+def _build_tile(picture: Picture) -> _Tile:
+    kind = {"parent": "Parent", "child": "Child", None: "Image"}[picture.role]
+    alt = f"{kind}: {picture.title}" if picture.title else kind
     return _Tile(picture, make_thumbnail(Path(picture.path)), alt)
 
 
-def _signs(sheet: Sheet) -> set[str]:
-    """What the frames and words of a sheet's pictures say, for its legend."""
+def _find_sheet_keys(sheet: Sheet) -> set[str]:
+    """Return the roles and labels of a sheet's pictures, and "probability" if they have one, for the legend."""
     pictures = [picture for strip in sheet.strips for picture in strip.pictures]
-    signs: set[str | None] = {value for picture in pictures for value in (picture.role, picture.label)}
+    keys: set[str | None] = {value for picture in pictures for value in (picture.role, picture.label)}
     if any(picture.probability is not None for picture in pictures):
-        signs.add("probability")
-    return {sign for sign in signs if sign}
+        keys.add("probability")
+    return {key for key in keys if key}
 
 
-def _coded(text: str) -> Markup:
-    """A sentence with what stands between backticks as code."""
+def _mark_up_code(text: str) -> Markup:
+    """Return text as HTML, with the parts between backticks as code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  (escaped before)
 
 
-def _percent(share: float) -> str:
-    """Print a probability so that it never claims to be certain: 0.9999 -> "> 99.9 %"."""
-    if share > 0.999:
+def _format_probability(probability: float) -> str:
+    """Return a probability as per cent, but never as 0 or 100 %: 0.9999 -> "> 99.9 %"."""
+    if probability > 0.999:
         return "> 99.9 %"
-    return "< 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
+    return "< 0.1 %" if probability < 0.001 else f"{100 * probability:.1f} %"

@@ -1,4 +1,4 @@
-"""A picture, from a file that nobody vouches for, as a small data URI; or the reason why there is none."""
+"""Thumbnails of image files from any source as data URIs, or the error of a file that cannot be shown."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from changeling.errors import ImageError
 from changeling.images.decode import read_image
 
 HEIGHT = 160  # CSS pixels; the file has twice as many, for sharp screens
-WIDEST = 400  # CSS pixels: a panorama is shown less high
+MAX_WIDTH = 400  # CSS pixels; a panorama is less high than HEIGHT
 QUALITY = 80
 
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A small image as a data URI with its size in CSS pixels, or, where `uri` is empty, why there is none."""
+    """A small image as a data URI, with its size in CSS pixels; if `uri` is empty, `missing` has the error."""
 
     uri: str = ""
     width: int = HEIGHT
@@ -28,15 +28,15 @@ class Thumbnail:
 
     @property
     def ratio(self) -> float:
-        """The width for a height of one, of the box that the image is fitted into."""
-        return round(min(self.width / self.height, WIDEST / HEIGHT), 4)
+        """The width of the image's box in units of HEIGHT."""
+        return round(min(self.width / self.height, MAX_WIDTH / HEIGHT), 4)
 
 
 def make_thumbnail(path: Path) -> Thumbnail:
-    """Shrink the image at `path`. Never raises for what the file is: a broken one gives an empty thumbnail."""
+    """Return a thumbnail of the image at `path`. A file that cannot be read gives an empty one, and no exception."""
     try:
         image = read_image(path, short_side=2 * HEIGHT).image
-        image.thumbnail((2 * WIDEST, 2 * HEIGHT), Image.Resampling.LANCZOS)
+        image.thumbnail((2 * MAX_WIDTH, 2 * HEIGHT), Image.Resampling.LANCZOS)
         data = BytesIO()
         image.save(data, "WEBP", quality=QUALITY, icc_profile=b"", exif=b"")
     except ImageError as error:

@@ -1,4 +1,4 @@
-"""Dot plots: what is drawn where, and that a figure can stand in a page."""
+"""Dot plots: what is drawn where, and that figures are safe to include in a page."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from itertools import pairwise
 import matplotlib as mpl
 import pytest
 
-from changeling.report.figures import Panel, draw, marks
-from changeling.report.style import wrapped
+from changeling.report.figures.columns import choose_markers
+from changeling.report.figures.dot_plots import draw_dot_plots
+from changeling.report.figures.style import Panel, wrap_text
 from changeling.results.result import Column, Estimate, Result, Table
 from tests.report.samples import LABELS, SVG, number, parse, table, texts
 
 
-def rows(names: list[str], *columns: Column, cell: Estimate | None = None) -> Table:
-    """A row a backbone, with the same number in all columns."""
+def make_table(names: list[str], *columns: Column, cell: Estimate | None = None) -> Table:
+    """A table with a row for each backbone, and the same estimate in all columns."""
     cells = {column.key: cell or number() for column in columns}
     return table([(("SD", name), cells) for name in names], LABELS, *columns)
 
@@ -25,14 +26,14 @@ VALIDATION = Column(key="vmin", label="Min", group="Validation", chance=1 / 6)
 MAX = Column(key="tmax", label="Max", group="Test")
 
 
-def dots(panel: Panel) -> list[tuple[float, str]]:
-    """Where each marker stands, from the left, and what it is filled with."""
+def find_dots(panel: Panel) -> list[tuple[float, str]]:
+    """The x position and the fill of each filled marker."""
     uses = [use for use in parse(panel.svg).iter(f"{SVG}use") if "fill: " in use.attrib["style"]]
     return [(float(use.attrib["x"]), use.attrib["style"].split("fill: ")[1].split(";")[0]) for use in uses]
 
 
-def test_a_measure_is_a_panel_that_groups_share(studied: list[Result]) -> None:
-    panels = {made.key: [panel.title for panel in draw(made)] for one in studied for made in one.tables}
+def test_groups_share_a_panel_for_each_measure(studied: list[Result]) -> None:
+    panels = {made.key: [panel.title for panel in draw_dot_plots(made)] for one in studied for made in one.tables}
     assert panels == {
         "distances": ["Min distance", "Max distance"],
         "probe": ["Overall", "Full cluster", "Balanced", "AUROC"],
@@ -44,23 +45,23 @@ def test_a_measure_is_a_panel_that_groups_share(studied: list[Result]) -> None:
     }
 
 
-def test_all_rows_and_chance_are_named(full: list[Result]) -> None:
-    words = [" ".join(texts(panel.svg)).replace("- ", "-") for panel in draw(full[1].tables[0])]
+def test_rows_and_chance_are_labelled(full: list[Result]) -> None:
+    words = [" ".join(texts(panel.svg)).replace("- ", "-") for panel in draw_dot_plots(full[1].tables[0])]
     for name in ("stable-diffusion-v1.4", "stable-diffusion-v2.1", "clip-rn50", "openclip-vit-b32-laion400m"):
         assert name in words[0]
     assert "chance 50.0 %" in words[2]
     assert "chance" not in words[0]
 
 
-def test_the_row_of_all_generators_is_called_so(studied: list[Result]) -> None:
+def test_the_row_of_all_generators_has_its_full_label(studied: list[Result]) -> None:
     for made in studied[1].tables:
-        words = texts(draw(made)[0].svg)
+        words = texts(draw_dot_plots(made)[0].svg)
         assert any(word.endswith("all generators") for word in words)
         assert "all" not in words
 
 
 @pytest.mark.parametrize(
-    ("chances", "told"),
+    ("chances", "text"),
     [
         ((0.1, 0.1, 0.1, 0.1), "chance 10.0 %"),
         ((0.1, 0.1, 0.2, 0.2), "chance: Validation 10.0 % (dashed), Test 20.0 % (dotted)"),
@@ -69,16 +70,16 @@ def test_the_row_of_all_generators_is_called_so(studied: list[Result]) -> None:
         ((1 / 25000,) * 4, "chance 0.004 %"),
     ],
 )
-def test_lines_of_chance_are_told_apart(chances: tuple[float, ...], told: str) -> None:
+def test_levels_of_chance_are_named_if_they_differ(chances: tuple[float, ...], text: str) -> None:
     groups = [f"{split}: {kind}" for split in ("Validation", "Test") for kind in ("exact pair", "intra-cluster")]
     columns = [Column(key=g, label="R@1", group=g, chance=c) for g, c in zip(groups, chances, strict=True)]
-    (panel,) = draw(rows(["a"], *columns))
-    assert told in texts(panel.svg)
+    (panel,) = draw_dot_plots(make_table(["a"], *columns))
+    assert text in texts(panel.svg)
 
 
-def test_levels_of_chance_are_drawn_differently() -> None:
+def test_levels_of_chance_have_different_dashes() -> None:
     columns = [MIN, VALIDATION.model_copy(update={"chance": 0.3})]
-    broken = re.findall(r"stroke-dasharray: ([\d., ]+)", draw(rows(["a"], *columns))[0].svg)
+    broken = re.findall(r"stroke-dasharray: ([\d., ]+)", draw_dot_plots(make_table(["a"], *columns))[0].svg)
     assert len(set(broken)) == 2
 
 
@@ -95,15 +96,13 @@ def test_levels_of_chance_are_drawn_differently() -> None:
         ("", [""]),
     ],
 )
-def test_a_label_is_broken_between_words_and_a_name_only_if_it_is_longer_than_a_line(
-    text: str, lines: list[str]
-) -> None:
-    assert wrapped(text).split("\n") == lines
+def test_labels_wrap_between_words_and_long_names_at_punctuation(text: str, lines: list[str]) -> None:
+    assert wrap_text(text).split("\n") == lines
 
 
-def test_dots_stand_in_the_order_of_their_values_and_validation_is_hollow() -> None:
+def test_dots_are_ordered_by_value_and_validation_is_hollow() -> None:
     made = table([(("a",), {"vmin": number(0.2), "tmin": number(0.8)})], ("Backbone",), VALIDATION, MIN)
-    validation, test = dots(draw(made)[0])
+    validation, test = find_dots(draw_dot_plots(made)[0])
     assert validation[0] < test[0]
     assert "--paper" in validation[1]
     assert "--s0" in test[1]
@@ -119,14 +118,16 @@ def test_dots_stand_in_the_order_of_their_values_and_validation_is_hollow() -> N
         ),
     ],
 )
-def test_marks_pair_hollow_with_filled(groups: tuple[str, ...], expected: list[tuple[str, bool, str]]) -> None:
-    made = rows(["a"], *(Column(key=g, label="A", group=g) for g in groups))
-    assert [(mark.name, mark.filled, mark.shape) for mark in marks(made).values()] == expected
+def test_markers_alternate_between_hollow_and_filled(
+    groups: tuple[str, ...], expected: list[tuple[str, bool, str]]
+) -> None:
+    made = make_table(["a"], *(Column(key=g, label="A", group=g) for g in groups))
+    assert [(mark.name, mark.filled, mark.shape) for mark in choose_markers(made).values()] == expected
 
 
 def test_validation_is_hollow_and_test_is_filled_in_every_table(studied: list[Result]) -> None:
     for made in (made for one in studied for made in one.tables if made.key != "hidden"):
-        assert {(mark.name.split(",")[0], mark.filled) for mark in marks(made).values()} <= {
+        assert {(mark.name.split(",")[0], mark.filled) for mark in choose_markers(made).values()} <= {
             ("Validation", False),
             ("Test", True),
         }
@@ -134,45 +135,43 @@ def test_validation_is_hollow_and_test_is_filled_in_every_table(studied: list[Re
 
 def test_a_backbone_keeps_its_colour_across_generators() -> None:
     made = table([((g, b), {"tmin": number()}) for g in ("v1", "v2") for b in ("a", "b")], LABELS, MIN)
-    panel = draw(made)[0]
-    assert [re.findall(r"--s\d", fill) for _, fill in dots(panel)] == [["--s0"], ["--s1"], ["--s0"], ["--s1"]]
+    panel = draw_dot_plots(made)[0]
+    assert [re.findall(r"--s\d", fill) for _, fill in find_dots(panel)] == [["--s0"], ["--s1"], ["--s0"], ["--s1"]]
 
 
-@pytest.mark.parametrize(("value", "half", "whole"), [(0.5, 0.5, True), (0.99, 0.005, False)])
-def test_the_axis_is_whole_for_wide_intervals_and_zooms_in_on_narrow_ones(
-    value: float, half: float, whole: bool
-) -> None:
-    words = texts(draw(rows(["a"], MAX, cell=number(value, half)))[0].svg)
-    assert ("0 %" in words) is whole
+@pytest.mark.parametrize(("value", "half", "is_full_range"), [(0.5, 0.5, True), (0.99, 0.005, False)])
+def test_the_axis_has_its_full_range_only_for_wide_intervals(value: float, half: float, is_full_range: bool) -> None:
+    words = texts(draw_dot_plots(make_table(["a"], MAX, cell=number(value, half)))[0].svg)
+    assert ("0 %" in words) is is_full_range
     assert "100 %" in words
 
 
 def test_missing_numbers_are_not_drawn() -> None:
     odd = number(float("nan"))
-    panels = draw(table([(("a",), {"tmin": odd}), (("b",), {"tmin": number()})], ("Backbone",), MIN, MAX))
+    panels = draw_dot_plots(table([(("a",), {"tmin": odd}), (("b",), {"tmin": number()})], ("Backbone",), MIN, MAX))
     assert [panel.title for panel in panels] == ["Min"]
-    assert len(dots(panels[0])) == 1
-    assert draw(table([], LABELS, MIN)) == []
+    assert len(find_dots(panels[0])) == 1
+    assert draw_dot_plots(table([], LABELS, MIN)) == []
 
 
-def test_the_same_table_gives_the_same_bytes_and_leaves_no_trace() -> None:
-    made = rows(["a", "b"], VALIDATION, MIN, MAX)
+def test_drawing_is_reproducible_and_changes_no_global_settings() -> None:
+    made = make_table(["a", "b"], VALIDATION, MIN, MAX)
     before = dict(mpl.rcParams)
-    assert draw(made) == draw(made)
+    assert draw_dot_plots(made) == draw_dot_plots(made)
     assert dict(mpl.rcParams) == before
 
 
-def test_text_is_neither_markup_nor_formula_and_any_text_can_be_drawn() -> None:
+def test_text_is_never_markup_or_a_formula() -> None:
     names = ["<script>alert(1)</script>", "$x_1$", "$", "日本語", "a\udcffb", "a\x00b\nc", "", "-->", "x" * 300]
-    panel = draw(rows(names, MIN).model_copy(update={"key": "a\udcff"}))[0]
+    panel = draw_dot_plots(make_table(names, MIN).model_copy(update={"key": "a\udcff"}))[0]
     assert "<script" not in panel.svg
     words = texts(panel.svg)
     for shown in ("$x_1$", "日本語", r"a\udcffb", "a b c"):
         assert shown in words
 
 
-def test_a_figure_has_nothing_that_leaks_into_its_page() -> None:
-    svg = draw(rows(["a"], MIN))[0].svg
+def test_a_figure_has_no_styles_or_ids_that_affect_the_page() -> None:
+    svg = draw_dot_plots(make_table(["a"], MIN))[0].svg
     assert svg.startswith("<svg")
     assert "<style" not in svg
     assert "<metadata" not in svg
@@ -184,22 +183,22 @@ def test_a_figure_has_nothing_that_leaks_into_its_page() -> None:
     assert not re.search(r"(?:fill|stroke): #", svg)
 
 
-def diamonds(panel: Panel) -> list[float]:
-    """Where the open diamonds stand, from the left."""
+def find_diamonds(panel: Panel) -> list[float]:
+    """The x positions of the open diamonds."""
     uses = parse(panel.svg).iter(f"{SVG}use")
     return [float(use.attrib["x"]) for use in uses if "fill: " not in use.attrib["style"]]
 
 
-def test_the_papers_value_is_an_open_diamond_and_the_axis_holds_it() -> None:
-    panel = draw(rows(["a"], MAX, cell=number(half=0.01, paper=0.7)))[0]
-    (diamond,) = diamonds(panel)
-    assert diamond > dots(panel)[0][0]
+def test_the_papers_value_is_an_open_diamond_within_the_axis() -> None:
+    panel = draw_dot_plots(make_table(["a"], MAX, cell=number(half=0.01, paper=0.7)))[0]
+    (diamond,) = find_diamonds(panel)
+    assert diamond > find_dots(panel)[0][0]
     assert "70 %" in texts(panel.svg)
-    assert diamonds(draw(rows(["a"], MAX))[0]) == []
+    assert find_diamonds(draw_dot_plots(make_table(["a"], MAX))[0]) == []
 
 
-def test_estimates_of_a_row_do_not_lie_on_each_other() -> None:
+def test_estimates_of_a_row_do_not_overlap() -> None:
     columns = [Column(key=g, label="R@1", group=g) for g in ("a", "b", "c", "d")]
-    made = rows(["x", "y"], *columns)
-    heights = [float(use.attrib["y"]) for use in parse(draw(made)[0].svg).iter(f"{SVG}use")]
+    made = make_table(["x", "y"], *columns)
+    heights = [float(use.attrib["y"]) for use in parse(draw_dot_plots(made)[0].svg).iter(f"{SVG}use")]
     assert all(later - former > 6 for former, later in pairwise(heights))

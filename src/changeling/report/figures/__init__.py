@@ -1,0 +1,1 @@
+"""Figures as SVG: dot plots of tables, line plots, and maps."""

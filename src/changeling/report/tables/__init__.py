@@ -1,0 +1,1 @@
+"""Tables: their layout, the text of their cells, and LaTeX."""
