@@ -1,11 +1,11 @@
-"""What files take, what saving them again changes, and whether an audit knows a picture again.
+"""Measure file sizes, the loss of encoding images again, and the duplicate search of an audit.
 
     python benchmarks/files.py FOLDER
 
-FOLDER has photographs in JPEG. Printed are the figures of docs/build.md: the size of parents and of children of 512
-pixels, how far a parent that is saved in its own form is from what it was, how many values of a picture hang on the
-batch that it was drawn in (of a tiny Stable Diffusion with random weights, on the CPU), and of an audit its speed, how
-many photographs it knows again that were scaled and saved again, and how many pairs of different ones it mistakes.
+FOLDER holds photographs in JPEG. Printed are the figures of docs/build.md: the file sizes of parents and of children of
+512 pixels, the change of a parent that is encoded again, the values of an image that depend on the batch it was drawn
+in (of a tiny Stable Diffusion with random weights, on the CPU), and, of an audit, its speed, how many photographs it
+finds again after they were resized and encoded again, and how many pairs of different photographs it takes for one.
 """
 
 from __future__ import annotations
@@ -43,78 +43,79 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     files = sorted(parser.parse_args().folder.glob("*.jpg"))
-    sizes(files)
-    again(files)
-    batches()
-    auditing(files)
+    measure_sizes(files)
+    measure_encoding_loss(files)
+    compare_batch_sizes()
+    measure_audit_speed(files)
+    measure_duplicate_search(files)
 
 
-def sizes(files: list[Path]) -> None:
-    """Kilobytes of parents, and of children: another photograph's middle, in the parent's form and in PNG."""
-    matched, off = [], []
-    for path, other in itertools.pairwise(files):
+def measure_sizes(files: list[Path]) -> None:
+    """Kilobytes of parents, and of children (a crop of another photograph) in the parent's encoding and in PNG."""
+    matched_sizes, png_sizes = [], []
+    for parent, other in itertools.pairwise(files):
         child = resize_square(read_image(other).image, 512)
-        matched.append(len(encode_image(child, read_encoding(read_file(path)))))
-        off.append(len(encode_image(child, PNG_ENCODING)))
-    parents = np.mean([path.stat().st_size for path in files])
-    print(f"{len(files)} parents, {parents / 1e3:.0f} kB each")
-    print(
-        f"children of 512 pixels: matched {np.mean(matched) / 1e3:.0f} kB, off {np.mean(off) / 1e3:.0f} kB", flush=True
-    )
+        matched_sizes.append(len(encode_image(child, read_encoding(read_file(parent)))))
+        png_sizes.append(len(encode_image(child, PNG_ENCODING)))
+    parent_size = np.mean([path.stat().st_size for path in files])
+    print(f"{len(files)} parents, {parent_size / 1e3:.0f} kB each")
+    matched, png = np.mean(matched_sizes) / 1e3, np.mean(png_sizes) / 1e3
+    print(f"children of 512 pixels: matched {matched:.0f} kB, off {png:.0f} kB", flush=True)
 
 
-def again(files: list[Path]) -> None:
-    """Grey levels by which a parent changes that is saved in its own form."""
+def measure_encoding_loss(files: list[Path]) -> None:
+    """Grey levels by which parents change when they are encoded again in their own encoding."""
     changes = []
     for path in files:
         image = read_image(path).image
-        with Image.open(BytesIO(encode_image(image, read_encoding(read_file(path))))) as saved:
-            changes.append(np.abs(levels(saved) - levels(image)).mean())
-    print(
-        f"saved again in its own form: {np.mean(changes):.2f} of 255 grey levels on average, {max(changes):.2f} at most"
-    )
+        with Image.open(BytesIO(encode_image(image, read_encoding(read_file(path))))) as encoded:
+            changes.append(np.abs(levels(encoded) - levels(image)).mean())
+    print(f"encoded again: {np.mean(changes):.2f} of 255 grey levels on average, {max(changes):.2f} at most")
 
 
-def batches() -> None:
-    """Values of seven pictures that differ between drawing them one by one and together."""
+def compare_batch_sizes() -> None:
+    """Values of seven images that differ between drawing them one by one and in one batch."""
     with tempfile.TemporaryDirectory() as folder:
         generator = load_generator(drawing("sd", steps=4), save_pipelines(Path(folder) / "models"))
-    one = Child("", 0, "", "train", "", 0, "", 0, Path(), "")
-    children = [replace(one, prompt=f"a photograph, number {number}", seed=number) for number in range(7)]
-    seeds = [child.seed for child in children]
-    together = generator.draw(children, seeds)
-    alone = [generator.draw([child], [child.seed])[0] for child in children]
-    changes = np.stack([np.abs(levels(a) - levels(b)) for a, b in zip(together, alone, strict=True) if a and b])
+    template = Child("", 0, "", "train", "", 0, "", 0, Path(), "")
+    children = [replace(template, prompt=f"a photograph, number {number}", seed=number) for number in range(7)]
+    batch = generator.draw(children, [child.seed for child in children])
+    single = [generator.draw([child], [child.seed])[0] for child in children]
+    changes = np.stack([np.abs(levels(a) - levels(b)) for a, b in zip(batch, single, strict=True) if a and b])
     print(f"batches of 1 and of 7: {(changes > 0).sum()} of {changes.size:,} values differ, by {changes.max()} at most")
 
 
-def auditing(files: list[Path]) -> None:
-    """Images a second, re-saves that are known again, and different photographs that are mistaken."""
+def measure_audit_speed(files: list[Path]) -> None:
+    """Images per second."""
     with tempfile.TemporaryDirectory() as folder:
         rows = [ImageRow(path.name, path.name, "parent", str(path.absolute()), "train") for path in files]
         dataset = write_dataset(Path(folder), rows)
-        began = time.perf_counter()
+        start = time.perf_counter()
         audit_dataset(dataset)
-        print(f"audit: {len(files) / (time.perf_counter() - began):.0f} images/s", flush=True)
-    known, greys = 0, []
+        print(f"audit: {len(files) / (time.perf_counter() - start):.0f} images/s", flush=True)
+
+
+def measure_duplicate_search(files: list[Path]) -> None:
+    """Resized and re-encoded photographs that are recognised, and pairs of different photographs taken for one."""
+    recognised, greys = 0, []
     for path in files:
         image = read_image(path).image
         greys.append(to_greys(image))
-        for scale in SCALES:
-            scaled = image.resize((round(scale * image.width), round(scale * image.height)))
-            for quality in QUALITIES:
-                with Image.open(BytesIO(encode_image(scaled, jpeg_encoding(quality)))) as saved:
-                    known += same(greys[-1], to_greys(saved.convert("RGB")))
-    pairs = [(a, b) for place, a in enumerate(greys) for b in greys[:place]]
-    print(f"scaled and saved again: {known:,} of {9 * len(files):,} known again; ", end="")
-    print(f"of {len(pairs):,} pairs of different photographs {sum(same(*pair) for pair in pairs)} taken for one")
+        for scale, quality in itertools.product(SCALES, QUALITIES):
+            resized = image.resize((round(scale * image.width), round(scale * image.height)))
+            with Image.open(BytesIO(encode_image(resized, jpeg_encoding(quality)))) as encoded:
+                recognised += is_duplicate(greys[-1], to_greys(encoded.convert("RGB")))
+    copies = len(SCALES) * len(QUALITIES) * len(files)
+    pairs = list(itertools.combinations(greys, 2))
+    confused = sum(is_duplicate(*pair) for pair in pairs)
+    print(f"resized and encoded again: {recognised:,} of {copies:,} recognised")
+    print(f"{confused} of {len(pairs):,} pairs of different photographs taken for one")
 
 
-def same(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    """Whether an audit takes two pictures for one."""
-    return int(
-        np.bitwise_count(perceptual_hash(one) ^ perceptual_hash(other)).sum()
-    ) <= MAX_DISTANCE and is_same_picture(one, other)
+def is_duplicate(first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:
+    """Whether an audit takes two pictures, as greys, for one."""
+    different_bits = int(np.bitwise_count(perceptual_hash(first) ^ perceptual_hash(second)).sum())
+    return different_bits <= MAX_DISTANCE and is_same_picture(first, second)
 
 
 def levels(image: Image.Image) -> Levels:

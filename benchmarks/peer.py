@@ -23,7 +23,7 @@ from changeling.detect.cross_validation import compute_held_out_scores, split_fo
 from changeling.detect.fitting import Projection
 from changeling.detect.model import load_model
 from changeling.detect.training_set import compute_sample_weights, extract_training_features, read_rows
-from changeling.progress import bars
+from changeling.progress import progress_bars
 from changeling.stats import metrics
 from changeling.stats.intervals import bootstrap
 
@@ -50,7 +50,7 @@ def main() -> None:
 def score_held_out(dataset: Dataset) -> tuple[metrics.Ints, metrics.Floats]:
     """Return the indices of the images with features, and their held-out scores."""
     model = load_model().model
-    with bars() as progress:
+    with progress_bars() as progress:
         features, indices = extract_training_features(dataset, registry.load_backbone(model.backbone), progress)
     rows = read_rows(dataset, indices)
     projection = Projection.fit([features.images, features.augmented], EARLY_DIMS, seed=0)

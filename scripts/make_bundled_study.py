@@ -29,7 +29,7 @@ from changeling.features.parts import feature_parts
 from changeling.features.store import load_features
 from changeling.images.decode import inspect_image, read_file, read_image
 from changeling.images.encode import encode_for_web
-from changeling.progress import bars
+from changeling.progress import progress_bars
 
 OUTPUT = Path(__file__).parents[1] / "src/changeling/data/true-clusters"
 CLUSTERS = "clusters_"  # sources of true clusters begin so
@@ -41,7 +41,7 @@ BACKBONES = ("clip-vit-b16", "dinov2-vit-s14", "efficientnet-lite0")
 def main(listing: Path) -> None:
     """Choose, bring to one form, extract, and store as float16."""
     chosen = choose(list(read_csv(listing)))
-    with tempfile.TemporaryDirectory() as name, bars() as progress:
+    with tempfile.TemporaryDirectory() as name, progress_bars() as progress:
         folder = Path(name)
         dataset = alike(import_dataset(iter(chosen), folder / "as-is", progress=progress), folder / "alike")
         bundle = write_dataset(OUTPUT, portable(dataset, chosen), captions(dataset))

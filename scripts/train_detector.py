@@ -20,7 +20,7 @@ from changeling.datasets.importers.csv_list import read_csv
 from changeling.datasets.importers.import_dataset import import_dataset
 from changeling.detect.model import BUNDLED
 from changeling.detect.train import TrainingSettings, train_detector
-from changeling.progress import bars
+from changeling.progress import progress_bars
 
 BACKBONE = "clip-vit-b16@blocks"
 EARLY_DIMS = 4 * 768  # of the first four blocks, which perform worse on resaved images
@@ -68,7 +68,7 @@ def read_listing(listing: Path) -> Iterator[ImportedImage]:
 def main(listing: Path, folder: Path) -> None:
     """Import the dataset if needed, train the detector, and print its model card."""
     settings = TrainingSettings(GENERATOR_WEIGHTS, skipped_dims=EARLY_DIMS)
-    with bars() as progress:
+    with progress_bars() as progress:
         exists = (folder / "images.parquet").exists()
         dataset = Dataset(folder) if exists else import_dataset(read_listing(listing), folder, progress=progress)
         model = train_detector(dataset, BACKBONE, BUNDLED, settings, progress).model

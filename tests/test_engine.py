@@ -18,7 +18,7 @@ BAD = frozenset({0, 3, 4, 5, 17})
 
 
 class Doubling:
-    """A backbone whose feature of a job is twice its number; it remembers its batches."""
+    """A backbone whose feature of a job is twice its number, with a list of its batch sizes."""
 
     name, weights, dim = "doubling", "none", 1
     preprocessing: Preprocessing = TINY
@@ -32,27 +32,27 @@ class Doubling:
 
 
 def load(job: int) -> NDArray[np.float32]:
-    """Take the longer the smaller the job is modulo five, so that jobs end out of order."""
+    """Return the number of a job, later for small numbers modulo five, so that jobs finish out of order."""
     time.sleep((4 - job % 5) / 2000)
     if job in BAD:
         raise ImageError("corrupt", f"job {job}")
     return np.array([job], np.float32)
 
 
-def workers() -> set[threading.Thread]:
+def worker_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")}
 
 
 @pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
-    before = workers()
+def check_threads_end() -> Iterator[None]:
+    before = worker_threads()
     yield
-    assert workers() <= before
+    assert worker_threads() <= before
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 8, 50])
 @pytest.mark.parametrize("count", [0, 1, 7, 20])
-def test_results_come_in_order_with_failures_in_place(batch_size: int, count: int) -> None:
+def test_results_are_in_order_with_failures_in_place(batch_size: int, count: int) -> None:
     backbone = Doubling()
     done = list(engine.encode(range(count), load, backbone, batch_size=batch_size, workers=3))
     assert [one.job for one in done] == list(range(count))
@@ -67,14 +67,14 @@ def test_results_come_in_order_with_failures_in_place(batch_size: int, count: in
     assert all(size <= batch_size for size in backbone.batches)
 
 
-def test_batches_are_full_unless_failures_crowd_in() -> None:
+def test_batches_are_full_despite_failures() -> None:
     backbone = Doubling()
     list(engine.encode(range(20), load, backbone, batch_size=5))
     assert backbone.batches == [5, 5, 5]
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["all good", "all bad"])
-def test_no_more_than_four_batches_are_ever_held(fails: bool) -> None:
+def test_at_most_four_batches_are_held(fails: bool) -> None:
     taken = 0
 
     def jobs() -> Iterator[int]:
@@ -95,12 +95,11 @@ def test_no_more_than_four_batches_are_ever_held(fails: bool) -> None:
     assert max(held) <= 4 * 5
 
 
-def test_decoding_runs_while_the_encoder_does() -> None:
-    """While a batch is encoded, all of the next one is loaded."""
+def test_next_batch_is_loaded_while_one_is_encoded() -> None:
     loaded: list[int] = []
     during: list[int] = []
 
-    def note(job: int) -> NDArray[np.float32]:
+    def load_and_record(job: int) -> NDArray[np.float32]:
         loaded.append(job)
         return np.array([job], np.float32)
 
@@ -113,12 +112,12 @@ def test_decoding_runs_while_the_encoder_does() -> None:
             during.append(len(loaded) - 1 - last)
             return super().encode(pixels)
 
-    list(engine.encode(range(20), note, Slow(), batch_size=4, workers=2))
+    list(engine.encode(range(20), load_and_record, Slow(), batch_size=4, workers=2))
     assert len(during) == 5
     assert min(during[:-1]) >= 4
 
 
-def test_the_source_is_read_no_faster_than_needed() -> None:
+def test_jobs_are_read_only_when_needed() -> None:
     taken: list[int] = []
     jobs = (taken.append(job) or job for job in range(1_000_000))  # type: ignore[func-returns-value]
     next(engine.encode(jobs, lambda job: np.array([job], np.float32), Doubling(), batch_size=4, workers=2))
@@ -126,14 +125,14 @@ def test_the_source_is_read_no_faster_than_needed() -> None:
 
 
 @pytest.mark.parametrize("where", ["load", "jobs", "backbone"])
-def test_a_mistake_is_not_an_unreadable_image(where: str) -> None:
+def test_other_errors_are_raised(where: str) -> None:
     class Broken(Doubling):
         def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
             if where == "backbone":
                 raise ZeroDivisionError
             return super().encode(pixels)
 
-    def mistaken(job: int) -> NDArray[np.float32]:
+    def load_or_crash(job: int) -> NDArray[np.float32]:
         if where == "load" and job == 7:
             raise ZeroDivisionError
         return np.array([job], np.float32)
@@ -145,17 +144,17 @@ def test_a_mistake_is_not_an_unreadable_image(where: str) -> None:
         yield from range(12, 1000)
 
     with pytest.raises(ZeroDivisionError):
-        list(engine.encode(jobs(), mistaken, Broken(), batch_size=4, workers=2))
+        list(engine.encode(jobs(), load_or_crash, Broken(), batch_size=4, workers=2))
 
 
-def test_leaving_early_ends_the_threads_and_loads_no_more() -> None:
+def test_closing_early_stops_loading() -> None:
     loaded: list[int] = []
 
-    def note(job: int) -> NDArray[np.float32]:
+    def load_and_record(job: int) -> NDArray[np.float32]:
         loaded.append(job)
         return np.array([job], np.float32)
 
-    for done in engine.encode(range(10_000), note, Doubling(), batch_size=4, workers=2):
+    for done in engine.encode(range(10_000), load_and_record, Doubling(), batch_size=4, workers=2):
         if done.job == 2:
             break
     count = len(loaded)

@@ -1,5 +1,3 @@
-"""A store of parts: which there are, where they are, and that each is written completely or not at all."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -55,7 +53,7 @@ def test_parts_cover_all_rows_in_order(row_count: int, ranges: list[tuple[int, i
     assert parts.count_rows(parts.indices) == row_count
 
 
-def test_a_part_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_written_part_is_read(tmp_path: Path) -> None:
     parts = number_parts(tmp_path)
     parts.write(1, NumberHeader(name="b"), [3, 4, 5])
     assert parts.read_header(1) == NumberHeader(name="b")
@@ -74,7 +72,7 @@ def test_parts_that_are_not_written_are_missing(tmp_path: Path) -> None:
     assert parts.missing == [0, 1, 2]
 
 
-def test_a_write_that_fails_keeps_the_part_that_was_written_before(tmp_path: Path) -> None:
+def test_failed_write_keeps_the_existing_part(tmp_path: Path) -> None:
     parts = number_parts(tmp_path)
     parts.write(0, NumberHeader(name="a"), [0, 1, 2])
     with pytest.raises(OSError, match="disk is full"):
@@ -88,17 +86,17 @@ def test_slashes_and_colons_become_underscores() -> None:
 
 
 @given(first=names, second=names)
-def test_no_two_names_share_a_folder(first: str, second: str) -> None:
+def test_different_names_have_different_folders(first: str, second: str) -> None:
     assert (unique_folder_name(first) == unique_folder_name(second)) == (first == second)
 
 
 @given(name=names.filter(lambda name: unique_folder_name(name) != name))
-def test_a_name_that_is_the_folder_name_of_another_has_another_folder(name: str) -> None:
+def test_folder_name_used_as_a_name_has_another_folder(name: str) -> None:
     assert unique_folder_name(unique_folder_name(name)) != unique_folder_name(name)
 
 
 @given(name=names)
-def test_a_folder_name_is_safe(name: str) -> None:
+def test_folder_name_is_safe(name: str) -> None:
     folder = unique_folder_name(name)
     assert folder
     assert not set(folder) & set('/\\:*?"<>|% \n\0')
@@ -108,16 +106,16 @@ def test_a_folder_name_is_safe(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["stable-diffusion-v1.4", "reconstruction-sd1", "mine_2"])
-def test_a_plain_name_is_its_own_folder_name(name: str) -> None:
+def test_plain_name_is_its_own_folder_name(name: str) -> None:
     assert unique_folder_name(name) == name
 
 
-def test_folder_names_stay_those_of_earlier_builds() -> None:
+def test_folder_names_of_earlier_builds_are_unchanged() -> None:
     assert unique_folder_name("tiny vae") == "tiny_vae~f34a5a"
     assert unique_folder_name(".a/b") == "a_b~be9e7e"
 
 
-def test_a_long_name_makes_a_folder(tmp_path: Path) -> None:
+def test_folder_of_a_long_name_can_be_created(tmp_path: Path) -> None:
     name = "ü" * 300
     (tmp_path / unique_folder_name(name)).mkdir()
     assert unique_folder_name(name) != unique_folder_name(name + "ü")

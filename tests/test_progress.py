@@ -1,16 +1,14 @@
-"""Bars: one for each thing that is done, whatever the detail that it shows meanwhile."""
-
 import pytest
 
-from changeling.progress import bars
+from changeling.progress import progress_bars
 
 
-def test_a_detail_that_changes_stays_one_bar(
+def test_descriptions_that_differ_in_details_share_a_bar(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, as rich sees it
     monkeypatch.setenv("COLUMNS", "120")
-    with bars() as progress:
+    with progress_bars() as progress:
         progress("S: loss 0.9", 1, 2)
         progress("T: loss 0.8", 1, 2)
         progress("S: loss 0.5", 2, 2)
@@ -20,7 +18,7 @@ def test_a_detail_that_changes_stays_one_bar(
     assert "T: loss 0.8" in second
 
 
-def test_what_is_no_terminal_sees_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with bars() as progress:
+def test_nothing_is_shown_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bars() as progress:
         progress("images", 1, 1)
     assert capsys.readouterr().err.strip() == ""

@@ -1,4 +1,4 @@
-"""Where changeling keeps what it fetches."""
+"""The cache folder."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,6 @@ import platformdirs
 
 
 def cache_dir() -> Path:
-    """Folder of fetched weights: `$CHANGELING_CACHE`, or the user's cache folder."""
+    """The folder of downloaded weights: `$CHANGELING_CACHE`, or a folder in the user's cache folder."""
     override = os.environ.get("CHANGELING_CACHE")
     return Path(override) if override else platformdirs.user_cache_path("changeling")

@@ -18,7 +18,7 @@ from changeling.detect.model import ModelInfo
 from changeling.detect.output import build_table
 from changeling.experiments.projections import CHECKPOINTS
 from changeling.files import atomic_write
-from changeling.progress import Progress, bars
+from changeling.progress import Progress, progress_bars
 from changeling.report.page import write_report
 from changeling.results.folder import RESULTS
 from changeling.results.format import format_percent
@@ -114,13 +114,13 @@ def run_demo(output: Path) -> None:
     """
     console = Console(highlight=False)
     console.rule("[bold]1. Is this image generated?[/]")
-    with bars("bytes") as progress:
+    with progress_bars("bytes") as progress:
         samples = fetch_samples(output / "pictures", progress)
         detector = Detector.load(progress=progress)
     verdicts = list(detector.detect(samples))
     _print_verdicts(console, verdicts, detector.model)
     console.rule("[bold]2. How can we tell? A study of 18 clusters[/]")
-    with bars() as progress:
+    with progress_bars() as progress:
         studied = list(run_study(Dataset(STUDY), Study(), projections=output / CHECKPOINTS, progress=progress))
     # The package has no images of the clusters, so results that only show images are left out.
     results = [result for result in studied if result.tables or result.maps]

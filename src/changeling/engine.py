@@ -1,4 +1,4 @@
-"""Many files through one backbone: decoding runs ahead in threads, so that the encoder never waits."""
+"""Encode many images with one backbone: threads decode the next images while a batch is encoded."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from changeling.backbones.registry import Backbone
 from changeling.errors import ImageError, Status
 
-Job = TypeVar("Job")
-Load = Callable[[Job], NDArray[np.float32]]
+Job = TypeVar("Job")  # identifies an image: a path, or a row of a dataset
+Load = Callable[[Job], NDArray[np.float32]]  # job -> pixels (3, H, W); may raise ImageError
+Pending = deque[tuple[Job, Future[NDArray[np.float32]]]]  # jobs that are being loaded, in order
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded(Generic[Job]):
-    """What became of one job: a feature (D,), or None with a status and an error."""
+    """The result of one job: a feature (D,), or None with a status and an error."""
 
     job: Job
     feature: NDArray[np.float32] | None
@@ -38,54 +39,54 @@ def encode(
     batch_size: int = 8,
     workers: int | None = None,
 ) -> Iterator[Encoded[Job]]:
-    """Load each job's pixels (3, H, W) and encode them in batches; yield in the order of `jobs`.
+    """Load the pixels (3, H, W) of each job and encode them in batches; yield the results in the order of `jobs`.
 
-    `load` runs in `workers` threads and may raise ImageError: such a job is yielded with its status. No more
-    than four batches of jobs are ever held, however long `jobs` is and however many of them fail.
+    `load` runs in `workers` threads. A job for which it raises ImageError is yielded with the status of the error. At
+    most four batches of jobs are held at a time, however many jobs there are and however many of them fail.
     """
     jobs = iter(jobs)
-    with ThreadPoolExecutor(workers or decoders()) as pool:
-        ahead: deque[tuple[Job, Future[NDArray[np.float32]]]] = deque()
+    with ThreadPoolExecutor(workers or count_decoding_threads()) as pool:
+        pending: Pending[Job] = deque()
 
-        def top_up() -> None:
-            for job in itertools.islice(jobs, 2 * batch_size - len(ahead)):
-                ahead.append((job, pool.submit(load, job)))
+        def submit_jobs() -> None:
+            for job in itertools.islice(jobs, 2 * batch_size - len(pending)):
+                pending.append((job, pool.submit(load, job)))
 
         try:
-            top_up()
-            while ahead:
-                yield from _batch(backbone, ahead, batch_size, top_up)
+            submit_jobs()
+            while pending:
+                yield from _encode_batch(backbone, pending, batch_size, submit_jobs)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def decoders() -> int:
-    """How many images are decoded at once: a core each, but not so many that large ones fill the memory."""
+def count_decoding_threads() -> int:
+    """How many images to decode at once: one per core, and at most four, so that large images fit into memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, 4)
 
 
-def _batch(
-    backbone: Backbone,
-    ahead: deque[tuple[Job, Future[NDArray[np.float32]]]],
-    size: int,
-    top_up: Callable[[], None],
+def _encode_batch(
+    backbone: Backbone, pending: Pending[Job], batch_size: int, submit_jobs: Callable[[], None]
 ) -> list[Encoded[Job]]:
-    """Take jobs until `size` are loaded, twice as many are done with or none is left; encode, return all in order."""
-    done: list[Encoded[Job]] = []
+    """Encode the next `batch_size` images; return their results in order, with those of the jobs that failed.
+
+    The batch ends early after twice as many jobs, or when there are none left. `submit_jobs` is called after each job.
+    """
+    results: list[Encoded[Job]] = []
     pixels: list[NDArray[np.float32]] = []
-    places: list[int] = []
-    while ahead and len(pixels) < size and len(done) < 2 * size:
-        job, future = ahead.popleft()
+    positions: list[int] = []  # of the jobs with pixels, in `results`
+    while pending and len(pixels) < batch_size and len(results) < 2 * batch_size:
+        job, future = pending.popleft()
         try:
             pixels.append(future.result())
-            places.append(len(done))
-            done.append(Encoded(job, None))
+            positions.append(len(results))
+            results.append(Encoded(job, None))
         except ImageError as error:
-            done.append(Encoded(job, None, error.status, str(error)))
-        top_up()
+            results.append(Encoded(job, None, error.status, str(error)))
+        submit_jobs()
     if pixels:
         features = backbone.encode(np.stack(pixels))
-        for place, feature in zip(places, features, strict=True):
-            done[place] = Encoded(done[place].job, feature)
-    return done
+        for position, feature in zip(positions, features, strict=True):
+            results[position] = Encoded(results[position].job, feature)
+    return results

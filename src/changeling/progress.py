@@ -1,4 +1,4 @@
-"""How long work says how far it is: a function that is called with (what, done, total)."""
+"""Progress callbacks, called with (description, done, total), and progress bars on a terminal."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ Item = TypeVar("Item")
 Progress = Callable[[str, int, int], None]
 
 
-def silent(what: str, done: int, total: int) -> None:
-    """Say nothing: the default of every library function."""
+def silent(description: str, done: int, total: int) -> None:
+    """Ignore progress: the default of all library functions."""
 
 
 @contextmanager
-def bars(unit: Literal["images", "bytes"] = "images") -> Iterator[Progress]:
-    """Draw one bar for each `what` on standard error, with the rate and an estimate of the time that is left.
+def progress_bars(unit: Literal["images", "bytes"] = "images") -> Iterator[Progress]:
+    """Show one bar per description on standard error, with elapsed time and an estimate of the remaining time.
 
-    What stands after ": " is a detail that may change while the bar stays, such as a loss.
-
-    On something that is not a terminal nothing is drawn.
+    Text after ": " in a description is a detail of the same bar, such as a loss, and may change. Nothing is shown if
+    standard error is not a terminal.
     """
     from rich.console import Console
     from rich.progress import (
@@ -33,25 +32,25 @@ def bars(unit: Literal["images", "bytes"] = "images") -> Iterator[Progress]:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
-    from rich.progress import Progress as Bars
+    from rich.progress import Progress as RichProgress
 
     count: ProgressColumn = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn(), TextColumn("left"))
     tasks: dict[str, TaskID] = {}
     console = Console(stderr=True)
-    with Bars(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as drawn:
+    with RichProgress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bars:
 
-        def show(what: str, done: int, total: int) -> None:
-            name = what.partition(": ")[0]
+        def show(description: str, done: int, total: int) -> None:
+            name = description.partition(": ")[0]
             if name not in tasks:
-                tasks[name] = drawn.add_task(what, total=total)
-            drawn.update(tasks[name], description=what, completed=done, total=total)
+                tasks[name] = bars.add_task(description, total=total)
+            bars.update(tasks[name], description=description, completed=done, total=total)
 
         yield show
 
 
-def tracked(items: Iterable[Item], what: str, total: int, progress: Progress) -> Iterator[Item]:
-    """Yield `items`, reporting after each."""
+def track(items: Iterable[Item], description: str, total: int, progress: Progress) -> Iterator[Item]:
+    """Yield `items`, and report progress with each."""
     for done, item in enumerate(items, start=1):
-        progress(what, done, total)
+        progress(description, done, total)
         yield item

@@ -21,7 +21,7 @@ from changeling.images.decode import read_file
 from tests import helpers, hostile
 
 # MiB for all hostile files: the largest image has 88 million pixels, which take 710 MiB with an alpha channel
-MAX_MEMORY = 400 + 710 * engine.decoders()
+MAX_MEMORY = 400 + 710 * engine.count_decoding_threads()
 
 
 @pytest.fixture

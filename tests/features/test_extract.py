@@ -143,12 +143,12 @@ def test_unreadable_images_have_no_feature(tiny_dataset: Dataset, tiny_backbone:
     again = extract_small_parts(tiny_dataset, tiny_backbone)
     assert (summary.encoded, again.encoded) == (len(tiny_dataset) - 3, 0)
     assert summary.failed == again.failed == {"unsupported": 1, "truncated": 1, "missing": 1}
-    features, whole = (
+    features, complete = (
         load_small_parts(tiny_dataset, name) for name in (tiny_backbone.name, f"{tiny_backbone.name}+none")
     )
     assert np.flatnonzero(~features.valid).tolist() == [0, 13, 14]
     assert np.isnan(features.values[~features.valid]).all()
-    np.testing.assert_allclose(features.values[features.valid], whole.values[features.valid], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(features.values[features.valid], complete.values[features.valid], rtol=1e-4, atol=1e-5)
     first, second = map(feature_parts(tiny_dataset, tiny_backbone.name, PART_SIZE).read_header, (0, 1))
     assert first.errors.keys() == {0}
     assert second.errors == {13: ("truncated", second.errors[13][1]), 14: ("missing", "no such file")}
@@ -162,14 +162,14 @@ def test_dataset_without_any_readable_image_is_refused(tmp_path: Path, tiny_back
     assert not part_files(dataset, tiny_backbone.name)
 
 
-# The kill test: SIGKILL at a random moment, then a resume.
+# SIGKILL at a random moment, then a second run
 
 IMAGES, KILLS = 60, 20
 
 
 @pytest.fixture(scope="module")
 def server() -> ForkServerContext:
-    """Processes that start in milliseconds, with everything imported."""
+    """A server of processes that start fast, with all modules imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["changeling.features.extract", "onnxruntime", "tests.helpers", __name__])
     return context
@@ -188,8 +188,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(original: Dataset, tiny_backbone: OnnxBackbone) -> tuple[dict[str, bytes], float]:
-    """The files of an extraction that nothing disturbs, and how long a slow one takes."""
+def uninterrupted(original: Dataset, tiny_backbone: OnnxBackbone) -> tuple[dict[str, bytes], float]:
+    """The files of an extraction that is not killed, and the seconds that a slow one takes."""
     extract_small_parts(original, tiny_backbone)
     start = time.monotonic()
     extract_small_parts(original, tiny_backbone, view=Augmentation("slow", slow))
@@ -201,8 +201,8 @@ def slow(image: Image.Image, _: str) -> Image.Image:
     return image
 
 
-def work(dataset: Path, onnx: Path, started: multiprocessing.synchronize.Event) -> None:
-    """Extract slowly in a process of its own, and never be done with the last image, so that no kill is too late."""
+def extract_slowly(dataset: Path, onnx: Path, started: multiprocessing.synchronize.Event) -> None:
+    """Extract slowly in another process, and never finish the last image, so that no kill is too late."""
     decode = Preprocessing.decode
 
     def decode_slowly(preprocessing: Preprocessing, file: ImageFile) -> DecodedImage:
@@ -219,18 +219,18 @@ def work(dataset: Path, onnx: Path, started: multiprocessing.synchronize.Event) 
 def test_killed_extraction_is_resumed_with_the_same_bytes(
     seed: int,
     original: Dataset,
-    undisturbed: tuple[dict[str, bytes], float],
+    uninterrupted: tuple[dict[str, bytes], float],
     tiny_backbone: OnnxBackbone,
     tiny_onnx: Path,
     server: ForkServerContext,
     tmp_path: Path,
 ) -> None:
-    expected, duration = undisturbed
+    expected, duration = uninterrupted
     shutil.copytree(original.path, tmp_path / "dataset", ignore=shutil.ignore_patterns("features"))
     dataset = Dataset(tmp_path / "dataset")
     moment = random.Random(seed).uniform(seed / KILLS, (seed + 1) / KILLS) * duration
     started = server.Event()
-    process = server.Process(target=work, args=(dataset.path, tiny_onnx, started))
+    process = server.Process(target=extract_slowly, args=(dataset.path, tiny_onnx, started))
     process.start()
     assert started.wait(30)
     time.sleep(moment)
@@ -238,18 +238,18 @@ def test_killed_extraction_is_resumed_with_the_same_bytes(
     os.kill(process.pid, signal.SIGKILL)
     process.join(30)
     assert process.exitcode == -signal.SIGKILL
-    left = {path.name for path in feature_folder(dataset, tiny_backbone.name).glob("part-*")}
-    for name in left:  # whatever has its name is whole
+    written = {path.name for path in feature_folder(dataset, tiny_backbone.name).glob("part-*")}
+    for name in written:
         assert (feature_folder(dataset, tiny_backbone.name) / name).read_bytes() == expected[name]
     helpers.age_temporary_files(dataset.path)
     summary = extract_small_parts(dataset, tiny_backbone)
-    assert summary.existing == PART_SIZE * len(left)
+    assert summary.existing == PART_SIZE * len(written)
     assert summary.failed == {"truncated": 2}
     assert part_files(dataset, tiny_backbone.name) == expected
 
 
 def die_before_rename(dataset: Path, onnx: Path) -> None:
-    """Extract until the third part is written under its temporary name, and be killed there."""
+    """Extract, and be killed when the third part is written but not renamed yet."""
     replace = Path.replace
 
     def dying(path: Path, target: Path) -> Path:
@@ -262,7 +262,7 @@ def die_before_rename(dataset: Path, onnx: Path) -> None:
 
 
 def die_while_writing(dataset: Path, onnx: Path) -> None:
-    """Extract until half of the third part is written, and be killed there."""
+    """Extract, and be killed when half of the third part is written."""
     write = Path.write_bytes
 
     def dying(path: Path, data: bytes) -> int:
@@ -279,7 +279,7 @@ def die_while_writing(dataset: Path, onnx: Path) -> None:
 def test_part_without_its_final_name_is_extracted_again(
     die: Callable[[Path, Path], None],
     original: Dataset,
-    undisturbed: tuple[dict[str, bytes], float],
+    uninterrupted: tuple[dict[str, bytes], float],
     tiny_backbone: OnnxBackbone,
     tiny_onnx: Path,
     server: ForkServerContext,
@@ -294,7 +294,7 @@ def test_part_without_its_final_name_is_extracted_again(
     assert len(part_files(dataset, tiny_backbone.name)) == 3  # two parts and what was not renamed
     helpers.age_temporary_files(dataset.path)
     assert extract_small_parts(dataset, tiny_backbone).existing == 2 * PART_SIZE
-    assert part_files(dataset, tiny_backbone.name) == undisturbed[0]
+    assert part_files(dataset, tiny_backbone.name) == uninterrupted[0]
 
 
 def test_replaced_image_file_has_no_feature(tiny_backbone: OnnxBackbone, tmp_path: Path) -> None:

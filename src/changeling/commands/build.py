@@ -49,14 +49,14 @@ def run(
     """
     from changeling.build.plan import ALL_PARTS, Shard
     from changeling.build.runner import run_build
-    from changeling.progress import bars
+    from changeling.progress import progress_bars
     from changeling.studies.settings import load_study
 
     selected = Shard.parse(shard)
     if ray and selected != ALL_PARTS:
         raise BuildError("--shard and --ray cannot be combined: with --ray one command builds all parts")
     build = load_study(file).to_build(file.parent)
-    with bars() as progress:
+    with progress_bars() as progress:
         if ray:
             from changeling.distributed.build import build_on_ray
 

@@ -65,9 +65,9 @@ exports = typer.Typer(help="Write a dataset for others, images and all.", no_arg
 
 def run_import(importer: Importer, output: Path) -> None:
     """Make a dataset, and print a summary."""
-    from changeling.progress import bars
+    from changeling.progress import progress_bars
 
-    with bars() as progress:
+    with progress_bars() as progress:
         dataset = importer.import_to(output, note=print_note, progress=progress)
     typer.echo(f"{dataset.path}: {describe_dataset(dataset)}", err=True)
 
@@ -75,9 +75,9 @@ def run_import(importer: Importer, output: Path) -> None:
 def run_export(exporter: Exporter, dataset: Path, output: Path) -> None:
     """Write a dataset to a folder."""
     from changeling.datasets.dataset import Dataset
-    from changeling.progress import bars
+    from changeling.progress import progress_bars
 
-    with bars() as progress:
+    with progress_bars() as progress:
         exporter.export(Dataset(dataset), output, note=print_note, progress=progress)
     typer.echo(f"{output}: written", err=True)
 
@@ -95,9 +95,9 @@ def audit(
     from changeling.datasets.audit.audit import audit_dataset
     from changeling.datasets.audit.findings import make_table, write_findings
     from changeling.datasets.dataset import Dataset
-    from changeling.progress import bars
+    from changeling.progress import progress_bars
 
-    with bars() as progress:
+    with progress_bars() as progress:
         result = audit_dataset(Dataset(dataset), progress=progress)
     if result.findings:
         Console(highlight=False).print(make_table(result))

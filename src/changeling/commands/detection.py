@@ -38,15 +38,15 @@ def detect(
     from changeling.detect.detector import Detector
     from changeling.detect.inputs import find_images
     from changeling.detect.output import LABELS, format_summary, write_verdicts
-    from changeling.progress import bars, tracked
+    from changeling.progress import progress_bars, track
 
     verdict_format = resolve_format(format, output)
     images = find_images(paths, sys.stdin.buffer)
-    with bars("bytes") as progress:
+    with progress_bars("bytes") as progress:
         detector = Detector.load(model, progress)
     started = time.monotonic()
-    with bars() as progress:
-        verdicts = tracked(detector.detect(images), "detecting", len(images), progress)
+    with progress_bars() as progress:
+        verdicts = track(detector.detect(images), "detecting", len(images), progress)
         counts = write_verdicts(verdicts, verdict_format, output)
     seconds = time.monotonic() - started
     typer.echo(f"{format_summary(counts)}; {seconds:.1f} s, {len(images) / seconds:.1f} images/s", err=True)
@@ -74,11 +74,11 @@ def train(
     """Train a detector. Its metrics come from held-out sources and generators, or from held-out clusters."""
     from changeling.datasets.dataset import Dataset
     from changeling.detect.train import TrainingSettings, train_detector
-    from changeling.progress import bars
+    from changeling.progress import progress_bars
 
     if (output / "model.json").exists():
         raise ModelError(f"{output} is a detector already; choose another --output or remove it")
-    with bars() as progress:
+    with progress_bars() as progress:
         settings = TrainingSettings(seed=seed)
         trained = train_detector(Dataset(dataset), backbone, output, settings, progress)
     overall = trained.model.held_out[0]

@@ -29,11 +29,11 @@ def extract_features(dataset: Dataset, backbone_name: str, ray_address: str = ""
     """Extract the missing features by a backbone; return the name of the backbone, without a default `@LAYER`."""
     from changeling.backbones import registry
     from changeling.features.captions import extract_captions
-    from changeling.progress import bars
+    from changeling.progress import progress_bars
 
-    with bars("bytes") as progress:
+    with progress_bars("bytes") as progress:
         backbone = registry.load_backbone(backbone_name, progress)
-    with bars() as progress:
+    with progress_bars() as progress:
         if isinstance(backbone, registry.TextBackbone):  # first, so that features of images imply those of captions
             extract_captions(dataset, backbone, progress=progress)
         summary = _extract_images(dataset, backbone, ray_address, progress)

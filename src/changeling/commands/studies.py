@@ -66,7 +66,7 @@ def _run_study(dataset: Dataset, study: Study, output: Path) -> None:
     """
     from changeling.experiments.projections import CHECKPOINTS
     from changeling.experiments.registry import EXPERIMENTS
-    from changeling.progress import bars
+    from changeling.progress import progress_bars
     from changeling.report.exports import remove_study_files, write_exports
     from changeling.report.page import write_report
     from changeling.results.folder import RESULTS
@@ -74,7 +74,7 @@ def _run_study(dataset: Dataset, study: Study, output: Path) -> None:
 
     results: list[Result] = []
     try:
-        with bars() as progress:
+        with progress_bars() as progress:
             for result in run_study(dataset, study, projections=output / CHECKPOINTS, progress=progress):
                 if not results:
                     remove_study_files(output, EXPERIMENTS)

@@ -17,7 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
 from changeling.datasets.dataset import Dataset
-from changeling.engine import decoders
+from changeling.engine import count_decoding_threads
 from changeling.errors import DatasetError, ImageError
 from changeling.experiments.base import GIB, Context, Cost, Experiment, Machine, Settings
 from changeling.experiments.reporting import describe_dataset, list_versions, make_estimate
@@ -123,7 +123,7 @@ def _read_files(context: Context, rows: NDArray[np.int64]) -> tuple[FileFeatures
         except ImageError:  # missing or broken since the import; `audit` reports it
             pass
 
-    with ThreadPoolExecutor(decoders()) as pool:
+    with ThreadPoolExecutor(count_decoding_threads()) as pool:
         for start in range(0, len(rows), _READ_AHEAD):
             stop = min(start + _READ_AHEAD, len(rows))
             list(pool.map(read, range(start, stop)))

@@ -1,1 +1,1 @@
-"""Features: made once from a dataset's images, kept in parts, read back as arrays."""
+"""Features of a dataset: extracted once, stored in parts, loaded as arrays."""

@@ -15,7 +15,7 @@ from PIL import Image
 from changeling.datasets.audit.findings import Finding, Kind
 from changeling.datasets.audit.thumbnails import ThumbnailFile
 from changeling.datasets.dataset import Dataset
-from changeling.engine import decoders
+from changeling.engine import count_decoding_threads
 from changeling.errors import ImageError
 from changeling.images.decode import ImageInfo, decode_image, inspect_image, read_file
 from changeling.images.perceptual_hash import PerceptualHashes, perceptual_hash, to_greys
@@ -80,7 +80,7 @@ def check_files(dataset: Dataset, thumbnails: ThumbnailFile, progress: Progress)
 
 
 def _check_rows(dataset: Dataset) -> Iterator[FileCheck]:
-    with ThreadPoolExecutor(decoders()) as pool:
+    with ThreadPoolExecutor(count_decoding_threads()) as pool:
         for batch in dataset.images.select(_COLUMNS).to_batches(_BATCH):
             yield from pool.map(partial(check_file, dataset), batch.to_pylist())
 

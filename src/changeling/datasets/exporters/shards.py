@@ -17,7 +17,7 @@ from changeling.datasets.export_format import EXPORTED_COLUMNS, ExportedImage
 from changeling.datasets.image_files import detect_suffix
 from changeling.errors import DatasetError, ImageError
 from changeling.images.decode import read_file
-from changeling.progress import Progress, tracked
+from changeling.progress import Progress, track
 
 SHARD_BYTES = 500_000_000
 _ROW_BYTES = 2048  # estimate for the columns of an image
@@ -48,7 +48,7 @@ def split_into_shards(dataset: Dataset, groups: NDArray[Any], progress: Progress
     masks = {str(name): np.asarray(groups == name) for name in dict.fromkeys(groups)}
     sizes = {name: _plan_shards(dataset, mask) for name, mask in masks.items()}
     all_images = itertools.chain.from_iterable(_read_images(dataset, mask) for mask in masks.values())
-    images = tracked(all_images, "exporting", len(dataset), progress)
+    images = track(all_images, "exporting", len(dataset), progress)
     for name, counts in sizes.items():
         for number, count in enumerate(counts):
             yield Shard(name, number, len(counts), itertools.islice(images, count))

@@ -20,7 +20,7 @@ from changeling.datasets.read_errors import convert_read_errors
 from changeling.datasets.schema import CAPTIONS_SCHEMA, CaptionRow, ImageRow
 from changeling.errors import DatasetError
 from changeling.files import atomic_write
-from changeling.progress import Progress, tracked
+from changeling.progress import Progress, track
 
 
 def restore_export(folder: Path, images: Iterable[ExportedImage], output: Path, progress: Progress) -> Dataset:
@@ -36,7 +36,7 @@ def restore_export(folder: Path, images: Iterable[ExportedImage], output: Path, 
     total = _read_manifest(folder / MANIFEST).images
     captions = _read_captions(folder / CAPTIONS)
     with remove_images_on_failure(output):
-        rows = _store_images(folder, tracked(images, "importing", total, progress), output)
+        rows = _store_images(folder, track(images, "importing", total, progress), output)
         if len(rows) != total:
             raise DatasetError(
                 f"{folder} has {len(rows):,} of {total:,} images: files are missing or added; get the complete "
