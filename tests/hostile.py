@@ -54,10 +54,10 @@ def picture(size: tuple[int, int] = SIZE, seed: int = 0) -> Image.Image:
     return Image.fromarray((ramp + noise).astype(np.uint8))
 
 
-def saved(image: Image.Image, form: str, **options: Any) -> bytes:
+def saved(image: Image.Image, image_format: str, **options: Any) -> bytes:
     """The image as a file of this format."""
     buffer = BytesIO()
-    image.save(buffer, form, **options)
+    image.save(buffer, image_format, **options)
     return buffer.getvalue()
 
 
@@ -73,8 +73,8 @@ def written(name: str | bytes, make: Bytes) -> Callable[[Path], str]:
     return write
 
 
-def _reads(name: str, form: str, make: Bytes, *facts: Any, **more: Any) -> Case:
-    return Case(name, written(name, make), "ok", form, *facts, **more)
+def _reads(name: str, image_format: str, make: Bytes, *facts: Any, **more: Any) -> Case:
+    return Case(name, written(name, make), "ok", image_format, *facts, **more)
 
 
 def _fails(name: str, status: Status, make: Bytes) -> Case:
@@ -91,8 +91,8 @@ def cases() -> list[Case]:
     return [*_cut(), *_bombs(), *_modes(), *_animated(), *_turned(), *_odd_metadata(), *_no_images(), *_no_files()]
 
 
-# Cut after 1, 25, 50 and 90 % of the bytes, and before the last one. Whether an early end is told from a broken
-# file is up to each decoder. PNG and GIF end with a mark that nobody needs.
+# Cut after 1, 25, 50 and 90 % of the bytes, and before the last one. Each decoder decides whether a file is truncated
+# or corrupt. PNG and GIF end with a mark that nobody needs.
 _SHARES = (0.01, 0.25, 0.5, 0.9, 1.0)
 _CUT: dict[str, tuple[Status, Status, Status, Status, Status]] = {
     "JPEG": ("truncated", "truncated", "truncated", "truncated", "truncated"),
@@ -108,13 +108,18 @@ _CUT: dict[str, tuple[Status, Status, Status, Status, Status]] = {
 
 
 def _cut() -> list[Case]:
-    def head(form: str, share: float) -> bytes:
-        data = saved(picture(), form)
+    def head(image_format: str, share: float) -> bytes:
+        data = saved(picture(), image_format)
         return data[: min(int(len(data) * share), len(data) - 1)]
 
     return [
-        Case(f"{form} cut at {share:.0%}", written(f"{form}-{share}", partial(head, form, share)), status, form)
-        for form, statuses in _CUT.items()
+        Case(
+            f"{image_format} cut at {share:.0%}",
+            written(f"{image_format}-{share}", partial(head, image_format, share)),
+            status,
+            image_format,
+        )
+        for image_format, statuses in _CUT.items()
         for share, status in zip(_SHARES, statuses, strict=True)
     ]
 
@@ -130,11 +135,11 @@ def png(width: int, height: int, depth: int, kind: int, rows: bytes, *extra: byt
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
 
 
-def _claiming(form: str, side: int) -> bytes:
+def _claiming(image_format: str, side: int) -> bytes:
     """A file whose header claims `side` x `side` pixels that are not there."""
-    if form == "PNG":
+    if image_format == "PNG":
         return png(side, side, 8, 2, bytes(1000))
-    data = bytearray(saved(picture(), form))
+    data = bytearray(saved(picture(), image_format))
     places: dict[str, list[tuple[int, bytes]]] = {
         "JPEG": [(data.find(b"\xff\xc0") + 5, struct.pack(">HH", side, side))],
         "GIF": [(6, struct.pack("<HH", side, side)), (data.find(b"\x2c") + 5, struct.pack("<HH", side, side))],
@@ -143,7 +148,7 @@ def _claiming(form: str, side: int) -> bytes:
         "TIFF": [(data.find(struct.pack("<HHII", tag, 4, 1, was)), struct.pack("<HHII", tag, 4, 1, side))
                  for tag, was in zip((256, 257), SIZE, strict=True)],
     }  # fmt: skip
-    for at, value in places[form]:
+    for at, value in places[image_format]:
         data[at : at + len(value)] = value
     return bytes(data)
 
@@ -157,8 +162,8 @@ def _bombs() -> list[Case]:
 
     return [
         *(
-            _fails(f"{form} claims 60,000 x 60,000", "oversized", partial(_claiming, form, 60_000))
-            for form in ("PNG", "JPEG", "GIF", "BMP", "PPM", "TIFF")
+            _fails(f"{image_format} claims 60,000 x 60,000", "oversized", partial(_claiming, image_format, 60_000))
+            for image_format in ("PNG", "JPEG", "GIF", "BMP", "PPM", "TIFF")
         ),
         _fails("PNG claims 10,000 x 10,000", "oversized", lambda: _claiming("PNG", 10_000)),
         _fails("JPEG claims 30,000 x 30,000", "oversized", lambda: _claiming("JPEG", 30_000)),
@@ -172,19 +177,19 @@ def _bombs() -> list[Case]:
 
 
 def _modes() -> list[Case]:
-    def flat(form: str, mode: str, colour: Any, **options: Any) -> Bytes:
-        return lambda: saved(Image.new(mode, SIZE, colour), form, **options)
+    def flat(image_format: str, mode: str, colour: Any, **options: Any) -> Bytes:
+        return lambda: saved(Image.new(mode, SIZE, colour), image_format, **options)
 
-    def array(form: str, value: float, kind: Any, first: float = 0) -> Bytes:
+    def array(image_format: str, value: float, kind: Any, first: float = 0) -> Bytes:
         def make() -> bytes:
             pixels: NDArray[Any] = np.full(SIZE[::-1], value, dtype=kind)
             pixels[0, 0] = first
-            return saved(Image.fromarray(pixels), form)
+            return saved(Image.fromarray(pixels), image_format)
 
         return make
 
-    def rectangle(form: str, width: int, height: int) -> bytes:
-        return saved(Image.new("RGB", (width, height), RED), form)
+    def rectangle(image_format: str, width: int, height: int) -> bytes:
+        return saved(Image.new("RGB", (width, height), RED), image_format)
 
     def paletted(transparent: int | bytes | None) -> bytes:
         image = Image.new("P", SIZE, 1)
@@ -247,14 +252,14 @@ def _modes() -> list[Case]:
     ]  # fmt: skip
 
 
-def _frames(form: str, **options: Any) -> bytes:
+def _frames(image_format: str, **options: Any) -> bytes:
     first, *others = (Image.new("RGB", SIZE, colour) for colour in (RED, BLACK, WHITE))
-    return saved(first, form, save_all=True, append_images=others, **options)
+    return saved(first, image_format, save_all=True, append_images=others, **options)
 
 
 def _animated() -> list[Case]:
-    def make(form: str) -> Bytes:
-        return lambda: _frames(form, duration=50, **({"lossless": True} if form == "WEBP" else {}))
+    def make(image_format: str) -> Bytes:
+        return lambda: _frames(image_format, duration=50, **({"lossless": True} if image_format == "WEBP" else {}))
 
     def late_broken_gif() -> bytes:
         data = _frames("GIF")
@@ -262,8 +267,8 @@ def _animated() -> list[Case]:
 
     return [
         *(
-            _reads(f"animated {form}", form, make(form), colour=RED, near=near)
-            for form, near in (("GIF", 0), ("WEBP", 0), ("PNG", 0), ("AVIF", 6))
+            _reads(f"animated {image_format}", image_format, make(image_format), colour=RED, near=near)
+            for image_format, near in (("GIF", 0), ("WEBP", 0), ("PNG", 0), ("AVIF", 6))
         ),
         _reads("GIF whose later frames are cut", "GIF", late_broken_gif, colour=RED),
         _reads("TIFF of three pages", "TIFF", lambda: _frames("TIFF"), colour=RED),
@@ -281,23 +286,23 @@ _UNDO = {
 }
 
 
-def turned(orientation: int, form: str) -> bytes:
+def turned(orientation: int, image_format: str) -> bytes:
     """64 x 48 and black with a red corner, once it is turned as its EXIF says."""
     upright = Image.new("RGB", SIZE, BLACK)
     upright.paste(RED, (0, 0, 24, 16))
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = upright.transpose(_UNDO[orientation]) if orientation in _UNDO else upright
-    lossless = {"lossless": True} if form == "WEBP" else {}
-    return saved(stored, form, exif=exif, **lossless)
+    lossless = {"lossless": True} if image_format == "WEBP" else {}
+    return saved(stored, image_format, exif=exif, **lossless)
 
 
 def _turned() -> list[Case]:
     wanted = [("JPEG", way) for way in range(1, 9)]
-    wanted += [(form, way) for form in ("PNG", "WEBP", "TIFF", "AVIF") for way in (3, 6)]
+    wanted += [(image_format, way) for image_format in ("PNG", "WEBP", "TIFF", "AVIF") for way in (3, 6)]
     return [
-        _reads(f"{form}, turned {way}", form, partial(turned, way, form), corner=RED, near=8)
-        for form, way in wanted
+        _reads(f"{image_format}, turned {way}", image_format, partial(turned, way, image_format), corner=RED, near=8)
+        for image_format, way in wanted
     ]  # fmt: skip
 
 
@@ -357,8 +362,8 @@ def _no_images() -> list[Case]:
 def _no_files() -> list[Case]:
     red: Bytes = lambda: saved(Image.new("RGB", SIZE, RED), "PNG")  # noqa: E731
 
-    def read(name: str, file: str | bytes, form: Bytes = red) -> Case:
-        return Case(name, written(file, form), "ok", "PNG", colour=RED)
+    def read(name: str, file: str | bytes, image_format: Bytes = red) -> Case:
+        return Case(name, written(file, image_format), "ok", "PNG", colour=RED)
 
     def folder(where: Path) -> str:
         (where / "folder.jpg").mkdir()

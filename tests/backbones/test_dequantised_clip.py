@@ -118,8 +118,10 @@ def test_another_runtime_agrees_on_the_folded_model(pixels: NDArray[np.float32],
 
 
 def test_neighbours_are_crops_of_the_same_photograph(folded: NDArray[np.float32]) -> None:
-    likeness = cosines(folded, folded)
-    same = np.kron(np.eye(2), np.ones((5, 5))).astype(bool)
-    assert (np.where(same, likeness, 2).min(axis=1) > np.where(same, -2, likeness).max(axis=1)).all()
-    np.fill_diagonal(likeness, -1)
-    assert (likeness.argmax(axis=1) // 5 == np.arange(10) // 5).all()
+    similarity = cosines(folded, folded)
+    is_same_scene = np.kron(np.eye(2), np.ones((5, 5))).astype(bool)
+    assert (
+        np.where(is_same_scene, similarity, 2).min(axis=1) > np.where(is_same_scene, -2, similarity).max(axis=1)
+    ).all()
+    np.fill_diagonal(similarity, -1)
+    assert (similarity.argmax(axis=1) // 5 == np.arange(10) // 5).all()

@@ -115,10 +115,10 @@ def test_an_onnx_file_does_not_run_on_torch(name: str) -> None:
 
 def test_an_onnx_file_that_says_nothing_is_fed_like_an_imagenet_classifier(tmp_path: Path) -> None:
     one = registry.load_backbone(f"onnx:{helpers.tiny_onnx(tmp_path / 'one.onnx', silent=True)}")
-    same = registry.load_backbone(f"onnx:{helpers.tiny_onnx(tmp_path / 'same.onnx', silent=True)}")
+    repeated = registry.load_backbone(f"onnx:{helpers.tiny_onnx(tmp_path / 'repeated.onnx', silent=True)}")
     other = registry.load_backbone(f"onnx:{helpers.tiny_onnx(tmp_path / 'other.onnx', silent=True, seed=1)}")
     assert one.preprocessing == IMAGENET
-    assert one.weights == same.weights != other.weights
+    assert one.weights == repeated.weights != other.weights
 
 
 def test_pixels_of_the_wrong_shape_are_refused(tmp_path: Path) -> None:

@@ -187,9 +187,9 @@ def test_read_only_pixels_are_taken() -> None:
 
 
 def test_the_export_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[str, int, int]] = []
-    first = registry.load_backbone("clip-vit-b32", lambda *now: told.append(now))
-    assert [(what, done == total) for what, done, total in told] == [
+    calls: list[tuple[str, int, int]] = []
+    first = registry.load_backbone("clip-vit-b32", lambda *now: calls.append(now))
+    assert [(what, done == total) for what, done, total in calls] == [
         ("exporting clip-vit-b32", False),
         ("exporting clip-vit-b32", True),
     ]

@@ -24,9 +24,9 @@ FORMATS = {
 
 
 @cache
-def encoded(form: str, seed: int = 0) -> bytes:
+def encoded(image_format: str, seed: int = 0) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(data := io.BytesIO(), form)
+    Image.fromarray(pixels).save(data := io.BytesIO(), image_format)
     return data.getvalue()
 
 
@@ -55,9 +55,9 @@ def odd_datasets(draw: st.DrawFn) -> Odd:
     for image_id in draw(st.lists(words, min_size=1, max_size=8, unique=True)):
         cluster, child = draw(clusters), draw(st.booleans())
         status = draw(st.sampled_from(["ok", "ok", *get_args(Status)]))
-        form, path, data = draw(st.sampled_from(sorted(FORMATS))), f"images/{len(files)}.dat", None
+        image_format, path, data = draw(st.sampled_from(sorted(FORMATS))), f"images/{len(files)}.dat", None
         if status == "ok":
-            data = files[path] = encoded(form)
+            data = files[path] = encoded(image_format)
         rows.append(
             ImageRow(
                 image_id=image_id,
@@ -70,7 +70,7 @@ def odd_datasets(draw: st.DrawFn) -> Odd:
                 generator=draw(st.text()) if child else draw(st.none() | st.text()),
                 width=draw(st.none() | numbers),
                 height=draw(st.none() | numbers),
-                format=draw(st.none() | st.just(form)),
+                format=draw(st.none() | st.just(image_format)),
                 sha256=None if data is None else draw(st.sampled_from([None, hashlib.sha256(data).hexdigest()])),
                 seed=draw(st.none() | numbers),
                 status=status,

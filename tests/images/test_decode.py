@@ -100,7 +100,7 @@ def test_a_file_too_long_for_memory_is_not_decoded(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("form", "size", "short_side", "decoded"),
+    ("image_format", "size", "short_side", "decoded"),
     [
         ("JPEG", (1600, 1200), 600, (800, 600)),
         ("JPEG", (1600, 1200), 601, (1600, 1200)),
@@ -116,11 +116,11 @@ def test_a_file_too_long_for_memory_is_not_decoded(tmp_path: Path, monkeypatch: 
     ],
 )
 def test_a_large_jpeg_is_decoded_smaller_but_not_below_the_short_side(
-    form: str, size: tuple[int, int], short_side: int, decoded: tuple[int, int], tmp_path: Path
+    image_format: str, size: tuple[int, int], short_side: int, decoded: tuple[int, int], tmp_path: Path
 ) -> None:
     image = Image.radial_gradient("L").resize(size).convert("RGB")
-    options = {"save_all": True, "append_images": [image]} if form == "MPO" else {}
-    image.save(tmp_path / "x", form, **options)
+    options = {"save_all": True, "append_images": [image]} if image_format == "MPO" else {}
+    image.save(tmp_path / "x", image_format, **options)
     picture = read_image(tmp_path / "x", short_side=short_side)
     assert picture.image.size == decoded
     assert (picture.width, picture.height) == size
@@ -148,7 +148,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "TIFF": {"compression": "tiff_lzw"},
 }
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")
-FILES = {form: hostile.saved(hostile.picture((24, 20)), form, **OPTIONS.get(form, {})) for form in FORMATS}
+FILES = {
+    image_format: hostile.saved(hostile.picture((24, 20)), image_format, **OPTIONS.get(image_format, {}))
+    for image_format in FORMATS
+}
 MUTATIONS = st.lists(
     st.tuples(st.sampled_from(["flip", "cut", "insert", "zero"]), st.floats(0, 1), st.integers(0, 2**32)),
     min_size=1,
@@ -177,13 +180,13 @@ def refusing() -> Iterator[None]:
             raise
 
 
-@pytest.mark.parametrize("form", FILES)
+@pytest.mark.parametrize("image_format", FILES)
 @given(mutations=MUTATIONS)
 @settings(max_examples=60)
 def test_a_mutated_file_is_read_or_refused(
-    form: str, mutations: list[tuple[str, float, int]], tmp_path_factory: pytest.TempPathFactory
+    image_format: str, mutations: list[tuple[str, float, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    data = FILES[form]
+    data = FILES[image_format]
     for mutation in mutations:
         data = mutated(data, *mutation)
     path = tmp_path_factory.getbasetemp() / "mutated"

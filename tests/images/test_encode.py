@@ -190,8 +190,8 @@ def test_a_file_that_is_not_an_image_is_refused(tmp_path: Path) -> None:
 def test_only_pixels_are_encoded(encoding: Encoding) -> None:
     exif = Image.Exif()
     exif[0x010E] = "who made me"
-    carried = saved(picture(), "PNG", exif=exif, icc_profile=b"profile" * 9, dpi=(300, 300))
-    with Image.open(BytesIO(carried)) as image:
+    with_metadata = saved(picture(), "PNG", exif=exif, icc_profile=b"profile" * 9, dpi=(300, 300))
+    with Image.open(BytesIO(with_metadata)) as image:
         image.load()
         assert {"exif", "icc_profile", "dpi"} <= image.info.keys()
         data = encode_image(image, encoding)

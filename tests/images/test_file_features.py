@@ -1,4 +1,4 @@
-"""File facts: what was planted in a file is told, the picture is not, and no file breaks it."""
+"""File features: properties of the file are found, the pixels do not matter, and no file raises another error."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,9 +19,11 @@ from tests import helpers, hostile
 CASES = hostile.cases()
 
 
-def told(path: Path, form: str = "JPEG", image: Image.Image | None = None, **options: Any) -> Mapping[str, float]:
-    """Save a picture and read the facts of the file."""
-    (image or helpers.natural(0, side=48)).save(path, form, **options)
+def write_and_read(
+    path: Path, image_format: str = "JPEG", image: Image.Image | None = None, **options: Any
+) -> Mapping[str, float]:
+    """Save a picture and read the features of the file."""
+    (image or helpers.natural(0, side=48)).save(path, image_format, **options)
     return dict(zip(FILE_FEATURES, read_file_features(read_file(path)).tolist(), strict=True))
 
 
@@ -29,25 +31,25 @@ def test_each_fact_has_one_name_and_one_group() -> None:
     assert len(set(FILE_FEATURES)) == len(FILE_FEATURES) == sum(map(len, FILE_FEATURE_GROUPS.values()))
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000"])
-def test_the_format_and_the_size(form: str, tmp_path: Path) -> None:
-    facts = told(tmp_path / "x", form, helpers.natural(0, side=64).crop((0, 0, 64, 40)))
-    assert [name for name in FILE_FEATURE_GROUPS["format"][:9] if facts[name]] == [form]
-    assert [facts[name] for name in FILE_FEATURE_GROUPS["size"]] == [64, 40, 40, 64, pytest.approx(1.6), 1, 0]
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "PPM", "JPEG2000"])
+def test_the_format_and_the_size(image_format: str, tmp_path: Path) -> None:
+    features = write_and_read(tmp_path / "x", image_format, helpers.natural(0, side=64).crop((0, 0, 64, 40)))
+    assert [name for name in FILE_FEATURE_GROUPS["format"][:9] if features[name]] == [image_format]
+    assert [features[name] for name in FILE_FEATURE_GROUPS["size"]] == [64, 40, 40, 64, pytest.approx(1.6), 1, 0]
     size = (tmp_path / "x").stat().st_size
-    assert facts["log bytes per pixel"] == pytest.approx(np.log(size / (64 * 40)), abs=1e-5)
+    assert features["log bytes per pixel"] == pytest.approx(np.log(size / (64 * 40)), abs=1e-5)
 
 
 def test_the_tables_and_the_subsampling_of_a_jpeg(tmp_path: Path) -> None:
     for quality, subsampling, name in ((75, 0, "4:4:4"), (90, 1, "4:2:2"), (97, 2, "4:2:0")):
-        facts = told(tmp_path / "x", quality=quality, subsampling=subsampling)
-        form = jpeg_encoding(quality, subsampling)
-        for plane, table in zip(("luma", "chroma"), form.tables, strict=True):
-            assert tuple(facts[f"{plane} {place}"] for place in range(64)) == table
-        assert [other for other in FILE_FEATURE_GROUPS["subsampling"] if facts[other]] == [name]
-    grey = told(tmp_path / "x", image=Image.new("L", (9, 9)))
+        features = write_and_read(tmp_path / "x", quality=quality, subsampling=subsampling)
+        image_format = jpeg_encoding(quality, subsampling)
+        for plane, table in zip(("luma", "chroma"), image_format.tables, strict=True):
+            assert tuple(features[f"{plane} {place}"] for place in range(64)) == table
+        assert [other for other in FILE_FEATURE_GROUPS["subsampling"] if features[other]] == [name]
+    grey = write_and_read(tmp_path / "x", image=Image.new("L", (9, 9)))
     assert (grey["tables"], grey["bands"], grey["other"], grey["chroma 0"]) == (1, 1, 1, 0)
-    png = told(tmp_path / "x", "PNG")
+    png = write_and_read(tmp_path / "x", "PNG")
     assert not any(png[name] for name in (*FILE_FEATURE_GROUPS["tables"], *FILE_FEATURE_GROUPS["subsampling"]))
 
 
@@ -61,10 +63,10 @@ def test_how_the_numbers_are_written(tmp_path: Path) -> None:
         ("WEBP", {}, [0, 0, 0, 0, 0]),
         ("WEBP", {"lossless": True}, [0, 0, 0, 0, 1]),
     ]
-    for form, options, values in wanted:
-        facts = told(tmp_path / "x", form, **options)
-        assert [facts[name] for name in names] == values, (form, options)
-    progressive = told(tmp_path / "x", progressive=True)
+    for image_format, options, values in wanted:
+        features = write_and_read(tmp_path / "x", image_format, **options)
+        assert [features[name] for name in names] == values, (image_format, options)
+    progressive = write_and_read(tmp_path / "x", progressive=True)
     assert (progressive["progressive"], progressive["scans"] > 1) == (1, True)
 
 
@@ -73,16 +75,16 @@ def test_a_thumbnail_inside_the_metadata_is_not_taken_for_the_picture(tmp_path: 
     helpers.natural(1).save(buffer, "JPEG", progressive=True)
     exif = Image.Exif()
     exif[0x010E] = buffer.getvalue().decode("latin-1")
-    facts = told(tmp_path / "x", exif=exif)
-    assert (facts["progressive"], facts["scans"], facts["EXIF"]) == (0, 1, 1)
+    features = write_and_read(tmp_path / "x", exif=exif)
+    assert (features["progressive"], features["scans"], features["EXIF"]) == (0, 1, 1)
 
 
 def test_metadata(tmp_path: Path) -> None:
     names = set(FILE_FEATURE_GROUPS["metadata"]) - {"log EXIF bytes", "log ICC bytes"}
 
-    def found(form: str, **options: Any) -> dict[str, float]:
-        facts = told(tmp_path / "x", form, **options)
-        return {name: facts[name] for name in names if facts[name]}
+    def found(image_format: str, **options: Any) -> dict[str, float]:
+        features = write_and_read(tmp_path / "x", image_format, **options)
+        return {name: features[name] for name in names if features[name]}
 
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -101,10 +103,10 @@ def test_metadata(tmp_path: Path) -> None:
 
 
 def test_two_pictures_in_one_form_differ_by_their_bytes_alone(tmp_path: Path) -> None:
-    form = jpeg_encoding(83, 1)
+    image_format = jpeg_encoding(83, 1)
     rows = []
     for seed in (1, 2):
-        (tmp_path / "x").write_bytes(encode_image(helpers.natural(seed, side=48), form))
+        (tmp_path / "x").write_bytes(encode_image(helpers.natural(seed, side=48), image_format))
         rows.append(read_file_features(read_file(tmp_path / "x")))
     assert {FILE_FEATURES[place] for place in np.flatnonzero(rows[0] != rows[1])} <= {"log bytes per pixel"}
 

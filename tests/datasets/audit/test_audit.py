@@ -233,7 +233,7 @@ def test_of_many_that_are_the_same_each_but_the_first_is_told_once(tables: Table
 def test_the_same_bytes_are_found_behind_another_picture_with_the_same_print(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All prints are equal: what is one picture is told by a closer look, or by the hash."""
+    """All perceptual hashes are equal: the thumbnails or the SHA-256 decide."""
     monkeypatch.setattr("changeling.datasets.audit.file_checks.perceptual_hash", lambda _: np.zeros(2, np.uint64))
     tables.place("c7-2", (tables.folder / "images" / "c1-0.jpg").read_bytes())
     assert list_findings(tables.audit()) == [("leak", "c7-2")]

@@ -72,7 +72,7 @@ def test_nothing_is_lost(name: str, odd: Odd) -> None:
 
 
 def test_a_file_is_called_by_what_it_is(round_trip: RoundTrip, tmp_path: Path) -> None:
-    files = {f"images/{form}": encoded(form) for form in FORMATS}
+    files = {f"images/{image_format}": encoded(image_format) for image_format in FORMATS}
     rows = [ImageRow(path, path, "parent", path, "train") for path in files]
     round_trip.export(Odd(rows, [], files).write(tmp_path / "in"), tmp_path / "out")
     dataset = round_trip.restore(tmp_path / "out", tmp_path / "back")

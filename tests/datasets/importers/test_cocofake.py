@@ -67,8 +67,8 @@ def test_whether_captions_are_counted_from_0_or_1_is_told_by_the_other_folders(t
 def test_captions_that_may_be_counted_from_0_or_1_are_not_guessed(tmp_path: Path) -> None:
     folder = release(tmp_path, {number: ["1.jpg", "2.jpg", "3.jpg"] for number in PHOTOGRAPHS})
     assert {index for children in matched(folder).values() for index, _ in children} == {None}
-    told = list(describe_gaps(read_release(folder, PHOTOGRAPHS), PHOTOGRAPHS))
-    assert told[-1] == "the file names do not say the caption in 3 folders: 60623, 391895, 522418"
+    lines = list(describe_gaps(read_release(folder, PHOTOGRAPHS), PHOTOGRAPHS))
+    assert lines[-1] == "the file names do not say the caption in 3 folders: 60623, 391895, 522418"
 
 
 def test_children_of_a_sixth_caption_are_left_out_and_told(tmp_path: Path) -> None:
@@ -76,8 +76,8 @@ def test_children_of_a_sixth_caption_are_left_out_and_told(tmp_path: Path) -> No
     named = release(tmp_path / "named", {60623: ["606236.jpg", "606231.jpg"]})
     assert [index for index, _ in matched(counted)[60623]] == [0, 1, 2, 3, 4]
     assert matched(named)[60623] == [(1, "606231.jpg")]
-    told = list(describe_gaps(read_release(counted, PHOTOGRAPHS), PHOTOGRAPHS))
-    assert told == ["children: test 5 of 15", "2 files of a sixth or seventh caption left out"]
+    lines = list(describe_gaps(read_release(counted, PHOTOGRAPHS), PHOTOGRAPHS))
+    assert lines == ["children: test 5 of 15", "2 files of a sixth or seventh caption left out"]
 
 
 def test_every_gap_is_told(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def imported(folder: Path, tmp_path: Path) -> Dataset:
     return import_dataset(read_huggingface(folder, output), output)
 
 
-def facts(dataset: Dataset, *names: str) -> list[tuple[Any, ...]]:
+def read_columns(dataset: Dataset, *names: str) -> list[tuple[Any, ...]]:
     return [tuple(row[name] for name in names) for row in dataset.images.to_pylist()]
 
 
@@ -85,12 +85,12 @@ def test_what_datasets_saved_comes_back_byte_for_byte(tmp_path: Path) -> None:
         "captions": [["a cat", "a  tabby"], [], [], []],
         "generator": [None, "sd-1.4", None, "sdxl"],
     }
-    whole = datasets.Dataset.from_dict(columns, features=features)
+    complete = datasets.Dataset.from_dict(columns, features=features)
     datasets.disable_progress_bars()
-    both = datasets.DatasetDict({"train": whole.select([0, 1]), "validation": whole.select([3, 2])})
+    both = datasets.DatasetDict({"train": complete.select([0, 1]), "validation": complete.select([3, 2])})
     both.save_to_disk(tmp_path / "saved")
     dataset = imported(tmp_path / "saved", tmp_path)
-    assert facts(dataset, "image_id", "cluster_id", "role", "generator", "split", "format", "source") == [
+    assert read_columns(dataset, "image_id", "cluster_id", "role", "generator", "split", "format", "source") == [
         ("train/0", "x", "parent", None, "train", "JPEG", "saved"),
         ("train/1", "x", "child", "sd-1.4", "train", "PNG", "saved"),
         ("validation/0", "y", "child", "sdxl", "val", "GIF", "saved"),
@@ -101,7 +101,7 @@ def test_what_datasets_saved_comes_back_byte_for_byte(tmp_path: Path) -> None:
     ]
     assert [Path(path).suffix for path in dataset.column("path")] == [".jpg", ".png", ".gif", ".webp"]
     assert dataset.captions["caption"].to_pylist() == ["a cat", "a tabby"]
-    whole.to_parquet(tmp_path / "hub/data/train-00000-of-00001.parquet")
+    complete.to_parquet(tmp_path / "hub/data/train-00000-of-00001.parquet")
     downloaded = import_dataset(read_huggingface(tmp_path / "hub", tmp_path / "out2"), tmp_path / "out2")
     assert sorted(downloaded.column("sha256")) == sorted(hashlib.sha256(some["bytes"]).hexdigest() for some in cells)
     assert downloaded.labels.tolist() == [0, 1, 0, 1]
@@ -124,7 +124,7 @@ def test_each_child_finds_its_caption(tmp_path: Path) -> None:
         "caption_index": [None, 2, None, None, 4, None, None],
     }
     dataset = imported(save(tmp_path / "saved", columns), tmp_path)
-    assert facts(dataset, "cluster_id", "caption_index") == [
+    assert read_columns(dataset, "cluster_id", "caption_index") == [
         ("x", 1),
         ("x", 2),  # of two alike, as it is said
         ("x", None),
@@ -133,14 +133,14 @@ def test_each_child_finds_its_caption(tmp_path: Path) -> None:
         ("y", 1),
         ("z", 0),
     ]
-    spoken = [(row["cluster_id"], row["caption"]) for row in dataset.captions.to_pylist()]
-    assert spoken == [("x", "a"), ("x", "b"), ("x", "a"), ("x", "c"), ("y", "q"), ("y", "p"), ("z", "only")]
+    captions = [(row["cluster_id"], row["caption"]) for row in dataset.captions.to_pylist()]
+    assert captions == [("x", "a"), ("x", "b"), ("x", "a"), ("x", "c"), ("y", "q"), ("y", "p"), ("z", "only")]
 
 
 def test_numbers_of_classes_stand_for_their_names(tmp_path: Path) -> None:
     columns = {"label": [1, 0], "generator": [0, 1], "split": ["test", "Dev"], "image_id": ["one", "two"]}
     folder = save(tmp_path / "saved", {**IMAGES, **columns}, label=["fake", "real"], generator=["none", "flux"])
-    assert facts(imported(folder, tmp_path), "image_id", "role", "generator", "split") == [
+    assert read_columns(imported(folder, tmp_path), "image_id", "role", "generator", "split") == [
         ("one", "parent", None, "test"),
         ("two", "child", "flux", "val"),
     ]
@@ -167,7 +167,7 @@ def test_parquet_files_are_called_as_their_splits(ending: str, tmp_path: Path) -
     for number, split in enumerate(("train", "Test")):
         table = pa.table({"image": pa.array([cell(number)], FILE), "label": [number]})
         pq.write_table(table, tmp_path / f"hub/{split}{ending}.parquet")
-    assert facts(imported(tmp_path / "hub", tmp_path), "image_id", "split") == [
+    assert read_columns(imported(tmp_path / "hub", tmp_path), "image_id", "split") == [
         ("Test/0", "test"),
         ("train/0", "train"),
     ]
@@ -221,7 +221,7 @@ def test_an_import_that_fails_leaves_no_images(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(KeyboardInterrupt):
             HuggingFaceImporter(folder).import_to(tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    assert facts(HuggingFaceImporter(folder).import_to(tmp_path / "out"), "status") == [("ok",), ("ok",)]
+    assert read_columns(HuggingFaceImporter(folder).import_to(tmp_path / "out"), "status") == [("ok",), ("ok",)]
 
 
 def test_images_that_are_there_are_not_overwritten(tmp_path: Path) -> None:
@@ -237,13 +237,13 @@ def test_images_that_are_there_are_not_overwritten(tmp_path: Path) -> None:
 def test_a_folder_of_images_becomes_a_dataset_in_place(tmp_path: Path) -> None:
     picture(tmp_path / "pets/images/a.png")
     (tmp_path / "pets/metadata.csv").write_text("file_name,label\nimages/a.png,real\n")
-    assert facts(HuggingFaceImporter(tmp_path / "pets").import_to(tmp_path / "pets"), "status") == [("ok",)]
+    assert read_columns(HuggingFaceImporter(tmp_path / "pets").import_to(tmp_path / "pets"), "status") == [("ok",)]
 
 
 @pytest.mark.parametrize("names", [5, {"a": 1}, "real", ["real", 1], None], ids=repr)
 def test_names_of_classes_that_are_no_names_are_passed_over(names: Any, tmp_path: Path) -> None:
     folder = save(tmp_path / "saved", {**IMAGES, "label": [0, 1]}, label=names)
-    assert facts(imported(folder, tmp_path), "role") == [("parent",), ("child",)]
+    assert read_columns(imported(folder, tmp_path), "role") == [("parent",), ("child",)]
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("s"), pa.duration("s"), pa.timestamp("us", "UTC")], ids=str)
@@ -277,7 +277,7 @@ def test_a_folder_of_images_with_a_list(kind: str, tmp_path: Path) -> None:
             "gone.png,fake,,,,,,,0\n"
         )
     dataset = imported(tmp_path / "pets", tmp_path)
-    assert facts(dataset, "image_id", "cluster_id", "role", "generator", "caption_index", "status") == [
+    assert read_columns(dataset, "image_id", "cluster_id", "role", "generator", "caption_index", "status") == [
         ("a.jpg", "g", "parent", None, None, "ok"),
         ("sub/b.png", "g", "child", "sd", 1, "ok"),
         ("gone.png", "gone.png", "child", "unknown", 0, "missing"),
@@ -291,7 +291,7 @@ def test_a_list_for_each_split(tmp_path: Path) -> None:
         picture(tmp_path / f"pets/{split}/0.jpg")
         (tmp_path / f"pets/{split}/metadata.csv").write_text("file_name,label\n0.jpg,1\n")
     dataset = imported(tmp_path / "pets", tmp_path)
-    assert facts(dataset, "image_id", "split") == [("test/0.jpg", "test"), ("train/0.jpg", "train")]
+    assert read_columns(dataset, "image_id", "split") == [("test/0.jpg", "test"), ("train/0.jpg", "train")]
 
 
 @pytest.mark.parametrize(
@@ -335,8 +335,8 @@ def test_of_several_columns_of_images_one_is_named(tmp_path: Path) -> None:
     table = pa.table({"left": pa.array([cell(0)], FILE), "right": pa.array([cell(1)], FILE), "label": [0]})
     (tmp_path / "two").mkdir()
     pq.write_table(table, tmp_path / "two/all.parquet")
-    said = "two has several columns of images; rename the one to read to `image`; it has left, right"
-    with pytest.raises(DatasetError, match=said):
+    message = "two has several columns of images; rename the one to read to `image`; it has left, right"
+    with pytest.raises(DatasetError, match=message):
         imported(tmp_path / "two", tmp_path)
     pq.write_table(table.rename_columns(["left", "image", "label"]), tmp_path / "two/all.parquet")
     dataset = imported(tmp_path / "two", tmp_path)
@@ -402,20 +402,20 @@ def test_what_is_no_folder_says_so(tmp_path: Path) -> None:
 def test_truncated_and_altered_arrow_files_say_so(tmp_path: Path) -> None:
     folder = save(tmp_path / "saved", {"image": [cell(number) for number in range(8)], "label": [0, 1] * 4})
     path = folder / "data-00000-of-00002.arrow"
-    whole = path.read_bytes()
+    complete = path.read_bytes()
     draw = np.random.default_rng(0)
-    said: list[str] = []
+    messages: list[str] = []
     for attempt in range(120):
-        data = bytearray(whole[: len(whole) * (attempt % 40) // 40] if attempt < 40 else whole)
+        data = bytearray(complete[: len(complete) * (attempt % 40) // 40] if attempt < 40 else complete)
         if attempt >= 40:
             data[draw.integers(len(data))] = draw.integers(256)
         path.write_bytes(data)
         try:
             list(read_huggingface(folder, tmp_path / "out"))
         except DatasetError as error:
-            said.append(str(error))
-    assert len(said) > 40
-    assert not any("\n" in message for message in said)
+            messages.append(str(error))
+    assert len(messages) > 40
+    assert not any("\n" in message for message in messages)
 
 
 def test_images_inside_tables_are_written_and_not_read_again(tmp_path: Path) -> None:
@@ -423,4 +423,7 @@ def test_images_inside_tables_are_written_and_not_read_again(tmp_path: Path) -> 
     with FileOpens(tmp_path / "out/images") as opens:
         dataset = HuggingFaceImporter(folder).import_to(tmp_path / "out")
     assert opens.counts == {}
-    assert facts(dataset, "sha256", "status") == [(hashlib.sha256(encoded(0)).hexdigest(), "ok"), (None, "empty")]
+    assert read_columns(dataset, "sha256", "status") == [
+        (hashlib.sha256(encoded(0)).hexdigest(), "ok"),
+        (None, "empty"),
+    ]

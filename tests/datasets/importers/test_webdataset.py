@@ -18,7 +18,7 @@ from changeling.datasets.exporters.webdataset import WebDatasetExporter
 from changeling.datasets.importers.webdataset import WebDatasetImporter
 from changeling.datasets.schema import ImageRow
 from changeling.errors import DatasetError
-from tests.datasets.importers.test_huggingface import facts
+from tests.datasets.importers.test_huggingface import read_columns
 from tests.datasets.odd import Odd, encoded
 
 LEFT_OPEN = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # by `webdataset`
@@ -95,12 +95,12 @@ def test_what_img2dataset_wrote_is_read_where_it_has_roles(tmp_path: Path) -> No
     (folder / "00000_stats.json").write_text("{}")
     packed(folder / "00001.tar", {"000010000.jpg": encoded("JPEG", 1), "000010000.json": real | {"cluster_id": "y"}})
     dataset = WebDatasetImporter(folder).import_to(tmp_path / "out")
-    assert facts(dataset, "image_id", "cluster_id", "role", "generator", "seed", "caption_index", "status") == [
+    assert read_columns(dataset, "image_id", "cluster_id", "role", "generator", "seed", "caption_index", "status") == [
         ("00000/000000000", "x", "parent", None, None, None, "ok"),
         ("00000/000000001", "x", "child", "sd", 5, 0, "ok"),
         ("00001/000010000", "y", "parent", None, None, None, "ok"),
     ]
-    assert facts(dataset, "width", "height", "source") == [(8, 6, "laion")] * 3
+    assert read_columns(dataset, "width", "height", "source") == [(8, 6, "laion")] * 3
     assert dataset.captions["caption"].to_pylist() == ["a cat", "a cat"]
     stored = [dataset.resolve_path(path) for path in dataset.column("path")]
     assert [path.suffix for path in stored] == [".jpg", ".webp", ".jpg"]
@@ -114,7 +114,7 @@ def test_classes_folders_and_splits_of_others(tmp_path: Path) -> None:
         files |= {f"{split}/b.cls": b"1", f"{split}/c.jpg": b"", f"{split}/c.cls": "1"}
         packed(tmp_path / f"in/{split}-0001.tar", files)
     dataset = WebDatasetImporter(tmp_path / "in").import_to(tmp_path / "out")
-    assert facts(dataset, "image_id", "role", "split", "status") == [
+    assert read_columns(dataset, "image_id", "role", "split", "status") == [
         (f"{split}-0001/{split}/{name}", role, split, status)
         for split in ("train", "val")
         for name, role, status in (
@@ -184,23 +184,28 @@ def test_cut_and_altered_tar_files_say_so(tiny_dataset: Dataset, tmp_path: Path)
     """Wherever a shard is cut it is an error; whatever else is changed is one, or changes nothing but spare bytes."""
     WebDatasetExporter().export(tiny_dataset, tmp_path / "out")
     path = tmp_path / "out/test-000000.tar"
-    whole = path.read_bytes()
+    complete = path.read_bytes()
     draw = np.random.default_rng(0)
-    for cut in {*range(0, len(whole), 2999), *range(0, len(whole) - 512, 5120), len(whole) - 1024, len(whole) - 513}:
-        path.write_bytes(whole[:cut])
+    for cut in {
+        *range(0, len(complete), 2999),
+        *range(0, len(complete) - 512, 5120),
+        len(complete) - 1024,
+        len(complete) - 513,
+    }:
+        path.write_bytes(complete[:cut])
         with pytest.raises(DatasetError, match=r"test-000000\.tar cannot be read: [^\n]+$"):
             WebDatasetImporter(tmp_path / "out").import_to(tmp_path / f"cut{cut}")
-    said: list[str] = []
+    messages: list[str] = []
     for attempt in range(150):
-        data = bytearray(whole)
+        data = bytearray(complete)
         data[draw.integers(len(data))] ^= int(draw.integers(1, 256))
         path.write_bytes(data)
         try:
             back = WebDatasetImporter(tmp_path / "out").import_to(tmp_path / f"altered{attempt}")
         except DatasetError as error:
-            said.append(str(error))
+            messages.append(str(error))
         else:
             assert len(back) == len(tiny_dataset)
             assert back.column("sha256").tolist() == tiny_dataset.column("sha256").tolist()
-    assert len(said) > 100
-    assert not any("\n" in message for message in said)
+    assert len(messages) > 100
+    assert not any("\n" in message for message in messages)
