@@ -105,6 +105,10 @@ def test_the_installed_detector_loads(installation: Installation) -> None:
     assert installation.run("python", "-c", script) == "changeling-1\n"
 
 
+def test_the_installed_program_prints_its_help(installation: Installation) -> None:
+    assert "Usage: changeling detect" in installation.run("changeling", "detect", "--help")
+
+
 def test_the_installed_program_runs_a_study_of_the_bundled_clusters(installation: Installation) -> None:
     assert installation.run("changeling", "--version") == f"changeling {changeling.__version__}\n"
     installation.run("changeling", "init", "study.toml")

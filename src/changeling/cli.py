@@ -1,4 +1,4 @@
-"""The command line: its commands, and how errors are printed."""
+"""The command line: its commands, its exit codes, and how errors are printed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line as a process: the entry point of the program."""
-    # end as after an interrupt, so that no half-written file stays
+    # raise SystemExit as an interrupt does, so that temporary files are removed
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     run_command_line()
 
@@ -58,13 +58,13 @@ def run_command_line(arguments: Sequence[str] | None = None) -> None:
         _print_error(f"{error.filename or 'the system'}: {error.strerror or error}")
         sys.exit(2)
     except SystemExit as end:
-        if end.code in (15, 130, 143):  # an interrupt, as typer passes it on, or SIGTERM, as Ray or `main` catches it
+        if end.code in (15, 130, 143):  # an interrupt, reported by typer, or SIGTERM, caught by Ray or by `main`
             _print_error("stopped")
         raise
 
 
 def _configure_warnings() -> None:
-    """Ignore Pillow's warnings about odd metadata; turn those about huge images into errors, which become rows."""
+    """Ignore Pillow's warnings about invalid metadata; raise those about huge images, which makes them unreadable."""
     from PIL import Image
 
     warnings.filterwarnings("ignore", module="PIL")
@@ -72,7 +72,7 @@ def _configure_warnings() -> None:
 
 
 def _configure_output() -> None:
-    """Print the code of a character that the terminal cannot show."""
+    """Escape characters that the terminal cannot print."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
