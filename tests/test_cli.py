@@ -268,7 +268,7 @@ def test_extract_fails_where_no_image_can_be_read(tiny_onnx: Path, tmp_path: Pat
         (["import", "folder", "none.csv", "--output", "out"], "none.csv: no such folder or CSV file"),
         (["import", "folder", "EMPTY", "--output", "out"], "no images below real/ or fake/"),
         (["import", "folder", "BYTES", "--output", "out"], "the name is not UTF-8, which tables need; rename the file"),
-        (["import", "folder", "SHORT", "--output", "out"], "2: no file is named"),
+        (["import", "folder", "SHORT", "--output", "out"], "short.csv:2: file is empty"),
         (["extract", "DATASET", "--backbone", "STRANGE"], "its metadata holds an invalid preprocessing"),
         (["study", "STUDYFILE"], "study.toml: there is no setting 'sed'; did you mean 'seed'?"),
         (

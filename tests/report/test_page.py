@@ -84,7 +84,7 @@ def test_the_methods_have_all_settings_versions_and_hashes(study: list[Result], 
             assert text.removesuffix("s") in methods or text in ("name", "hash", "children")
         for source in result.sources:
             assert source.weights in methods
-    assert "many times (“resamples” in the settings)" in methods
+    assert "effective sample size" in methods
 
 
 def test_pictures_have_their_verdicts_and_missing_ones_are_frames(study: list[Result], shown: Outline) -> None:

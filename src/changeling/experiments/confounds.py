@@ -31,7 +31,7 @@ from changeling.images.decode import read_file
 from changeling.images.file_features import FILE_FEATURE_GROUPS, FILE_FEATURES, read_file_features
 from changeling.results.format import format_count, format_interval, format_percent
 from changeling.results.result import Column, Result, Row, Table
-from changeling.stats.intervals import RESAMPLES, auroc_interval
+from changeling.stats.intervals import auroc_interval
 
 MAX_CLUSTERS = 5000  # per split; more would take an hour and change little
 TREES, LEAVES, MIN_LEAF_FILES = 100, 15, 5
@@ -63,7 +63,7 @@ def run(context: Context, settings: ConfoundsSettings) -> Result:
     is_train = dataset.column("split")[rows] == "train"
     _check_classes(dataset, rows, is_train)
     scores = _train_and_score(dataset, rows, file_features, is_train, context.seed)
-    table = _build_table(list(_evaluate(dataset, valid, scores, context.seed)))
+    table = _build_table(list(_evaluate(dataset, valid, scores)))
     return Result(
         experiment=EXPERIMENT.name,
         title=EXPERIMENT.title,
@@ -74,7 +74,6 @@ def run(context: Context, settings: ConfoundsSettings) -> Result:
             "facts": len(FILE_FEATURES),
             "clusters at the most, a split": MAX_CLUSTERS,
             "training images": int(is_train.sum()),
-            "resamples": RESAMPLES,
             "seed": context.seed,
         },
         tables=(table,),
@@ -174,15 +173,13 @@ def _build_trees(seed: int) -> HistGradientBoostingClassifier:
     )
 
 
-def _evaluate(
-    dataset: Dataset, valid: NDArray[np.bool_], scores: dict[str, NDArray[np.float64]], seed: int
-) -> Iterator[Row]:
+def _evaluate(dataset: Dataset, valid: NDArray[np.bool_], scores: dict[str, NDArray[np.float64]]) -> Iterator[Row]:
     for generator in list_generators(dataset):
         rows = select_rows(dataset, valid, generator, "test")
         labels, clusters = dataset.labels[rows], renumber_clusters(dataset.clusters[rows])
         if has_both_classes(labels):
             for name, values in scores.items():
-                auroc = make_estimate(auroc_interval(labels, values[rows], clusters, seed=seed))
+                auroc = make_estimate(auroc_interval(labels, values[rows], clusters))
                 yield Row(labels={"Generator": generator, "Facts": name}, cells={"test_auroc": auroc})
 
 

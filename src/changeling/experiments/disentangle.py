@@ -51,7 +51,7 @@ from changeling.features.store import Features
 from changeling.results.format import format_count, format_interval, format_label, format_percent
 from changeling.results.result import Column, Curve, Estimate, Plot, Result, Row, Table
 from changeling.stats import metrics
-from changeling.stats.intervals import RESAMPLES, ratio_interval
+from changeling.stats.intervals import ratio_interval
 
 _MEASURES = {  # by projection: key, label
     "S": {"s_overall": "Overall", "s_full": "Full cluster"},
@@ -178,7 +178,7 @@ def _compute_cells(
         }
         for key, ratio in ratios.items():
             if ratio.denominator.any():
-                cells[f"{split}_{key}"] = make_estimate(ratio_interval(ratio, seed=context.seed))
+                cells[f"{split}_{key}"] = make_estimate(ratio_interval(ratio))
     return cells
 
 
@@ -196,7 +196,6 @@ def _describe_settings(
         "the loss of a batch": "the mean over its images (anchors, in Eq. 5)",
         "trained on": "each generator's clusters of the train split",
         "probe on S": f"logistic regression, C = {settings.C:g}, features not standardised",
-        "resamples": RESAMPLES,
         "seed": seed,
     }
     for pair in trained:

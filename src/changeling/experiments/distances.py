@@ -26,7 +26,7 @@ from changeling.experiments.selection import SPLIT_TITLES, list_generators, renu
 from changeling.features.store import Features
 from changeling.results.format import format_count, format_interval, format_percent
 from changeling.results.result import Column, Estimate, Result, Row, Table
-from changeling.stats.intervals import RESAMPLES, ratio_interval
+from changeling.stats.intervals import ratio_interval
 from changeling.stats.metrics import Distance, distance_accuracies
 
 
@@ -46,7 +46,7 @@ def run(context: Context, settings: DistancesSettings) -> Result:
     valid = np.zeros(len(dataset), dtype=np.bool_)
     for done, features in enumerate(context.load_features(), start=1):
         for generator in list_generators(dataset):
-            cells = _compute_cells(dataset, features, generator, settings.distance, context.seed)
+            cells = _compute_cells(dataset, features, generator, settings.distance)
             if cells:
                 rows.append(Row(labels={"Generator": generator, "Backbone": features.header.backbone}, cells=cells))
         sources.append(describe_source(features))
@@ -58,7 +58,7 @@ def run(context: Context, settings: DistancesSettings) -> Result:
         title=EXPERIMENT.title,
         paper=EXPERIMENT.paper,
         summary=_summarise(table.rows),
-        settings={"distance": settings.distance, "resamples": RESAMPLES, "seed": context.seed},
+        settings={"distance": settings.distance, "seed": context.seed},
         tables=(table if settings.distance != "cosine" else add_paper_values(table, dataset),),
         dataset=describe_dataset(dataset),
         sources=tuple(sources),
@@ -81,9 +81,7 @@ def cost(context: Context, settings: DistancesSettings, machine: Machine) -> Cos
     return Cost(1 + 7e-5 * clusters * len(dims), estimate_memory(context.dataset, max(dims)))
 
 
-def _compute_cells(
-    dataset: Dataset, features: Features, generator: str, distance: Distance, seed: int
-) -> dict[str, Estimate]:
+def _compute_cells(dataset: Dataset, features: Features, generator: str, distance: Distance) -> dict[str, Estimate]:
     cells: dict[str, Estimate] = {}
     for split in SPLIT_TITLES:
         rows = select_rows(dataset, features.valid, generator, split)
@@ -93,7 +91,7 @@ def _compute_cells(
         accuracies = distance_accuracies(features.values[rows], dataset.labels[rows], clusters, distance)
         for name, ratio in zip(("min", "max"), accuracies, strict=True):
             if ratio.denominator.any():
-                cells[f"{split}_{name}"] = make_estimate(ratio_interval(ratio, seed=seed))
+                cells[f"{split}_{name}"] = make_estimate(ratio_interval(ratio))
     return cells
 
 

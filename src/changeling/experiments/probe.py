@@ -38,7 +38,7 @@ from changeling.features.store import Features
 from changeling.results.format import ALL_LABEL, format_count, format_interval, format_label, format_percent
 from changeling.results.result import Column, Estimate, Result, Row, Table
 from changeling.stats import metrics
-from changeling.stats.intervals import RESAMPLES, auroc_interval, mean_interval, ratio_interval
+from changeling.stats.intervals import auroc_interval, mean_interval, ratio_interval
 
 MIN_TRAIN_CLUSTERS = 50  # a generator with fewer in the train split gets no probe of its own
 LISTED_GENERATORS = 8  # in an error message
@@ -60,7 +60,7 @@ def run(context: Context, settings: ProbeSettings) -> Result:
     for done, features in enumerate(context.load_features(), start=1):
         name = features.header.backbone
         probe = fit_probe(dataset, features, settings, seed=context.seed)
-        rows += _evaluate(dataset, features, probe, {}, context.seed)
+        rows += _evaluate(dataset, features, probe, {})
         transfer_rows += _evaluate_transfer(context, features, settings, probe)
         fitted |= {f"C of {name}": probe.c, f"training images of {name}": probe.training_images}
         sources.append(describe_source(features))
@@ -138,17 +138,16 @@ def _describe_settings(settings: ProbeSettings, seed: int) -> dict[str, str | in
         "C (the larger, the less regularised) chosen by": "the study file"
         if settings.C
         else "the lowest class-balanced log loss on the validation split",
-        "resamples": RESAMPLES,
         "seed": seed,
     }
 
 
-def _evaluate(dataset: Dataset, features: Features, probe: LinearProbe, labels: dict[str, str], seed: int) -> list[Row]:
+def _evaluate(dataset: Dataset, features: Features, probe: LinearProbe, labels: dict[str, str]) -> list[Row]:
     """Return a row for each generator, with `labels` before its own."""
     return [
         Row(labels=labels | {"Generator": generator, "Backbone": features.header.backbone}, cells=cells)
         for generator in list_generators(dataset)
-        if (cells := _compute_cells(dataset, features, probe, generator, seed))
+        if (cells := _compute_cells(dataset, features, probe, generator))
     ]
 
 
@@ -161,12 +160,10 @@ def _evaluate_transfer(
         if generator != settings.train_on:
             own_settings = settings.model_copy(update={"train_on": generator})
             probe = fit_probe(context.dataset, features, own_settings, seed=context.seed)
-        yield from _evaluate(context.dataset, features, probe, {"Trained on": generator}, context.seed)
+        yield from _evaluate(context.dataset, features, probe, {"Trained on": generator})
 
 
-def _compute_cells(
-    dataset: Dataset, features: Features, probe: LinearProbe, generator: str, seed: int
-) -> dict[str, Estimate]:
+def _compute_cells(dataset: Dataset, features: Features, probe: LinearProbe, generator: str) -> dict[str, Estimate]:
     cells: dict[str, Estimate] = {}
     for split in SPLIT_TITLES:
         rows = select_rows(dataset, features.valid, generator, split)
@@ -178,10 +175,10 @@ def _compute_cells(
         predicted = (scores > 0).astype(np.int64)
         recalls = [metrics.recall(labels, predicted, clusters, label) for label in (0, 1)]
         intervals = {
-            "overall": ratio_interval(metrics.overall_accuracy(labels, predicted, clusters), seed=seed),
-            "full": ratio_interval(metrics.full_cluster_accuracy(labels, predicted, clusters), seed=seed),
-            "balanced": mean_interval(*recalls, seed=seed),
-            "auroc": auroc_interval(labels, scores, clusters, seed=seed),
+            "overall": ratio_interval(metrics.overall_accuracy(labels, predicted, clusters)),
+            "full": ratio_interval(metrics.full_cluster_accuracy(labels, predicted, clusters)),
+            "balanced": mean_interval(*recalls),
+            "auroc": auroc_interval(labels, scores, clusters),
         }
         cells |= {f"{split}_{key}": make_estimate(interval) for key, interval in intervals.items()}
     return cells

@@ -57,7 +57,7 @@ def evaluate_probe_curve(context: Context, spaces: dict[str, Features], labels: 
 
     def evaluate(predicted: NDArray[np.int64]) -> Estimate:
         recalls = [metrics.recall(y_test, predicted, clusters, label) for label in (0, 1)]
-        return make_estimate(mean_interval(*recalls, seed=context.seed))
+        return make_estimate(mean_interval(*recalls))
 
     curve = ProbeCurve(labels)
     for name, features in spaces.items():

@@ -28,7 +28,7 @@ from changeling.features.captions import has_caption_features, load_caption_feat
 from changeling.features.store import Features, count_missing_rows
 from changeling.results.format import format_count, format_interval, format_percent
 from changeling.results.result import Column, Estimate, Result, Row, Table
-from changeling.stats.intervals import RESAMPLES, ratio_interval
+from changeling.stats.intervals import ratio_interval
 from changeling.stats.retrieval import recall_at, retrieval_ranks
 
 KS = (1, 3, 5)
@@ -68,7 +68,6 @@ def run(context: Context, settings: RetrievalSettings) -> Result:
             "gallery": "all captions of the split",
             "prompt template": "none",
             "ties": "against the query",
-            "resamples": RESAMPLES,
             "seed": context.seed,
         },
         tables=(add_paper_values(table, dataset),),
@@ -125,7 +124,7 @@ def _compute_cells(
         for match, values in (("exact", ranks.exact), ("cluster", ranks.cluster)):
             for k in KS:
                 ratio = recall_at(values, k, clusters)
-                cells[f"{split}_{match}_{k}"] = make_estimate(ratio_interval(ratio, seed=context.seed))
+                cells[f"{split}_{match}_{k}"] = make_estimate(ratio_interval(ratio))
     return cells
 
 

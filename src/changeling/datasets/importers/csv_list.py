@@ -37,7 +37,7 @@ def read_csv(path: Path) -> Iterator[ImportedImage]:
 
 def _convert_record(record: dict[str, str], folder: Path, where: str) -> ImportedImage:
     if not record["file"]:
-        raise DatasetError(f"{where}: the file is empty")
+        raise DatasetError(f"{where}: file is empty")
     if record["role"] not in ("parent", "child"):
         raise DatasetError(f"{where}: role is {record['role']!r}, not parent or child")
     split = record.get("split") or None
