@@ -28,7 +28,7 @@ class Painter:
     """A generator that paints its seed.
 
     Attributes:
-        flagged: the seeds that its safety checker objects to.
+        flagged: the seeds that its safety checker flags.
         fits: how many children fit into its memory.
         reads: whether it draws from parents, as a reconstruction does.
         groups: the seeds it was asked for, call by call.
@@ -60,11 +60,11 @@ def children(tmp_path: Path) -> list[Child]:
 
 
 def make_children(folder: Path, count: int, first: int = 0) -> list[Child]:
-    made = []
+    children = []
     for number in range(first, first + count):
         path = folder / f"{number}.png"
         helpers.natural(number, 8).save(path)
-        made.append(
+        children.append(
             Child(
                 image_id=f"painter/{number}/0",
                 number=number,
@@ -78,11 +78,11 @@ def make_children(folder: Path, count: int, first: int = 0) -> list[Child]:
                 parent_hash=hashlib.sha256(path.read_bytes()).hexdigest(),
             )
         )
-    return made
+    return children
 
 
 def seeds(drawn: Sequence[DrawnChild]) -> list[int | None]:
-    return [one.seed for one in drawn]
+    return [result.seed for result in drawn]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7, 50])
@@ -90,11 +90,11 @@ def test_children_are_drawn_in_order_whatever_the_batch(batch: int, children: li
     painter = Painter()
     drawn, fitted = draw_part(painter, children, 4, batch)
     assert fitted == batch
-    assert [one.child for one in drawn] == children
-    assert [one.seed for one in drawn] == [child.seed for child in children]
-    for one in drawn:
-        assert one.image is not None
-        assert one.image.tobytes() == painted(one.child.seed).tobytes()
+    assert [result.child for result in drawn] == children
+    assert [result.seed for result in drawn] == [child.seed for child in children]
+    for result in drawn:
+        assert result.image is not None
+        assert result.image.tobytes() == painted(result.child.seed).tobytes()
     assert max(map(len, painter.groups)) == min(batch, 7)
     assert len(painter.groups) == -(-7 // batch)
 
@@ -102,30 +102,30 @@ def test_children_are_drawn_in_order_whatever_the_batch(batch: int, children: li
 def test_a_part_that_is_not_the_first_keeps_its_numbers(tmp_path: Path) -> None:
     later = make_children(tmp_path, 3, first=40)
     drawn, _ = draw_part(Painter(), later, 4, 2)
-    assert [one.child.number for one in drawn] == [40, 41, 42]
+    assert [result.child.number for result in drawn] == [40, 41, 42]
     assert seeds(drawn) == [40_000, 41_000, 42_000]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
-def test_what_is_flagged_is_drawn_again_from_the_next_seeds(batch: int, children: list[Child]) -> None:
+def test_flagged_children_are_drawn_again_from_the_next_seeds(batch: int, children: list[Child]) -> None:
     painter = Painter(flagged=[1000, 3000, 3001, 3002, 6000, 6001])
     drawn, _ = draw_part(painter, children, 4, batch)
     assert seeds(drawn) == [0, 1001, 2000, 3003, 4000, 5000, 6002]
-    assert {one.status for one in drawn} == {"ok"}
-    images = [one.image.tobytes() if one.image else b"" for one in drawn]
-    assert images == [painted(one.seed or 0).tobytes() for one in drawn]
+    assert {result.status for result in drawn} == {"ok"}
+    images = [result.image.tobytes() if result.image else b"" for result in drawn]
+    assert images == [painted(result.seed or 0).tobytes() for result in drawn]
     asked = [seed for group in painter.groups for seed in group]
     assert sorted(asked) == [0, 1000, 1001, 2000, 3000, 3001, 3002, 3003, 4000, 5000, 6000, 6001, 6002]
 
 
 @pytest.mark.parametrize("redraws", [0, 1, 4])
-def test_what_is_flagged_on_every_try_has_no_image(redraws: int, children: list[Child]) -> None:
+def test_a_child_that_is_flagged_on_every_attempt_has_no_image(redraws: int, children: list[Child]) -> None:
     painter = Painter(flagged=range(2000, 3000))
     drawn, _ = draw_part(painter, children, redraws, 3)
-    hopeless = drawn[2]
-    assert (hopeless.image, hopeless.seed, hopeless.status) == (None, None, "flagged")
-    assert hopeless.error == f"the safety checker flagged it {f'{redraws + 1} times' if redraws else 'once'}"
-    assert [one.status for one in drawn] == ["ok", "ok", "flagged", "ok", "ok", "ok", "ok"]
+    rejected = drawn[2]
+    assert (rejected.image, rejected.seed, rejected.status) == (None, None, "flagged")
+    assert rejected.error == f"the safety checker flagged it {f'{redraws + 1} times' if redraws else 'once'}"
+    assert [result.status for result in drawn] == ["ok", "ok", "flagged", "ok", "ok", "ok", "ok"]
     assert sum(2000 <= seed < 3000 for group in painter.groups for seed in group) == redraws + 1
 
 
@@ -145,19 +145,19 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> list[Child]:
 
 
 @pytest.mark.parametrize(("batch", "fits", "fitted"), [(8, 2, 2), (7, 3, 3), (8, 7, 8), (64, 1, 1), (3, 2, 1)])
-def test_a_batch_that_does_not_fit_is_halved_and_the_part_begun_anew(
+def test_a_batch_that_does_not_fit_is_halved_and_the_part_is_drawn_again(
     batch: int, fits: int, fitted: int, children: list[Child]
 ) -> None:
     painter = Painter(flagged=[3000], fits=fits)
-    drawn, found = draw_part(painter, children, 4, batch)
-    assert found == fitted
+    drawn, batch_that_fitted = draw_part(painter, children, 4, batch)
+    assert batch_that_fitted == fitted
     undisturbed = Painter(flagged=[3000])
     expected, _ = draw_part(undisturbed, children, 4, fitted)
     assert seeds(drawn) == seeds(expected)
     assert painter.groups[-len(undisturbed.groups) :] == undisturbed.groups  # nothing of the larger batch is kept
 
 
-def test_memory_that_runs_out_late_begins_the_part_anew_too(children: list[Child]) -> None:
+def test_a_part_is_drawn_again_when_memory_runs_out_late(children: list[Child]) -> None:
     painter = Painter()
 
     def fill(_: int) -> None:
@@ -171,7 +171,7 @@ def test_memory_that_runs_out_late_begins_the_part_anew_too(children: list[Child
 
 
 @pytest.mark.parametrize("batch", [1, 8])
-def test_one_child_that_does_not_fit_ends_the_build_in_one_line(batch: int, children: list[Child]) -> None:
+def test_one_child_that_does_not_fit_is_an_error(batch: int, children: list[Child]) -> None:
     with pytest.raises(BuildError, match=r"too little memory for one child; choose a smaller size or precision"):
         draw_part(Painter(fits=0), children, 4, batch)
 
@@ -187,39 +187,37 @@ def test_other_errors_of_a_model_pass_through(children: list[Child]) -> None:
 
 @pytest.mark.parametrize("batch", [1, 3, 7])
 @pytest.mark.parametrize("reads", [False, True])
-def test_a_parent_that_has_changed_costs_its_own_child_alone(
+def test_only_the_child_of_a_changed_parent_fails(
     reads: bool, batch: int, children: list[Child], tmp_path: Path
 ) -> None:
     (tmp_path / "1.png").write_bytes(b"another file")
     (tmp_path / "4.png").unlink()
     drawn, _ = draw_part(Painter(reads=reads), children, 4, batch)
-    assert [one.status for one in drawn] == ["ok", "corrupt", "ok", "ok", "missing", "ok", "ok"]
+    assert [result.status for result in drawn] == ["ok", "corrupt", "ok", "ok", "missing", "ok", "ok"]
     assert drawn[1].error == "its parent: is another file than when it was imported or made"
     assert drawn[4].error == "its parent: no such file"
-    assert [one.child for one in drawn] == children
+    assert [result.child for result in drawn] == children
     assert seeds(drawn) == [0, None, 2000, 3000, None, 5000, 6000]
 
 
 @pytest.mark.parametrize("batch", [1, 3, 7])
-def test_a_parent_whose_pixels_are_broken_costs_its_own_child_alone(
-    batch: int, children: list[Child], tmp_path: Path
-) -> None:
+def test_only_the_child_of_a_parent_with_broken_pixels_fails(batch: int, children: list[Child], tmp_path: Path) -> None:
     """Its hash is right: only the generator notices, in the middle of a batch."""
     helpers.generated(0, 64).save(tmp_path / "1.png")
     (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:2000])
     children[1] = replace(children[1], parent_hash=hashlib.sha256((tmp_path / "1.png").read_bytes()).hexdigest())
     painter = Painter(flagged=[2000], reads=True)
     drawn, _ = draw_part(painter, children, 4, batch)
-    assert [one.status for one in drawn] == ["ok", "truncated", "ok", "ok", "ok", "ok", "ok"]
+    assert [result.status for result in drawn] == ["ok", "truncated", "ok", "ok", "ok", "ok", "ok"]
     assert seeds(drawn) == [0, None, 2001, 3000, 4000, 5000, 6000]
     assert drawn[1].error
     assert drawn[1].error.startswith("its parent: cannot be decoded")
 
 
-def test_how_many_are_done_is_told_as_it_grows(children: list[Child]) -> None:
-    told: list[int] = []
-    draw_part(Painter(flagged=[1000, 1001]), children, 4, 2, told.append)
-    assert told == [1, 3, 5, 6, 6, 7]
+def test_the_number_of_done_children_is_reported(children: list[Child]) -> None:
+    reports: list[int] = []
+    draw_part(Painter(flagged=[1000, 1001]), children, 4, 2, reports.append)
+    assert reports == [1, 3, 5, 6, 6, 7]
 
 
 def test_without_the_libraries_the_error_names_the_command_that_installs_them(

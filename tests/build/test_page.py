@@ -13,19 +13,21 @@ from playwright.sync_api import Browser
 
 from changeling.build import page
 from changeling.build.job import Build
-from changeling.build.page import write_page
-from changeling.build.parts import PARENTS
+from changeling.build.page import BuildPage, write_page
+from changeling.build.parts import PARENTS, BuildPartFormat
 from changeling.build.runner import run_build
 from changeling.build.write import write_parents
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow
+from changeling.progress import silent
 from tests import helpers
 from tests.build.builds import CAPTIONS, drawing, make_build
+from tests.build.test_counts import reading
 
 HOSTILE = '"><script>alert(1)</script> & <img src=x onerror=alert(2)> {{ 7 * 7 }}'
 
 
-class Read(HTMLParser):
+class PageReader(HTMLParser):
     """The words and links of a page, as a browser reads them."""
 
     def __init__(self, text: str) -> None:
@@ -53,8 +55,8 @@ class Read(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def read(build: Build) -> Read:
-    return Read(write_page(build).read_text())
+def read(build: Build) -> PageReader:
+    return PageReader(write_page(build).read_text())
 
 
 def test_the_page_shows_all_clusters_with_their_captions_and_counts(whole: Build, copy: Build) -> None:
@@ -80,7 +82,7 @@ def test_every_picture_and_link_is_a_file(copy: Build) -> None:
     }
 
 
-def test_what_is_flagged_or_unreadable_is_said_instead_of_shown(copy: Build) -> None:
+def test_flagged_children_are_described_instead_of_shown(copy: Build) -> None:
     shown = read(copy)
     for caption in copy.parents.captions["caption"].to_pylist():
         assert f"flagged {caption} the safety checker flagged it once" in shown.text
@@ -90,12 +92,12 @@ def test_what_is_flagged_or_unreadable_is_said_instead_of_shown(copy: Build) -> 
 def test_a_page_can_be_moved_with_its_dataset(copy: Build, tmp_path: Path) -> None:
     write_page(copy)
     shutil.move(copy.output, tmp_path / "moved")
-    links = Read((tmp_path / "moved" / "build" / "index.html").read_text()).links
+    links = PageReader((tmp_path / "moved" / "build" / "index.html").read_text()).links
     assert links
     assert all((tmp_path / "moved" / "build" / unquote(link)).is_file() for link in links)
 
 
-def test_an_unfinished_build_loads_its_page_anew_and_shows_what_there_is(copy: Build) -> None:
+def test_the_page_of_an_unfinished_build_reloads_and_shows_what_is_written(copy: Build) -> None:
     for index in (0, 1, 2, 3, 4):
         copy.parts("picky").path(index).unlink()
         copy.parts("strict").path(index).unlink()
@@ -125,7 +127,7 @@ def test_before_the_first_child_parents_are_shown(parents: Dataset, models: Path
     assert read(build).tags.count("article") == 6
 
 
-def test_no_more_clusters_are_shown_than_a_page_can_take(copy: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_clusters_on_a_page_is_limited(copy: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "SHOWN_CLUSTERS", 3)
     assert read(copy).tags.count("article") == 3
 
@@ -144,7 +146,7 @@ def hostile(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Build:
     return build
 
 
-def test_names_and_captions_are_text(hostile: Build) -> None:
+def test_names_and_captions_are_escaped(hostile: Build) -> None:
     shown = read(hostile)
     assert set(shown.tags) <= {"html", "head", "meta", "title", "style", "body", "h1", "p", "div", "table", "thead"} | {
         *("tr", "th", "tbody", "td", "progress", "article", "figure", "a", "img", "figcaption", "b", "h2", "span")
@@ -164,10 +166,10 @@ def test_in_a_browser_images_load_and_nothing_overflows(
 ) -> None:
     build: Build = request.getfixturevalue(name)
     opened = browser.new_page(viewport={"width": width, "height": 844})
-    said: list[str] = []
-    opened.on("console", lambda message: said.append(message.text))
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    opened.on("dialog", lambda dialog: said.append(dialog.message))
+    messages: list[str] = []
+    opened.on("console", lambda message: messages.append(message.text))
+    opened.on("pageerror", lambda error: messages.append(str(error)))
+    opened.on("dialog", lambda dialog: messages.append(dialog.message))
     opened.goto(write_page(build).as_uri(), wait_until="networkidle")
     opened.evaluate("[...document.images].forEach(image => image.loading = 'eager')")
     opened.wait_for_function("[...document.images].every(image => image.complete)")
@@ -177,5 +179,32 @@ def test_in_a_browser_images_load_and_nothing_overflows(
     for left, right, wide in opened.locator("h1, h2, p, figure, figcaption, img, .scroll, article").evaluate_all(sides):
         assert -0.5 <= left <= right <= width + 0.5
         assert wide > 40
-    assert said == []
+    assert messages == []
     opened.close()
+
+
+def test_a_page_that_is_written_again_reads_only_new_parts_and_those_it_shows(
+    copy: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "SHOWN_CLUSTERS", 1)
+    monkeypatch.setattr(page, "_MIN_INTERVAL", 0.0)
+    monkeypatch.setattr(page, "_MAX_SHARE", float("inf"))
+    shutil.copy(copy.parts("picky").path(5), copy.output / "part")
+    copy.parts("picky").remove(5)
+    build_page = BuildPage(copy)
+    report = build_page.refresh_with(silent)
+    read: list[str] = []
+    monkeypatch.setattr(BuildPartFormat, "read", reading(read))
+    report("picky", 0, 21)
+    counted = {"/".join(path.parts[-2:]) for path in copy.paths if path.exists()}
+    assert set(read) == counted
+    shown = {name for name in counted if name.endswith(("part-00000.parquet", "part-00001.parquet"))}
+    read.clear()
+    report("picky", 1, 21)
+    assert set(read) <= shown
+    shutil.move(copy.output / "part", copy.parts("picky").path(5))
+    read.clear()
+    report("picky", 2, 21)
+    assert read.count("picky/part-00005.parquet") == 1
+    assert set(read) <= {*shown, "picky/part-00005.parquet"}
+    assert "picky 21 21" in PageReader((copy.output / "build" / "index.html").read_text()).text

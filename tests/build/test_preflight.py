@@ -1,4 +1,4 @@
-"""Before the work: whether the disk will do, and how long it will take."""
+"""Before a long run: whether disk and memory suffice, and how long it will take."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def build(parents: Dataset, models: Path, tmp_path: Path) -> Build:
     return make_build(parents, tmp_path / "fakes", models, generators)
 
 
-def free(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
-    """Let the disk have so much room."""
+def set_free_bytes(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
+    """Let the disk have so many free bytes."""
     monkeypatch.setattr(preflight, "free_bytes", lambda _: size)
 
 
@@ -47,50 +47,54 @@ def test_parents_that_do_not_fit_are_refused_before_anything_is_written(
     build: Build, parents: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = sum(parents.resolve_path(path).stat().st_size for path in parents.column("path"))
-    free(monkeypatch, 1.06 * size)
+    set_free_bytes(monkeypatch, 1.06 * size)
     check_disk_for_parents(build)
-    free(monkeypatch, 1.04 * size)
+    set_free_bytes(monkeypatch, 1.04 * size)
     with pytest.raises(BuildError, match=r"fakes: its parents will take about \d+ kB, and the disk has \d+ kB free"):
         run_build(build)
     assert not build.output.exists()
 
 
-def test_parents_that_are_there_need_no_room(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_written_parents_need_no_space(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     write_parents(build, build.parts(PARENTS).indices)
-    free(monkeypatch, 0)
+    set_free_bytes(monkeypatch, 0)
     check_disk_for_parents(build)
 
 
-def test_half_of_the_parents_need_half_of_the_room(
+def test_half_of_the_parents_need_half_of_the_space(
     build: Build, parents: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_parents(build, build.parts(PARENTS).indices)
     build.paths[1].unlink()  # of two parts
     size = sum(parents.resolve_path(path).stat().st_size for path in parents.column("path"))
-    free(monkeypatch, 0.7 * size)
+    set_free_bytes(monkeypatch, 0.7 * size)
     check_disk_for_parents(build)
-    free(monkeypatch, 0.4 * size)  # three of seven are missing
+    set_free_bytes(monkeypatch, 0.4 * size)  # three of seven are missing
     with pytest.raises(BuildError, match="its parents will take"):
         check_disk_for_parents(build)
 
 
-def test_what_is_left_of_the_children_must_fit(build: Build, sd: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_remaining_children_must_fit_on_the_disk(
+    build: Build, sd: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     draw_and_write_parts(build, "sd", sd, range(6))
     sizes = [file.stat().st_size for file in build.output.glob("images/sd/*/*")]
-    free(monkeypatch, 0)
+    set_free_bytes(monkeypatch, 0)
     check_disk_for_children(build, "sd")  # all are there
     for index in (5, 2):  # of one child, and of four
         build.parts("sd").path(index).unlink()
-    free(monkeypatch, max(sizes) * 5 * DISK_MARGIN)
+    set_free_bytes(monkeypatch, max(sizes) * 5 * DISK_MARGIN)
     check_disk_for_children(build, "sd")
-    free(monkeypatch, min(sizes) * 5)
+    set_free_bytes(monkeypatch, min(sizes) * 5)
     with pytest.raises(BuildError, match=r"fakes: the other children of sd will take about \d+ kB, and the disk has "):
         check_disk_for_children(build, "sd")
 
 
-def test_children_that_do_not_fit_are_refused_before_any_is_kept(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_children_that_do_not_fit_are_refused_before_any_is_written(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(preflight, "MIN_CHILDREN", 1)
-    free(monkeypatch, 20_000)  # enough for the parents
+    set_free_bytes(monkeypatch, 20_000)  # enough for the parents
     with pytest.raises(BuildError, match=r"fakes: the children of sd will take about \d+ kB, and the disk has 20 kB"):
         run_build(build)
     assert not list(build.output.glob("build/sd/part-*"))
@@ -98,19 +102,19 @@ def test_children_that_do_not_fit_are_refused_before_any_is_kept(build: Build, m
     assert not (build.output / "images.parquet").exists()
 
 
-def test_one_child_tells_the_time_and_the_size(build: Build, sd: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_measures_time_and_size(build: Build, sd: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     trial = try_batch(build, "sd", sd, CHILDREN)
     assert 0 < trial.seconds < 30
     assert 1000 < trial.bytes < 64 * 64 * 3
     assert not build.output.exists()
-    free(monkeypatch, trial.bytes * CHILDREN * 1.06)
+    set_free_bytes(monkeypatch, trial.bytes * CHILDREN * 1.06)
     try_batch(build, "sd", sd, CHILDREN)
-    free(monkeypatch, trial.bytes * CHILDREN * 1.04)
+    set_free_bytes(monkeypatch, trial.bytes * CHILDREN * 1.04)
     with pytest.raises(BuildError, match="the children of sd will take"):
         try_batch(build, "sd", sd, CHILDREN)
 
 
-def test_a_first_parent_that_is_gone_does_not_hide_the_size(
+def test_a_trial_measures_the_size_even_if_the_first_parent_is_missing(
     parents: Dataset, build: Build, sd: Generator, tmp_path: Path
 ) -> None:
     rows = [ImageRow(**row) for row in parents.images.to_pylist()]
@@ -121,7 +125,7 @@ def test_a_first_parent_that_is_gone_does_not_hide_the_size(
     assert trial.bytes > 1000
 
 
-def test_a_model_that_flags_everything_still_tells_the_time(build: Build, models: Path) -> None:
+def test_a_trial_measures_the_time_even_if_all_children_are_flagged(build: Build, models: Path) -> None:
     strict = load_generator(drawing("strict"), models)
     trial = try_batch(replace(build, generators={"strict": drawing("strict")}), "strict", strict, CHILDREN)
     assert trial.seconds > 0
@@ -129,7 +133,7 @@ def test_a_model_that_flags_everything_still_tells_the_time(build: Build, models
 
 
 @pytest.mark.parametrize(("batch", "fits"), [(1, 1), (2, 2), (4, 3), (4, 4)])
-def test_a_batch_that_does_not_fit_is_found_before_the_work(
+def test_a_trial_finds_the_batch_that_fits(
     batch: int, fits: int, build: Build, sd: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pipeline runs out of memory as a GPU does: with an error of PyTorch's in the middle of its call."""
@@ -150,11 +154,11 @@ def test_a_batch_that_does_not_fit_is_found_before_the_work(
     notes: list[str] = []
     monkeypatch.setattr(preflight, "MIN_CHILDREN", 1)
     preflight.run_preflight(wide, "sd", sd, CHILDREN, notes.append)
-    said = [f"sd: {batch} children at once do not fit into memory; {trial.batch} do"] if fits < batch else []
-    assert notes[:-1] == said
+    expected = [f"sd: {batch} children at once do not fit into memory; {trial.batch} do"] if fits < batch else []
+    assert notes[:-1] == expected
 
 
-def test_before_a_long_build_its_length_is_said(
+def test_the_duration_of_a_long_build_is_noted_before_it_begins(
     parents: Dataset, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes: list[str] = []

@@ -1,4 +1,4 @@
-"""One child drawn again: the same bytes, or none."""
+"""Redrawing images: their file is restored if its bytes are equal, and not written otherwise."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from tests import helpers
 from tests.build.builds import drawing, make_build
 
 
-def row_of(build: Build, wanted: Callable[[dict[str, object]], bool]) -> dict[str, str]:
-    """The first row that is wanted."""
-    return next(row for row in Dataset(build.output).images.to_pylist() if wanted(row))
+def find_row(build: Build, condition: Callable[[dict[str, object]], bool]) -> dict[str, str]:
+    """The first row that is condition."""
+    return next(row for row in Dataset(build.output).images.to_pylist() if condition(row))
 
 
 @pytest.mark.parametrize("which", ["picky", "tiny vae"])
-def test_a_file_that_is_gone_is_put_back_byte_for_byte(which: str, copy: Build) -> None:
+def test_a_missing_file_is_restored(which: str, copy: Build) -> None:
     before = helpers.contents(copy.output)
-    row = row_of(copy, lambda row: row["generator"] == which and row["status"] == "ok")
+    row = find_row(copy, lambda row: row["generator"] == which and row["status"] == "ok")
     path = copy.output / row["path"]
     path.unlink()
     assert list(redraw_images(copy, [row["image_id"]])) == [path]
     assert helpers.contents(copy.output) == before
 
 
-def test_a_parent_is_put_back_too_and_several_at_once(copy: Build) -> None:
+def test_parents_and_several_images_at_once_are_restored(copy: Build) -> None:
     before = helpers.contents(copy.output)
     rows = [row for row in Dataset(copy.output).images.to_pylist() if row["image_id"] in ("4.jpg", "tiny vae/2.png")]
     for row in rows:
@@ -44,18 +44,18 @@ def test_a_parent_is_put_back_too_and_several_at_once(copy: Build) -> None:
     assert helpers.contents(copy.output) == before
 
 
-def test_a_file_that_was_changed_is_put_back_too(copy: Build) -> None:
+def test_a_changed_file_is_restored(copy: Build) -> None:
     before = helpers.contents(copy.output)
-    row = row_of(copy, lambda row: row["generator"] == "picky" and row["status"] == "ok")
+    row = find_row(copy, lambda row: row["generator"] == "picky" and row["status"] == "ok")
     (copy.output / row["path"]).write_bytes(b"something else")
     list(redraw_images(copy, [row["image_id"]]))
     assert helpers.contents(copy.output) == before
 
 
-def test_every_child_comes_out_the_same_on_its_own(copy: Build) -> None:
+def test_a_child_that_was_flagged_first_is_restored(copy: Build) -> None:
     before = helpers.contents(copy.output)
     rows = [row for row in Dataset(copy.output).images.to_pylist() if row["generator"] == "picky"]
-    later = [row for row in rows if row["status"] == "ok" and row["seed"] not in firsts(copy)]
+    later = [row for row in rows if row["status"] == "ok" and row["seed"] not in first_seeds(copy)]
     for row in later[:2]:  # which the safety checker had flagged first
         (copy.output / row["path"]).unlink()
         list(redraw_images(copy, [row["image_id"]]))
@@ -63,7 +63,7 @@ def test_every_child_comes_out_the_same_on_its_own(copy: Build) -> None:
     assert helpers.contents(copy.output) == before
 
 
-def firsts(build: Build) -> set[int]:
+def first_seeds(build: Build) -> set[int]:
     """The first seeds of all children of `picky`."""
     return {child.seed for child in build.parents.list_children("picky", build.generators["picky"], build.seed, 0, 99)}
 
@@ -85,27 +85,27 @@ def test_a_child_of_a_batch_is_drawn_with_the_batch(parents: Dataset, models: Pa
 @pytest.mark.parametrize(
     "image_id", ["picky/nobody/0", "other/0.jpg/0", "picky/0.jpg/3", "picky/0.jpg", "7.jpg", "", "tiny vae/0.jpg/0"]
 )
-def test_what_is_not_there_cannot_be_drawn_again(image_id: str, whole: Build) -> None:
+def test_an_unknown_id_is_an_error(image_id: str, whole: Build) -> None:
     with pytest.raises(BuildError) as caught:
         list(redraw_images(whole, [image_id]))
     assert str(caught.value).startswith(f"there is no image {image_id!r}; ids are in images.parquet, such as 'picky/")
 
 
-def test_what_is_not_made_yet_cannot_be_drawn_again(copy: Build) -> None:
+def test_an_image_that_is_not_written_yet_is_an_error(copy: Build) -> None:
     copy.parts("picky").path(0).unlink()
     with pytest.raises(BuildError, match=r"picky/0.jpg/0 is not made yet; `changeling build` makes it"):
         list(redraw_images(copy, ["picky/0.jpg/0"]))
 
 
-def test_what_is_flagged_is_flagged_again(copy: Build) -> None:
+def test_a_flagged_child_is_an_error(copy: Build) -> None:
     before = helpers.contents(copy.output)
     with pytest.raises(BuildError, match=r"strict/3.webp/1 has no file: the safety checker flagged it once"):
         list(redraw_images(copy, ["strict/3.webp/1"]))
     assert helpers.contents(copy.output) == before
 
 
-def test_a_child_that_comes_out_otherwise_is_not_put_back(copy: Build) -> None:
-    row = row_of(copy, lambda row: row["generator"] == "picky" and row["status"] == "ok")
+def test_a_child_with_other_bytes_is_not_written(copy: Build) -> None:
+    row = find_row(copy, lambda row: row["generator"] == "picky" and row["status"] == "ok")
     parts = copy.parts("picky")
     rows = [ImageRow(**row | {"sha256": "0" * 64}) for row in parts.read(0).to_pylist()]
     parts.write(0, parts.read_header(0).model_copy(update={"device": "a machine of old"}), to_table(rows))
@@ -117,7 +117,7 @@ def test_a_child_that_comes_out_otherwise_is_not_put_back(copy: Build) -> None:
     assert helpers.contents(copy.output) == before
 
 
-def test_a_child_of_another_caption_or_setting_is_not_put_back(copy: Build, tmp_path: Path) -> None:
+def test_a_child_of_another_caption_or_setting_is_not_written(copy: Build, tmp_path: Path) -> None:
     before = helpers.contents(copy.output)
     captions = [CaptionRow(**row) for row in copy.parents.captions.to_pylist()]
     captions[1] = replace(captions[1], caption="something else")
@@ -131,7 +131,7 @@ def test_a_child_of_another_caption_or_setting_is_not_put_back(copy: Build, tmp_
     assert helpers.contents(copy.output) == before
 
 
-def test_a_child_whose_parent_has_changed_is_not_put_back(copy: Build, tmp_path: Path) -> None:
+def test_a_child_whose_parent_has_changed_is_not_written(copy: Build, tmp_path: Path) -> None:
     (tmp_path / "0.jpg").write_bytes(b"another file")
     rows = [ImageRow(**row) for row in copy.parents.images.to_pylist()]
     rows[0] = replace(rows[0], path=str(tmp_path / "0.jpg"))
@@ -141,9 +141,7 @@ def test_a_child_whose_parent_has_changed_is_not_put_back(copy: Build, tmp_path:
         list(redraw_images(other, ["picky/0.jpg/0"]))
 
 
-def test_after_clusters_are_added_what_was_made_can_still_be_drawn_again(
-    parents: Dataset, models: Path, tmp_path: Path
-) -> None:
+def test_images_can_be_redrawn_after_clusters_were_added(parents: Dataset, models: Path, tmp_path: Path) -> None:
     build = make_build(parents, tmp_path / "fakes", models, {"picky": drawing("picky")}, clusters=3)
     assert run_build(build)
     before = helpers.contents(build.output)
@@ -158,7 +156,7 @@ def test_after_clusters_are_added_what_was_made_can_still_be_drawn_again(
             list(redraw_images(larger, [image_id]))
 
 
-def test_a_parent_that_was_saved_in_another_way_is_not_put_back(copy: Build) -> None:
+def test_a_parent_of_another_encoding_is_not_written(copy: Build) -> None:
     other = replace(copy, settings=copy.settings.model_copy(update={"encoding": "fixed"}))
     with pytest.raises(BuildError, match=r"0.jpg is of other parents, or was saved in another way, than there are"):
         list(redraw_images(other, ["0.jpg"]))
