@@ -93,7 +93,7 @@ def test_an_unknown_id_is_an_error(image_id: str, whole: Build) -> None:
 
 def test_an_image_that_is_not_written_yet_is_an_error(copy: Build) -> None:
     copy.parts("picky").path(0).unlink()
-    with pytest.raises(BuildError, match=r"picky/0.jpg/0 is not made yet; `changeling build` makes it"):
+    with pytest.raises(BuildError, match=r"picky/0.jpg/0 is not made yet; `changeling build run` makes it"):
         list(redraw_images(copy, ["picky/0.jpg/0"]))
 
 
