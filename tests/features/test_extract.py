@@ -187,6 +187,13 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return write_dataset(path / "dataset", rows)
 
 
+@pytest.fixture
+def dataset(original: Dataset, tmp_path: Path) -> Dataset:
+    """The same without features."""
+    shutil.copytree(original.path, tmp_path / "dataset", ignore=shutil.ignore_patterns("features"))
+    return Dataset(tmp_path / "dataset")
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(original: Dataset, tiny_backbone: OnnxBackbone) -> tuple[dict[str, bytes], float]:
     """The files of an extraction that is not killed, and the seconds that a slow one takes."""
@@ -218,16 +225,13 @@ def extract_slowly(dataset: Path, onnx: Path, started: multiprocessing.synchroni
 @pytest.mark.parametrize("seed", range(KILLS))
 def test_killed_extraction_is_resumed_with_the_same_bytes(
     seed: int,
-    original: Dataset,
+    dataset: Dataset,
     uninterrupted: tuple[dict[str, bytes], float],
     tiny_backbone: OnnxBackbone,
     tiny_onnx: Path,
     server: ForkServerContext,
-    tmp_path: Path,
 ) -> None:
     expected, duration = uninterrupted
-    shutil.copytree(original.path, tmp_path / "dataset", ignore=shutil.ignore_patterns("features"))
-    dataset = Dataset(tmp_path / "dataset")
     moment = random.Random(seed).uniform(seed / KILLS, (seed + 1) / KILLS) * duration
     started = server.Event()
     process = server.Process(target=extract_slowly, args=(dataset.path, tiny_onnx, started))
@@ -278,15 +282,12 @@ def die_while_writing(dataset: Path, onnx: Path) -> None:
 @pytest.mark.parametrize("die", [die_while_writing, die_before_rename])
 def test_part_without_its_final_name_is_extracted_again(
     die: Callable[[Path, Path], None],
-    original: Dataset,
+    dataset: Dataset,
     uninterrupted: tuple[dict[str, bytes], float],
     tiny_backbone: OnnxBackbone,
     tiny_onnx: Path,
     server: ForkServerContext,
-    tmp_path: Path,
 ) -> None:
-    shutil.copytree(original.path, tmp_path / "dataset", ignore=shutil.ignore_patterns("features"))
-    dataset = Dataset(tmp_path / "dataset")
     process = server.Process(target=die, args=(dataset.path, tiny_onnx))
     process.start()
     process.join(30)
