@@ -13,6 +13,7 @@ from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow, Split
 from changeling.features.captions import extract_captions
 from changeling.features.parts import PART_SIZE, FeatureHeader, feature_parts
+from changeling.features.store import load_features
 
 Plant = Callable[..., Dataset]
 DIM = 24
@@ -93,6 +94,16 @@ def draw_files(dataset: Dataset, split: str = "") -> None:
     for path, name in zip(dataset.column("path"), dataset.column("split"), strict=True):
         if split in ("", name):
             Image.new("RGB", (4, 4)).save(dataset.resolve_path(path))
+
+
+def keep_images(dataset: Dataset, is_kept: np.ndarray) -> Dataset:
+    """Return a planted dataset without some of its images: those where `is_kept` (N,) is false."""
+    values = load_features(dataset, "planted").values[is_kept]
+    rows = [ImageRow(**row) for row in dataset.images.filter(is_kept).to_pylist()]
+    captions = [CaptionRow(**row) for row in dataset.captions.to_pylist()]
+    smaller = write_dataset(dataset.path.with_name(f"{dataset.path.name}-{len(rows)}"), rows, captions)
+    store(smaller, "planted", values)
+    return smaller
 
 
 def store(dataset: Dataset, backbone: str, values: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from changeling.experiments import probe
 from changeling.experiments.base import Context
 from changeling.experiments.linear_probe import ProbeSettings, fit_probe, select_training_rows
 from changeling.features.store import load_features
-from tests.experiments.conftest import Plant, store
+from tests.experiments.conftest import Plant, keep_images, store
 
 
 def test_accuracy_on_a_planted_style_is_close_to_the_optimum(plant: Plant) -> None:
@@ -70,6 +70,28 @@ def test_the_probe_does_not_depend_on_the_test_split(plant: Plant) -> None:
     after = fit_probe(dataset, features)
     assert before.c == after.c
     assert before.weight.tolist() == after.weight.tolist()
+
+
+def test_c_is_chosen_without_children_of_other_generators(plant: Plant) -> None:
+    dataset = plant(style=0.3, generators=2)
+    features = load_features(dataset, "planted")
+    settings = ProbeSettings(train_on="g0")
+    before = fit_probe(dataset, features, settings)
+    other = (dataset.column("split") == "val") & (dataset.column("generator") == "g1")
+    features.values[other] = -20 * features.values[other]  # any C but the smallest is then costly
+    after = fit_probe(dataset, features, settings)
+    assert before.c == after.c
+    assert fit_probe(dataset, features, ProbeSettings()).c != before.c
+
+
+def test_a_generator_without_validation_children_has_no_probe_of_its_own(plant: Plant) -> None:
+    dataset = plant(style=1.5, generators=3)
+    is_left_out = (dataset.column("split") == "val") & (dataset.column("generator") == "g2")
+    fewer = keep_images(dataset, ~is_left_out)
+    _, crossed = probe.run(Context(fewer, ["planted"]), ProbeSettings()).tables
+    assert {row.labels["Trained on"] for row in crossed.rows} == {"all", "g0", "g1"}
+    with pytest.raises(DatasetError, match="the val split needs real images and children by 'g2' to train a probe"):
+        probe.run(Context(fewer, ["planted"]), ProbeSettings(train_on="g2"))
 
 
 def test_each_generator_has_a_row(plant: Plant) -> None:

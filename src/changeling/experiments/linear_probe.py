@@ -69,8 +69,8 @@ def fit_probe(
 ) -> LinearProbe:
     """Fit the probe on the train split.
 
-    Unless the settings give C, it is the one with the lowest validation loss, of powers of ten and then of quarter
-    powers around the best.
+    Unless the settings give C, it is the one with the lowest loss on the real images of the validation split and its
+    children by the generator to train on; of powers of ten, and then of quarter powers around the best.
 
     Raises:
         DatasetError: the train or validation split lacks real or fake images.
@@ -108,11 +108,21 @@ def _select_fitting_rows(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows that the probe is fitted on, and those that C is chosen on."""
     train = select_training_rows(dataset, valid, settings, seed)
-    val = np.flatnonzero((dataset.column("split") == "val") & valid)
+    in_val = (dataset.column("split") == "val") & valid
+    val = np.flatnonzero(in_val & ((dataset.labels == 0) | _is_training_child(dataset, settings)))
     for name, rows in (("train", train), ("val", val)):
         if not has_both_classes(dataset.labels[rows]):
-            raise DatasetError(f"{dataset.path}: the {name} split needs real and fake images to train a probe")
+            is_all = settings.train_on == ALL_LABEL
+            needed = "real and fake images" if is_all else f"real images and children by {settings.train_on!r}"
+            raise DatasetError(f"{dataset.path}: the {name} split needs {needed} to train a probe")
     return train, val
+
+
+def _is_training_child(dataset: Dataset, settings: ProbeSettings) -> NDArray[np.bool_]:
+    """Return a mask of the children of the generator to train on (N,), in every split."""
+    is_by_generator = dataset.column("generator") == settings.train_on
+    is_selected: NDArray[np.bool_] = (dataset.labels == 1) & (is_by_generator | (settings.train_on == ALL_LABEL))
+    return is_selected
 
 
 def select_training_rows(
@@ -125,10 +135,8 @@ def select_training_rows(
     """
     mask = (dataset.column("split") == "train") & valid
     parents = np.flatnonzero(mask & (dataset.labels == 0))
-    is_all = settings.train_on == ALL_LABEL
-    is_child = dataset.labels == 1 if is_all else dataset.column("generator") == settings.train_on
-    children = np.flatnonzero(mask & is_child)
-    if not is_all and not len(children):
+    children = np.flatnonzero(mask & _is_training_child(dataset, settings))
+    if settings.train_on != ALL_LABEL and not len(children):
         raise DatasetError(
             f"{dataset.path}: the train split has no children by {settings.train_on!r}, which probe.train_on names"
         )

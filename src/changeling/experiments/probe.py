@@ -1,8 +1,9 @@
 """How well a linear probe on frozen features labels images real or fake, by generator and across generators.
 
 The probe is a logistic regression on the train split, with one random child per cluster; its C is chosen on the
-validation split. Overall and full-cluster accuracy stand beside balanced accuracy and AUROC. If two generators have
-enough clusters, a second table crosses the generator trained on with the generator tested on.
+validation split, on children by the generator that it is trained on. Overall and full-cluster accuracy stand beside
+balanced accuracy and AUROC. If two generators have enough clusters, a second table crosses the generator trained on
+with the generator tested on.
 """
 
 from __future__ import annotations
@@ -118,14 +119,17 @@ def estimate_fit_seconds(dataset: Dataset, dim: int, speed: float) -> float:
 
 
 def list_training_generators(dataset: Dataset) -> list[str]:
-    """Return the generators with enough clusters to train a probe on; none if there are fewer than two."""
-    train = (dataset.column("split") == "train") & (dataset.labels == 1)
+    """Return the generators with enough clusters to train a probe on, and children to choose C on.
+
+    None if there are fewer than two.
+    """
+    train, val = ((dataset.column("split") == split) & (dataset.labels == 1) for split in ("train", "val"))
     names, clusters = dataset.column("generator"), dataset.clusters
-    large_enough = [
-        name
-        for name in list_generators(dataset)
-        if len(set(clusters[train & ((names == name) | (name == ALL_LABEL))])) >= MIN_TRAIN_CLUSTERS
-    ]
+    large_enough = []
+    for name in list_generators(dataset):
+        is_by_generator = (names == name) | (name == ALL_LABEL)
+        if len(set(clusters[train & is_by_generator])) >= MIN_TRAIN_CLUSTERS and (val & is_by_generator).any():
+            large_enough.append(name)
     return large_enough if len(set(large_enough) - {ALL_LABEL}) > 1 else []
 
 
@@ -137,7 +141,7 @@ def _describe_settings(settings: ProbeSettings, seed: int) -> dict[str, str | in
         "class weight": "balanced: real and fake images have the same total weight",
         "C (the larger, the less regularised) chosen by": "the study file"
         if settings.C
-        else "the lowest class-balanced log loss on the validation split",
+        else "the lowest class-balanced log loss on the validation split, on children of the same generator",
         "seed": seed,
     }
 
@@ -218,7 +222,9 @@ def _build_transfer_table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequ
             labels=("Trained on", "Generator", "Backbone"),
             columns=tuple(columns),
             rows=tuple(row for row in ordered if row.labels["Generator"] != ALL_LABEL),
-            note="Each probe is trained on the real images of the train split and the children of one generator.",
+            note="Each probe is trained on the real images of the train split and the children of one generator. "
+            "Unless the study file gives C, it is chosen on the real images of the validation split and the children "
+            "of the same generator, so that a probe has seen nothing of the generators that it is tested on.",
         )
     ]
 
