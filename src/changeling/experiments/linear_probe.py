@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from sklearn.linear_model import LogisticRegression
 
 from changeling.datasets.dataset import Dataset
 from changeling.errors import DatasetError
 from changeling.experiments.base import Settings
+from changeling.experiments.logistic_regression import LogisticFit, fit_logistic_regressions
 from changeling.experiments.selection import has_both_classes
 from changeling.features.store import Features
 from changeling.results.format import ALL_LABEL
@@ -52,6 +52,7 @@ class LinearProbe:
     bias: float
     c: float
     training_images: int
+    is_converged: bool
 
     def predict_scores(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the log-odds of being fake (N,) of features (N, D)."""
@@ -81,21 +82,20 @@ def fit_probe(
     scale = x_train.std(axis=0) + np.float32(1e-6) if standardise else np.ones_like(mean)
     x_train, x_val = (x_train - mean) / scale, (x_val - mean) / scale
     y_train, y_val = dataset.labels[train], dataset.labels[val]
-    losses: dict[float, float] = {}
-    coefficients: dict[float, tuple[NDArray[np.float64], float]] = {}
-    model = LogisticRegression(class_weight="balanced", max_iter=10_000, warm_start=True)
+    fits: dict[float, LogisticFit] = {}
 
     def search(grid: Sequence[float]) -> float:
-        for c in grid:
-            model.set_params(C=c).fit(x_train, y_train)
-            coefficients[c] = (model.coef_[0].astype(np.float64), float(model.intercept_[0]))
-            losses[c] = _balanced_log_loss(y_val, model.decision_function(x_val))
+        fits.update(fit_logistic_regressions(x_train, y_train, grid))
+        losses = {c: _balanced_log_loss(y_val, fit.predict_scores(x_val)) for c, fit in fits.items()}
         return min(losses, key=lambda c: (losses[c], c))
 
     best = search([settings.C] if settings.C else COARSE_GRID)
     if not settings.C:
         best = search([best * 10 ** (step / 4) for step in (-3, -2, -1, 1, 2, 3)])
-    return LinearProbe(mean.astype(np.float64), scale.astype(np.float64), *coefficients[best], best, len(train))
+    fit = fits[best]
+    return LinearProbe(
+        mean.astype(np.float64), scale.astype(np.float64), fit.weight, fit.bias, best, len(train), fit.is_converged
+    )
 
 
 def check_probe(dataset: Dataset, valid: NDArray[np.bool_], settings: ProbeSettings, seed: int) -> None:

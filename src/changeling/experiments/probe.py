@@ -57,6 +57,7 @@ def run(context: Context, settings: ProbeSettings) -> Result:
     rows: list[Row] = []
     transfer_rows: list[Row] = []
     fitted: dict[str, str | int | float | bool | None] = {}
+    unconverged: list[str] = []
     valid = np.zeros(len(dataset), dtype=np.bool_)
     for done, features in enumerate(context.load_features(), start=1):
         name = features.header.backbone
@@ -64,6 +65,7 @@ def run(context: Context, settings: ProbeSettings) -> Result:
         rows += _evaluate(dataset, features, probe, {})
         transfer_rows += _evaluate_transfer(context, features, settings, probe)
         fitted |= {f"C of {name}": probe.c, f"training images of {name}": probe.training_images}
+        unconverged += [] if probe.is_converged else [f"The probe on {name} features did not converge."]
         sources.append(describe_source(features))
         valid |= features.valid
         context.progress("probe", done, len(context.backbones))
@@ -82,7 +84,7 @@ def run(context: Context, settings: ProbeSettings) -> Result:
         dataset=describe_dataset(dataset),
         sources=tuple(sources),
         versions=list_versions(),
-        notes=tuple(_note_unpaired(dataset, valid)),
+        notes=(*_note_unpaired(dataset, valid), *unconverged),
     )
 
 
