@@ -30,8 +30,9 @@ from changeling.experiments.registry import EXPERIMENTS
 from changeling.features.captions import extract_captions
 from changeling.features.parts import PART_SIZE, FeatureHeader, feature_parts
 from changeling.features.store import load_features
-from changeling.stats.contrastive import AdamW, contrast, unit
-from changeling.stats.retrieval import BLOCK, retrieval_ranks
+from changeling.stats.contrastive import AdamW, contrastive_loss_difference
+from changeling.stats.retrieval import BLOCK_SIZE, retrieval_ranks
+from changeling.stats.vectors import l2_normalize
 from changeling.studies.runner import run_study
 from changeling.studies.settings import Study
 
@@ -134,7 +135,7 @@ def retrieval_speed() -> None:
     compare(
         {
             "bare product, blocks of 1024": bare(1024),
-            f"bare product, blocks of {BLOCK}": bare(BLOCK),
+            f"bare product, blocks of {BLOCK_SIZE}": bare(BLOCK_SIZE),
             "retrieval": lambda: retrieval_ranks(queries, gallery, own, clusters),
         }
     )
@@ -154,8 +155,8 @@ def step_speed(dataset: Dataset) -> None:
 
     def step() -> None:
         for _ in range(20):
-            projected, lengths = unit(x @ ours.T)
-            _, gradient = contrast(projected, labels, clusters, 0.1)
+            projected, lengths = l2_normalize(x @ ours.T)
+            _, gradient = contrastive_loss_difference(projected, labels, clusters, 0.1)
             gradient = (gradient - projected * (projected * gradient).sum(axis=1, keepdims=True)) / lengths
             optimizer.step(ours, (gradient.T @ x).astype(np.float32))
 

@@ -107,7 +107,7 @@ def keep_images(dataset: Dataset, is_kept: np.ndarray) -> Dataset:
 
 
 def store(dataset: Dataset, backbone: str, values: np.ndarray) -> None:
-    """Write features to a dataset as an extraction does."""
+    """Write features to a dataset as an extraction does; rows with NaN are images that cannot be read."""
     parts = feature_parts(dataset, backbone)
     for index in parts.indices:
         start, stop = parts.row_range(index)
@@ -117,5 +117,6 @@ def store(dataset: Dataset, backbone: str, values: np.ndarray) -> None:
             preprocessing="p",
             rows=(start, stop),
             images=dataset.hash_rows(PART_SIZE)[index],
+            errors={row: ("corrupt", "broken") for row in range(start, stop) if np.isnan(values[row]).any()},
         )
         parts.write(index, header, values[start:stop])

@@ -164,6 +164,15 @@ def test_part_of_the_wrong_length_is_refused(dataset: Dataset) -> None:
         load_features(dataset, BACKBONE, PART_SIZE)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_feature_that_is_not_finite_is_refused_unless_its_image_failed(dataset: Dataset, value: float) -> None:
+    values, parts = write_features(dataset), parts_of(dataset)
+    values[5, 1] = value  # row 4 is listed as an error
+    parts.write(1, make_header(dataset, 1), values[slice(*parts.row_range(1))])
+    with pytest.raises(FeatureError, match=r"part-00001\.safetensors: the feature of row 5 is not finite"):
+        load_features(dataset, BACKBONE, PART_SIZE)
+
+
 def test_failed_write_keeps_the_existing_part(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     write_features(dataset)
     path = parts_of(dataset).path(0)
@@ -198,12 +207,14 @@ def test_missing_rows_of_other_images_are_refused(dataset: Dataset) -> None:
 def test_backbone_has_features_unless_every_image_failed(dataset: Dataset) -> None:
     parts, failed = parts_of(dataset), np.full((PART_SIZE, 2), np.nan, np.float32)
     assert has_features(dataset, BACKBONE, PART_SIZE)  # they may still be extracted
-    parts.write(0, make_header(dataset, 0), failed)
-    parts.write(1, make_header(dataset, 1), failed)
+    errors = dict.fromkeys(range(len(dataset)), ("corrupt", "broken"))
+    parts.write(0, make_header(dataset, 0, errors=errors), failed)
+    parts.write(1, make_header(dataset, 1, errors=errors), failed)
     assert has_features(dataset, BACKBONE, PART_SIZE)
-    parts.write(2, make_header(dataset, 2), failed[:1])
+    parts.write(2, make_header(dataset, 2, errors=errors), failed[:1])
     assert not has_features(dataset, BACKBONE, PART_SIZE)
-    parts.write(1, make_header(dataset, 1), np.array([[np.nan, 1], [1, 2], [np.nan, np.nan]], np.float32))
+    some = np.array([[np.nan, 1], [1, 2], [np.nan, np.nan]], np.float32)
+    parts.write(1, make_header(dataset, 1, errors=errors), some)
     assert has_features(dataset, BACKBONE, PART_SIZE)
 
 
@@ -250,6 +261,16 @@ def test_captions_are_stored_in_parts(tiny_dataset: Dataset) -> None:
     assert [path.name for path in parts.paths] == [f"captions-0000{index}.safetensors" for index in range(4)]
     parts.remove(2)
     with pytest.raises(FeatureError, match=r"captions-00002\.safetensors is missing: extract letters again"):
+        load_caption_features(tiny_dataset, "letters", part_size=10)
+
+
+def test_caption_feature_that_is_not_finite_is_refused(tiny_dataset: Dataset) -> None:
+    extract_captions(tiny_dataset, cast(TextBackbone, LetterCounter()), part_size=10)
+    parts = caption_parts(tiny_dataset, "letters", 10)
+    features = parts.read(1)
+    features[2, 0] = np.nan
+    parts.write(1, parts.read_header(1), features)
+    with pytest.raises(FeatureError, match=r"captions-00001\.safetensors: the feature of row 12 is not finite"):
         load_caption_features(tiny_dataset, "letters", part_size=10)
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.special import expit
 
 from changeling.stats.calibration import expected_calibration_error, fit_platt
@@ -29,3 +31,15 @@ def test_overconfidence_is_a_calibration_error() -> None:
     labels = np.tile([0, 1], 500)
     assert expected_calibration_error(labels, np.full(1000, 0.9)) == pytest.approx(0.4)
     assert expected_calibration_error(labels, np.full(1000, 0.5)) == pytest.approx(0.0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1)), min_size=1, max_size=50), st.integers(1, 12))
+def test_calibration_error_equals_a_slow_implementation(pairs: list[tuple[int, float]], bins: int) -> None:
+    error = 0.0
+    for number in range(bins):
+        inside = [(y, p) for y, p in pairs if number == min(int(p * bins), bins - 1)]
+        if inside:
+            gap = sum(p for _, p in inside) / len(inside) - sum(y for y, _ in inside) / len(inside)
+            error += abs(gap) * len(inside) / len(pairs)
+    labels, probabilities = np.array([y for y, _ in pairs]), np.array([p for _, p in pairs])
+    assert expected_calibration_error(labels, probabilities, bins) == pytest.approx(error, abs=1e-9)

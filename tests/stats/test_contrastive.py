@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytorch_metric_learning.losses import SupConLoss
 
-from changeling.stats.contrastive import AdamW, contrast, supcon, unit
+from changeling.stats.contrastive import AdamW, contrastive_loss_difference, supervised_contrastive_loss
+from changeling.stats.vectors import l2_normalize
 
 
 def batch(sizes: list[int], dim: int = 16, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Whole clusters: unit features, labels (the first is the parent), clusters."""
     rng = np.random.default_rng(seed)
-    features, _ = unit(rng.normal(size=(sum(sizes), dim)))
+    features, _ = l2_normalize(rng.normal(size=(sum(sizes), dim)))
     labels = np.concatenate([[0] + [1] * (size - 1) for size in sizes])
     return features, labels, np.repeat(np.arange(len(sizes)), sizes)
 
@@ -23,14 +24,14 @@ def test_supcon_is_pytorch_metric_learnings(temperature: float) -> None:
     features, labels, clusters = batch([6] * 30)
     for target in (labels, clusters):
         expected = SupConLoss(temperature=temperature)(torch.tensor(features), torch.tensor(target))
-        assert supcon(features, target, temperature) == pytest.approx(float(expected), abs=1e-6)
+        assert supervised_contrastive_loss(features, target, temperature) == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_supcon_by_hand() -> None:
     # two pairs, at right angles: each anchor has one positive beside it and two negatives at 0
     features = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
     expected = -np.log(np.e / (np.e + 2))
-    assert supcon(features, np.array([0, 0, 1, 1]), temperature=1.0) == pytest.approx(expected)
+    assert supervised_contrastive_loss(features, np.array([0, 0, 1, 1]), temperature=1.0) == pytest.approx(expected)
 
 
 def test_an_anchor_without_positives_is_left_out() -> None:
@@ -38,14 +39,15 @@ def test_an_anchor_without_positives_is_left_out() -> None:
     alone = np.r_[features, np.eye(1, 16)]
     labels = np.array([0, 0, 1, 1, 2])
     expected = SupConLoss(temperature=0.1)(torch.tensor(alone), torch.tensor(labels))
-    assert supcon(alone, labels) == pytest.approx(float(expected), abs=1e-6)
+    assert supervised_contrastive_loss(alone, labels) == pytest.approx(float(expected), abs=1e-6)
 
 
 @given(st.lists(st.integers(2, 7), min_size=2, max_size=12), st.sampled_from([0.07, 0.1, 0.5]))
 def test_the_difference_needs_no_similarity_matrix(sizes: list[int], temperature: float) -> None:
     features, labels, clusters = batch(sizes, seed=len(sizes))
-    value, _ = contrast(features, labels, clusters, temperature)
-    assert value == pytest.approx(supcon(features, labels, temperature) - supcon(features, clusters, temperature))
+    value, _ = contrastive_loss_difference(features, labels, clusters, temperature)
+    by_label, by_cluster = (supervised_contrastive_loss(features, target, temperature) for target in (labels, clusters))
+    assert value == pytest.approx(by_label - by_cluster)
 
 
 def test_the_gradient_is_autograds_through_the_peers_losses() -> None:
@@ -56,8 +58,8 @@ def test_the_gradient_is_autograds_through_the_peers_losses() -> None:
     difference = loss(projected, torch.tensor(labels)) - loss(projected, torch.tensor(clusters))
     difference.backward()
 
-    ours, lengths = unit(features @ weight.detach().numpy().T)
-    value, gradient = contrast(ours, labels, clusters, 0.1)
+    ours, lengths = l2_normalize(features @ weight.detach().numpy().T)
+    value, gradient = contrastive_loss_difference(ours, labels, clusters, 0.1)
     gradient = (gradient - ours * (ours * gradient).sum(axis=1, keepdims=True)) / lengths
     assert value == pytest.approx(difference.item(), abs=1e-6)
     assert weight.grad is not None

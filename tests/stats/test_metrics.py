@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
+from changeling.errors import FeatureError
 from changeling.stats import metrics
 
 REAL, FAKE = 0, 1
@@ -146,3 +147,61 @@ def test_threshold_lets_no_more_through_than_asked() -> None:
     scores = np.r_[reals, [93.5, 94.5, 98.5, 200.0]]
     assert metrics.true_positive_rate(labels, scores, 0.05) == pytest.approx(3 / 4)
     assert metrics.true_positive_rate(labels, scores, 0.01) == pytest.approx(2 / 4)
+
+
+@pytest.mark.parametrize(
+    ("value", "distance", "message"),
+    [
+        (np.nan, "cosine", "not finite"),
+        (np.nan, "l2", "not finite"),
+        (-np.inf, "l2", "not finite"),
+        (0, "cosine", "zero"),
+    ],
+)
+def test_a_distance_that_is_not_defined_is_an_error(value: float, distance: metrics.Distance, message: str) -> None:
+    features = np.random.default_rng(0).normal(size=(6, 4))
+    features[2] = value
+    with pytest.raises(FeatureError, match=f"row 2 of the images' features .*{message}"):
+        metrics.distance_accuracies(features, np.tile([0, 1, 1], 2), np.repeat([0, 1], 3), distance)
+    with pytest.raises(FeatureError, match="row 2"):
+        metrics.mean_distances(features, distance)
+
+
+def test_zeros_have_an_l2_distance() -> None:
+    features = np.array([[0.0, 0.0], [3.0, 4.0], [0.0, 0.0]])
+    assert metrics.mean_distances(features, "l2") == pytest.approx([2.5, 5.0, 2.5])
+
+
+def test_a_label_or_a_cluster_without_images_counts_nothing() -> None:
+    labels, clusters = np.array([FAKE, FAKE, FAKE]), np.array([0, 2, 2])  # nothing of cluster 1
+    real = metrics.recall(labels, labels, clusters, REAL)
+    assert np.isnan(real.value)
+    assert (real.denominator.tolist(), real.images) == ([0, 0, 0], 0)
+    full = metrics.full_cluster_accuracy(labels, labels, clusters)
+    assert (full.value, full.denominator.tolist()) == (1.0, [1, 0, 1])
+    assert metrics.overall_accuracy(labels, 1 - labels, clusters).value == 0
+    nearest, farthest = metrics.distance_accuracies(np.eye(3), labels, clusters)
+    assert np.isnan([nearest.value, farthest.value]).all()
+
+
+def test_a_score_that_is_nan_gives_nan() -> None:
+    labels, scores = np.array([0, 1, 0, 1]), np.array([0.0, np.nan, 2.0, 3.0])
+    assert np.isnan(metrics.auroc(labels, scores))
+    assert np.isnan(metrics.weighted_auroc(labels, scores, np.ones((2, 4)))).all()
+    assert np.isnan(metrics.true_positive_rate(labels, scores, 0.5))
+    assert np.isnan(metrics.true_positive_rate(np.ones(4, np.int64), scores, 0.5))
+
+
+@given(
+    st.lists(st.integers(-3, 3), min_size=1, max_size=40),
+    st.lists(st.integers(-3, 3), min_size=1, max_size=10),
+    st.integers(0, 100),
+)
+def test_threshold_is_the_smallest_real_score_that_few_enough_reals_exceed(
+    reals: list[int], fakes: list[int], percent: int
+) -> None:
+    fine = [candidate for candidate in reals if 100 * sum(score > candidate for score in reals) <= percent * len(reals)]
+    assert metrics.threshold_at(np.array(reals, float), percent / 100) == min(fine)
+    labels, scores = np.repeat([REAL, FAKE], [len(reals), len(fakes)]), np.array(reals + fakes, float)
+    expected = sum(score > min(fine) for score in fakes) / len(fakes)
+    assert metrics.true_positive_rate(labels, scores, percent / 100) == pytest.approx(expected)

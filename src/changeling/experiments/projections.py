@@ -21,7 +21,8 @@ from changeling.experiments.selection import list_generators, select_paired_rows
 from changeling.features.store import Features
 from changeling.files import atomic_write
 from changeling.parts import replace_separators
-from changeling.stats.contrastive import AdamW, contrast, unit
+from changeling.stats.contrastive import AdamW, contrastive_loss_difference
+from changeling.stats.vectors import l2_normalize
 
 Kind = Literal["S", "T"]
 CHECKPOINTS = "heads"  # folder of checkpoints in the output of a study; renamed, S and T would be trained again
@@ -57,7 +58,7 @@ class Projection:
         """Return the projections of features (N, D), of unit length (N, D)."""
         projected = np.empty_like(values)
         for start in range(0, len(values), _BLOCK):
-            projected[start : start + _BLOCK] = unit(values[start : start + _BLOCK] @ self.weight.T)[0]
+            projected[start : start + _BLOCK] = l2_normalize(values[start : start + _BLOCK] @ self.weight.T)[0]
         return projected
 
 
@@ -182,8 +183,8 @@ class _TrainingState:
         temperature: float,
     ) -> float:
         """Take one step of AdamW, and return the loss before it."""
-        projected, lengths = unit(features @ self.weight.T)
-        loss, gradient = contrast(projected, labels, clusters, temperature)
+        projected, lengths = l2_normalize(features @ self.weight.T)
+        loss, gradient = contrastive_loss_difference(projected, labels, clusters, temperature)
         along = (projected * gradient).sum(axis=1, keepdims=True)
         gradient = (gradient - projected * along) / lengths
         self.optimizer.step(self.weight, np.float32(sign) * (gradient.T @ features))

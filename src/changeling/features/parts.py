@@ -53,8 +53,13 @@ class FeaturePartFormat:
             raise invalid_part(path, one_line(error)) from None
 
     def read(self, path: Path) -> NDArray[np.floating[Any]]:
-        """Return the features (rows, D), float32. Raises FeatureError if the file is not a part of features."""
-        start, stop = self.read_header(path).rows
+        """Return the features (rows, D), float32; NaN in the rows that the header lists as errors.
+
+        Raises:
+            FeatureError: the file is not a part of features, or another row is not finite.
+        """
+        header = self.read_header(path)
+        start, stop = header.rows
         try:
             with safe_open(path, "numpy") as part:
                 features: NDArray[np.float32] = part.get_tensor(_TENSOR).astype(np.float32, copy=False)
@@ -62,6 +67,13 @@ class FeaturePartFormat:
             raise invalid_part(path, one_line(error)) from None
         if features.ndim != 2 or len(features) != stop - start:
             raise invalid_part(path, f"{features.shape} for {stop - start} rows")
+        finite = np.isfinite(features).all(axis=1)
+        bad_rows = [int(row) for row in start + np.flatnonzero(~finite) if row not in header.errors]
+        if bad_rows:
+            raise FeatureError(
+                f"{path}: the feature of row {bad_rows[0]} is not finite ({len(bad_rows)} row(s) in all); "
+                "remove the file and extract again"
+            )
         return features
 
     def read_dim(self, path: Path) -> int:

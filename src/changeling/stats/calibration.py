@@ -37,12 +37,12 @@ def fit_platt(scores: Floats, labels: Ints, weights: Floats | None = None) -> Pl
         value = float(np.sum(weights * (np.logaddexp(0, z) - targets * z)))
         return value, np.array([residual @ scores / spread, residual.sum()])
 
-    found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B")
-    return Platt(float(found.x[0] / spread), float(found.x[1]))
+    solution = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B")
+    return Platt(float(solution.x[0] / spread), float(solution.x[1]))
 
 
 def expected_calibration_error(labels: Ints, probabilities: Floats, bins: int = 10) -> float:
     """Mean gap between probability and share of fakes, over bins of equal width, weighted by their images."""
-    which = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
-    gap = np.bincount(which, probabilities - labels, minlength=bins)
-    return float(np.abs(gap).sum() / len(labels))
+    bin_indices = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
+    gaps = np.bincount(bin_indices, probabilities - labels, minlength=bins)
+    return float(np.abs(gaps).sum() / len(labels))

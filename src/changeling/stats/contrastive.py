@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from changeling.stats.metrics import Ints
+from changeling.stats.vectors import Matrix
 
-Matrix = NDArray[np.floating[Any]]
 
+def supervised_contrastive_loss(features: Matrix, labels: Ints, temperature: float = 0.1) -> float:
+    """Supervised contrastive loss (Eq. 5; Khosla et al., 2020), averaged over the anchors that have a positive.
 
-def supcon(features: Matrix, labels: Ints, temperature: float = 0.1) -> float:
-    """Eq. 5, averaged over the anchors that have a positive; `features` (N, D) are of unit length."""
+    Args:
+        features: float (N, D), of length 1.
+        labels: int64 (N,); images of one label are each other's positives.
+        temperature: what similarities are divided by.
+    """
     similarity = np.asarray(features @ features.T, dtype=np.float64) / temperature
     np.fill_diagonal(similarity, -np.inf)
     positive = labels[:, None] == labels
     np.fill_diagonal(positive, val=False)
     counts = positive.sum(axis=1)
     anchors = counts > 0
-    pulled = np.where(positive, similarity, 0.0).sum(axis=1)[anchors] / counts[anchors]
-    return float((logsumexp(similarity, axis=1)[anchors] - pulled).mean())
+    mean_positive = np.where(positive, similarity, 0.0).sum(axis=1)[anchors] / counts[anchors]
+    return float((logsumexp(similarity, axis=1)[anchors] - mean_positive).mean())
 
 
-def contrast(features: Matrix, labels: Ints, clusters: Ints, temperature: float = 0.1) -> tuple[float, Matrix]:
+def contrastive_loss_difference(
+    features: Matrix, labels: Ints, clusters: Ints, temperature: float = 0.1
+) -> tuple[float, Matrix]:
     """`L_fr - L_c` of Eq. 4 and its gradient (N, D), without a similarity matrix.
 
     The two terms share the denominator of Eq. 5, so that in their difference it cancels anchor by anchor: what is left
@@ -33,26 +38,38 @@ def contrast(features: Matrix, labels: Ints, clusters: Ints, temperature: float 
     a positive in both, so: at least two real and two fake images, and two images of each cluster.
 
     Args:
-        features: (N, D), of unit length, each cluster's rows together.
-        labels: 0 for real, 1 for fake (N,).
-        clusters: (N,), sorted.
+        features: float (N, D), of length 1, each cluster's rows together.
+        labels: 0 for real, 1 for fake, int64 (N,).
+        clusters: int64 (N,), sorted.
+        temperature: what similarities are divided by.
+
+    Returns:
+        The difference, and its gradient by `features`, of their dtype.
     """
-    class_term, class_gradient = _pull(features, *_two(features, labels))
+    label_sizes = np.bincount(labels, minlength=2)
+    class_term, class_gradient = _sum_positive_similarities(
+        features, _sum_by_label(features, labels), labels, label_sizes
+    )
     starts = np.flatnonzero(np.r_[True, np.diff(clusters) != 0])
     sizes = np.diff(np.r_[starts, len(clusters)])
     index = np.repeat(np.arange(len(starts)), sizes)
-    cluster_term, cluster_gradient = _pull(features, np.add.reduceat(features, starts), index, sizes)
+    cluster_sums = np.add.reduceat(features, starts)
+    cluster_term, cluster_gradient = _sum_positive_similarities(features, cluster_sums, index, sizes)
     scale = 1 / (len(features) * temperature)
     return scale * (cluster_term - class_term), (scale * (cluster_gradient - class_gradient)).astype(features.dtype)
 
 
-def _two(features: Matrix, labels: Ints) -> tuple[Matrix, Ints, Ints]:
+def _sum_by_label(features: Matrix, labels: Ints) -> Matrix:
+    """The sums of the features of real and of fake images (2, D)."""
     fakes = labels.astype(features.dtype) @ features
-    return np.stack([features.sum(axis=0) - fakes, fakes]), labels, np.bincount(labels, minlength=2)
+    return np.stack([features.sum(axis=0) - fakes, fakes])
 
 
-def _pull(features: Matrix, sums: Matrix, index: Ints, sizes: Ints) -> tuple[float, Matrix]:
-    """Sum over anchors of the mean similarity to their positives, and its gradient."""
+def _sum_positive_similarities(features: Matrix, sums: Matrix, index: Ints, sizes: Ints) -> tuple[float, Matrix]:
+    """Sum over anchors of the mean similarity to their positives, and its gradient (N, D).
+
+    `index` (N,) is each anchor's group, `sums` (G, D) and `sizes` (G,) are the groups' sums of features and sizes.
+    """
     others = (sums[index] - features) / (sizes[index] - 1).astype(features.dtype)[:, None]
     return float(np.vdot(features, others)), 2 * others
 
@@ -78,9 +95,3 @@ class AdamW:
         weight *= np.float32(1 - self.lr * self.weight_decay)
         root = np.sqrt(self.second / np.float32(1 - 0.999**self.steps)) + np.float32(1e-8)
         weight -= np.float32(self.lr / (1 - 0.9**self.steps)) * self.first / root
-
-
-def unit(features: Matrix) -> tuple[Matrix, Matrix]:
-    """Rows of unit length (N, D), and their lengths before (N, 1)."""
-    lengths = np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12).astype(features.dtype)
-    return features / lengths, lengths

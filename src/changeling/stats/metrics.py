@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from changeling.stats.vectors import check_directions, check_finite
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Distance = Literal["cosine", "l2"]
@@ -65,10 +67,14 @@ def distance_accuracies(
     one child both distances are the same. A tie is no hit. Chance is 1 / (children + 1).
 
     Args:
-        features: (N, D).
-        labels, clusters: (N,).
+        features: float (N, D).
+        labels, clusters: int64 (N,).
         distance: cosine, or L2 between the features as they are.
+
+    Raises:
+        FeatureError: a feature is not finite, or all zeros where the distance is cosine.
     """
+    _check_comparable(features, distance)
     count = int(clusters.max()) + 1
     smallest, largest, counted = np.zeros(count), np.zeros(count), np.zeros(count)
     images = 0
@@ -77,7 +83,7 @@ def distance_accuracies(
         parents = np.flatnonzero(labels[members] == 0)
         if len(parents) != 1 or len(members) < 3:
             continue
-        means = mean_distances(features[members], distance)
+        means = _mean_distances(features[members], distance)
         parent, others = means[parents[0]], np.delete(means, parents[0])
         cluster = clusters[members[0]]
         smallest[cluster], largest[cluster] = parent < others.min(), parent > others.max()
@@ -87,7 +93,21 @@ def distance_accuracies(
 
 
 def mean_distances(features: Floats | NDArray[np.float32], distance: Distance = "cosine") -> Floats:
-    """Mean distance of each row of (n, D) to the n - 1 others (n,)."""
+    """Mean distance of each row of `features` (n, D) to the n - 1 others (n,); n is at least 2.
+
+    Raises:
+        FeatureError: a feature is not finite, or all zeros where the distance is cosine.
+    """
+    _check_comparable(features, distance)
+    return _mean_distances(features, distance)
+
+
+def _check_comparable(features: Floats | NDArray[np.float32], distance: Distance) -> None:
+    check = check_directions if distance == "cosine" else check_finite
+    check(features, "images' features")
+
+
+def _mean_distances(features: Floats | NDArray[np.float32], distance: Distance) -> Floats:
     rows = features.astype(np.float64)
     if distance == "cosine":
         rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -100,7 +120,7 @@ def mean_distances(features: Floats | NDArray[np.float32], distance: Distance = 
 
 
 def auroc(labels: Ints, scores: Floats) -> float:
-    """Probability that a fake scores above a real, ties counting half; NaN if a class is missing."""
+    """Probability that a fake scores above a real, ties counting half; NaN if a class is missing or a score is NaN."""
     fakes = int(labels.sum())
     reals = len(labels) - fakes
     if not fakes or not reals:
@@ -110,7 +130,9 @@ def auroc(labels: Ints, scores: Floats) -> float:
 
 
 def weighted_auroc(labels: Ints, scores: Floats, weights: Floats) -> Floats:
-    """`auroc` for each row of image weights (B, N): what a bootstrap over clusters needs. NaN like `auroc`."""
+    """`auroc` (B,) for each row of image weights (B, N), such as the counts of a bootstrap; NaN like `auroc`."""
+    if np.isnan(scores).any():
+        return np.full(len(weights), np.nan)
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
     fakes = np.add.reduceat(weights[:, order] * (labels[order] == 1), starts, axis=1)
@@ -125,18 +147,19 @@ def weighted_auroc(labels: Ints, scores: Floats, weights: Floats) -> Floats:
 def true_positive_rate(labels: Ints, scores: Floats, false_positive_rate: float) -> float:
     """Share of fakes above the smallest threshold that at most `false_positive_rate` of the reals exceed.
 
-    NaN if a class is missing.
+    NaN if a class is missing or a score is NaN.
     """
     reals, fakes = scores[labels == 0], scores[labels == 1]
-    if not len(reals) or not len(fakes):
+    if not len(reals) or not len(fakes) or np.isnan(scores).any():
         return float("nan")
     return float((fakes > threshold_at(reals, false_positive_rate)).mean())
 
 
 def threshold_at(real_scores: Floats, false_positive_rate: float) -> float:
-    """The smallest of the real scores that at most this share of them exceeds."""
+    """The smallest of the real scores (R,), finite and at least one, that at most this share of them exceeds."""
     ordered = np.sort(real_scores)[::-1]
-    return float(ordered[min(int(false_positive_rate * len(ordered)), len(ordered) - 1)])
+    allowed = int(false_positive_rate * len(ordered) + 1e-9)  # 0.29 * 100 is a little below 29
+    return float(ordered[min(allowed, len(ordered) - 1)])
 
 
 def _sums(clusters: Ints, values: NDArray[Any] | None = None, minlength: int = 0) -> Floats:
