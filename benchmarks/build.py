@@ -34,7 +34,6 @@ from changeling.datasets.schema import CaptionRow, ImageRow, Split
 from changeling.features.extract import extract
 from changeling.generators.base import Child
 from changeling.generators.settings import GeneratorSettings
-from changeling.images.decode import read_file
 
 CAPTIONS, SIDE = 5, 64
 
@@ -109,7 +108,7 @@ def bare_encoding(build: Build, painter: Painter) -> float:
         (image,) = painter.draw([child], [child.seed])
         began = time.perf_counter()
         if image:
-            encoder.encode_child(image, read_file(child.parent, child.parent_hash))
+            encoder.encode_child(image, child.parent.file)
         times.append(time.perf_counter() - began)
     return float(np.median(times))
 

@@ -27,7 +27,7 @@ from tests.generators.tiny import save_pipelines
 from changeling.datasets.audit.audit import audit_dataset
 from changeling.datasets.dataset import write_dataset
 from changeling.datasets.schema import ImageRow
-from changeling.generators.base import Child
+from changeling.generators.base import Child, ParentFile
 from changeling.generators.families import load_generator
 from changeling.images.decode import read_file, read_image
 from changeling.images.encode import PNG_ENCODING, encode_image, jpeg_encoding, read_encoding
@@ -77,7 +77,7 @@ def compare_batch_sizes() -> None:
     """Values of seven images that differ between drawing them one by one and in one batch."""
     with tempfile.TemporaryDirectory() as folder:
         generator = load_generator(drawing("sd", steps=4), save_pipelines(Path(folder) / "models"))
-    template = Child("", 0, "", "train", "", 0, "", 0, Path(), "")
+    template = Child("", 0, "", "train", "", 0, "", 0, ParentFile(Path(), ""))
     children = [replace(template, prompt=f"a photograph, number {number}", seed=number) for number in range(7)]
     batch = generator.draw(children, [child.seed for child in children])
     single = [generator.draw([child], [child.seed])[0] for child in children]

@@ -17,8 +17,8 @@ from PIL import Image
 from changeling.build.draw import DrawnChild, draw_part, load_build_generator
 from changeling.build.job import Build
 from changeling.errors import BuildError
-from changeling.generators.base import Child, OutOfMemoryError
-from changeling.images.decode import read_image
+from changeling.generators.base import Child, OutOfMemoryError, ParentFile
+from changeling.images.decode import decode_image
 from tests import helpers
 
 BASE = 1000  # seeds of children are this far apart, so that no redraw is another child's
@@ -43,7 +43,7 @@ class Painter:
         self.groups.append(list(seeds))
         if self.reads:
             for child in children:
-                read_image(child.parent)
+                decode_image(child.parent.file)
         if len(children) > self.fits:
             raise OutOfMemoryError
         return [None if seed in self.flagged else painted(seed) for seed in seeds]
@@ -74,8 +74,7 @@ def make_children(folder: Path, count: int, first: int = 0) -> list[Child]:
                 caption_index=0,
                 prompt=f"a picture of {number}",
                 seed=BASE * number,
-                parent=path,
-                parent_hash=hashlib.sha256(path.read_bytes()).hexdigest(),
+                parent=ParentFile(path, hashlib.sha256(path.read_bytes()).hexdigest()),
             )
         )
     return children
@@ -205,7 +204,8 @@ def test_only_the_child_of_a_parent_with_broken_pixels_fails(batch: int, childre
     """Its hash is right: only the generator notices, in the middle of a batch."""
     helpers.generated(0, 64).save(tmp_path / "1.png")
     (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:2000])
-    children[1] = replace(children[1], parent_hash=hashlib.sha256((tmp_path / "1.png").read_bytes()).hexdigest())
+    broken = tmp_path / "1.png"
+    children[1] = replace(children[1], parent=ParentFile(broken, hashlib.sha256(broken.read_bytes()).hexdigest()))
     painter = Painter(flagged=[2000], reads=True)
     drawn, _ = draw_part(painter, children, 4, batch)
     assert [result.status for result in drawn] == ["ok", "truncated", "ok", "ok", "ok", "ok", "ok"]

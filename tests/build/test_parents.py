@@ -15,7 +15,7 @@ from changeling.build.parents import Parents, child_seed
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import BuildError
-from changeling.generators.base import Child
+from changeling.generators.base import Child, ParentFile
 from changeling.generators.settings import GeneratorSettings
 
 FROM_CAPTIONS = GeneratorSettings(model="any")
@@ -85,8 +85,7 @@ def test_there_is_one_child_per_caption_in_the_order_of_parents_and_captions(pla
         caption_index=1,
         prompt="b said 1",
         seed=child_seed(5, "b", 1, "sd"),
-        parent=plain.path / "b.jpg",
-        parent_hash="hash of b",
+        parent=ParentFile(plain.path / "b.jpg", "hash of b"),
     )
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from changeling.build.children import draw_and_write_parts
 from changeling.build.job import Build
 from changeling.build.parents import child_seed
 from changeling.build.parts import PARENTS, BuildPartFormat
@@ -34,6 +35,15 @@ from tests.build.builds import (
     SPLITS,
     make_build,
 )
+
+
+def test_the_file_of_a_parent_is_read_once_for_each_part(
+    build: Build, parents: Dataset, loaded: dict[str, Generator]
+) -> None:
+    with helpers.FileOpens(parents.path.parent / "photographs") as opens:
+        for name in ("sd", "sd: rebuilt"):
+            draw_and_write_parts(build, name, loaded[name], [0])
+    assert opens.counts == {"0.jpg": 2, "1.jpg": 2, "2.png": 1, "3.webp": 1}  # sd: two parents; rebuilt: four
 
 
 def test_rows_describe_every_parent_and_child(finished: Path, parents: Dataset) -> None:

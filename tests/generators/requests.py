@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from changeling.errors import BuildError
-from changeling.generators.base import Child
+from changeling.generators.base import Child, ParentFile
 from changeling.generators.families import load_generator
 from changeling.generators.settings import GeneratorSettings
 
@@ -27,8 +27,7 @@ def make_child(number: int, parent: Path = Path("none.png")) -> Child:
         caption_index=0,
         prompt=f"a picture of {number} things",
         seed=1000 * number + 2**61,
-        parent=parent,
-        parent_hash="",
+        parent=ParentFile(parent, ""),
     )
 
 

@@ -56,9 +56,9 @@ def test_reconstructions_are_drawn_in_order_and_seeds_play_no_part(models: Path,
     assert [image.tobytes() for image in made if image] == [
         image.tobytes() for one in some for image in generator.draw([one], [9]) if image
     ]
-    (tmp_path / "1.png").write_bytes(b"no image")
+    (tmp_path / "3.png").write_bytes(b"no image")
     with pytest.raises(ImageError):
-        generator.draw(some, [1, 2, 3])
+        generator.draw([*some, make_child(3, tmp_path / "3.png")], [1, 2, 3, 4])
 
 
 def test_a_folder_without_an_autoencoder_is_refused(models: Path, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from changeling.build.record import read_record, with_recorded_revisions
 from changeling.errors import BuildError, ImageError, Status
 from changeling.generators.base import Child, OutOfMemoryError
 from changeling.generators.families import fetch_generator, load_generator
-from changeling.images.decode import read_file
 
 if TYPE_CHECKING:
     from changeling.generators.base import Generator
@@ -115,10 +114,11 @@ def _check_parents(children: Sequence[Child]) -> tuple[dict[int, DrawnChild], li
     readable: list[Child] = []
     for child in children:
         try:
-            read_file(child.parent, child.parent_hash)
-            readable.append(child)
+            _ = child.parent.file
         except ImageError as error:
             failed[child.number] = _fail_by_parent(child, error)
+        else:
+            readable.append(child)
     return failed, readable
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from changeling.datasets.dataset import Dataset
 from changeling.errors import BuildError
-from changeling.generators.base import Child
+from changeling.generators.base import Child, ParentFile
 from changeling.generators.families import FAMILIES
 from changeling.generators.settings import GeneratorSettings
 
@@ -63,27 +63,30 @@ class Parents:
         else:
             rows = self.images.slice(start, max(0, stop - start)).to_pylist()
             captions = [{}] * len(rows)
+        files = {row["path"]: ParentFile(self.dataset.resolve_path(row["path"]), row["sha256"] or "") for row in rows}
         return [
-            self._request_child(name, seed, number, row, caption)
+            _request_child(name, seed, number, row, caption, files[row["path"]])
             for number, (row, caption) in enumerate(zip(rows, captions, strict=True), start)
         ]
 
-    def _request_child(self, name: str, seed: int, number: int, row: dict[str, Any], caption: dict[str, Any]) -> Child:
-        """The child of a row of images.parquet and a row of captions.parquet, which is empty if none is read."""
-        index = caption.get("caption_index")
-        image_id = f"{name}/{row['image_id']}"
-        return Child(
-            image_id=image_id if index is None else f"{image_id}/{index}",
-            number=number,
-            cluster_id=row["cluster_id"],
-            split=row["split"],
-            source=row["source"],
-            caption_index=index,
-            prompt=caption.get("caption", ""),
-            seed=child_seed(seed, row["cluster_id"], index, name),
-            parent=self.dataset.resolve_path(row["path"]),
-            parent_hash=row["sha256"] or "",
-        )
+
+def _request_child(
+    name: str, seed: int, number: int, row: dict[str, Any], caption: dict[str, Any], parent: ParentFile
+) -> Child:
+    """The child of a row of images.parquet and a row of captions.parquet, which is empty if none is read."""
+    index = caption.get("caption_index")
+    image_id = f"{name}/{row['image_id']}"
+    return Child(
+        image_id=image_id if index is None else f"{image_id}/{index}",
+        number=number,
+        cluster_id=row["cluster_id"],
+        split=row["split"],
+        source=row["source"],
+        caption_index=index,
+        prompt=caption.get("caption", ""),
+        seed=child_seed(seed, row["cluster_id"], index, name),
+        parent=parent,
+    )
 
 
 def _find_captioned_parents(dataset: Dataset) -> NDArray[np.int64]:

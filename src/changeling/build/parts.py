@@ -88,7 +88,7 @@ def hash_sources(*sources: object) -> str:
 
 def hash_children(record: Mapping[str, Any], children: Sequence[Child]) -> str:
     """The hash of everything that a part of children is made from: the generator's record and the requests."""
-    requests = [(child.image_id, child.prompt, child.seed, child.parent_hash) for child in children]
+    requests = [(child.image_id, child.prompt, child.seed, child.parent.sha256) for child in children]
     return hash_sources(json.dumps(record, sort_keys=True), requests)
 
 

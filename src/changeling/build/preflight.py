@@ -16,7 +16,6 @@ from changeling.build.job import Build
 from changeling.build.parts import PARENTS
 from changeling.errors import BuildError, ImageError
 from changeling.files import free_bytes
-from changeling.images.decode import read_file
 
 if TYPE_CHECKING:
     from changeling.generators.base import Generator
@@ -109,8 +108,7 @@ def _measure_file(encoder: Encoder, drawn: Sequence[DrawnChild]) -> int:
     for child in drawn:
         if child.image:
             with suppress(ImageError):
-                parent = read_file(child.child.parent, child.child.parent_hash)
-                return len(encoder.encode_child(child.image, parent).data)
+                return len(encoder.encode_child(child.image, child.child.parent.file).data)
     return 0
 
 

@@ -129,6 +129,6 @@ def _draw_child(build: Build, location: _Location, part_rows: int, generator: Ge
     child, image = drawn[position].child, drawn[position].image
     if image is None:
         raise BuildError(f"{location.image_id}: {drawn[position].error}")
-    encoded = Encoder(build.settings).encode_child(image, read_file(child.parent, child.parent_hash))
+    encoded = Encoder(build.settings).encode_child(image, child.parent.file)
     devices = f"it was drawn on {header.device}, this is {generator.device}"
     return _Redrawn(encoded.data, f"{devices}; or Pillow or its libraries are of another version")

@@ -103,7 +103,7 @@ def _write_child(output: Path, name: str, drawn: DrawnChild, encoder: Encoder) -
     if drawn.image is None:
         return ImageRow(**fields, path="", status=drawn.status, error=drawn.error)
     try:
-        encoded = encoder.encode_child(drawn.image, read_file(child.parent, child.parent_hash))
+        encoded = encoder.encode_child(drawn.image, child.parent.file)
     except ImageError as error:
         return ImageRow(**fields, path="", status=error.status, error=f"its parent: {error}")
     return ImageRow(**fields, **_write_encoded(output, name, child.number, encoded), seed=drawn.seed)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
 
 from changeling.datasets.schema import Split
+from changeling.images.decode import ImageFile, read_file
 
 if TYPE_CHECKING:
     from changeling.generators.settings import GeneratorSettings
@@ -21,6 +23,23 @@ class OutOfMemoryError(Exception):
     """The device's memory is too small for the children that are drawn at once."""
 
 
+@dataclass(frozen=True)
+class ParentFile:
+    """The image file of a parent, which its children share. It is read once, when `file` is first asked for.
+
+    Attributes:
+        sha256: the hash that the file must have; empty if it is not known.
+    """
+
+    path: Path
+    sha256: str
+
+    @cached_property
+    def file(self) -> ImageFile:
+        """The content of the file. Raises ImageError if it cannot be read, or has another hash."""
+        return read_file(self.path, self.sha256)
+
+
 @dataclass(frozen=True, slots=True)
 class Child:
     """A request for one child.
@@ -29,7 +48,6 @@ class Child:
         image_id: the generator's name, the parent's image_id and, if it is drawn from a caption, the caption's index.
         number: its position among the generator's children, from 0; its file is named after it.
         seed: the seed of the first attempt; each further attempt takes the next integer.
-        parent: the parent's file, and `parent_hash` its sha256.
     """
 
     image_id: str
@@ -40,8 +58,7 @@ class Child:
     caption_index: int | None
     prompt: str
     seed: int
-    parent: Path
-    parent_hash: str
+    parent: ParentFile
 
 
 class Generator(Protocol):

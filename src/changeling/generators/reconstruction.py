@@ -22,7 +22,7 @@ from changeling.generators.runtime import (
     select_dtype,
 )
 from changeling.generators.settings import GeneratorSettings
-from changeling.images.decode import read_image
+from changeling.images.decode import ImageFile, decode_image
 
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 _FILES = (CONFIG, _WEIGHTS, f"vae/{CONFIG}", f"vae/{_WEIGHTS}", TAEF2_WEIGHTS)
@@ -49,16 +49,16 @@ class Reconstruction:
 
     def draw(self, children: Sequence[Child], seeds: Sequence[int]) -> list[Image.Image | None]:  # noqa: ARG002
         """Reconstruct each child's parent at its own size, one after the other; seeds are not used."""
-        return [self._reconstruct(child.parent) for child in children]
+        return [self._reconstruct(child.parent.file) for child in children]
 
-    def _reconstruct(self, parent: Path) -> Image.Image:
-        image = read_image(parent).image
+    def _reconstruct(self, parent: ImageFile) -> Image.Image:
+        image = decode_image(parent).image
         try:
             return self._encode_and_decode(image)
         except OutOfMemoryError:  # other parents may be smaller, unless the memory is full for all of them
             self._encode_and_decode(Image.new("RGB", (64, 64)))
             size = f"{image.width} x {image.height} pixels"
-            raise ImageError("oversized", f"{parent}: {size} are too many for the device's memory") from None
+            raise ImageError("oversized", f"{parent.path}: {size} are too many for the device's memory") from None
 
     @torch.inference_mode()
     def _encode_and_decode(self, image: Image.Image) -> Image.Image:
