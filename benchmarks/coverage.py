@@ -4,8 +4,9 @@
 
 Each trial draws new clusters, with one real image and one to five fakes each, and computes every interval. Images of a
 cluster are right and wrong together: their latent scores share a part of their variance (0, 0.4 and 0.8; one table
-each). Printed beside each other are the percentile bootstrap over clusters of 2,000 resamples that the intervals were
-before, and what they are now; a difference of 0.0 points to 95 % has a standard error of 0.5 with 2,000 trials.
+each). Each cell has the coverage of the percentile bootstrap over clusters with 2,000 resamples, which the intervals
+replaced, then that of the intervals, and their mean width. The standard error of a coverage of 95 % is 0.5 points with
+2,000 trials, and 1.3 with 300.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from scipy.special import ndtr, ndtri
 
 from changeling.stats.cluster_statistics import auroc_statistic, combine_seeds
 from changeling.stats.intervals import (
+    Interval,
     auroc_interval,
     clopper_pearson,
     difference_interval,
@@ -156,19 +158,19 @@ def auroc_arguments(sample: Sample, value: float, draw: int = 0) -> tuple[Ints, 
     return sample.labels, sample.scores(value, draw), sample.clusters
 
 
-def ends(interval: object) -> Ends:
-    """Both ends of an Interval."""
-    return interval.low, interval.high  # type: ignore[attr-defined]
+def ends(interval: Interval) -> Ends:
+    """Both ends of an interval."""
+    return interval.low, interval.high
 
 
 def uneven(value: float) -> tuple[float, float]:
-    """Recalls of real and fake images whose mean is `value`, as far apart as 0.02 to 0.98 allows."""
+    """Recalls of real and fake images that are far apart, with the mean `value`."""
     gap = min(value - 0.005, 0.995 - value, 0.48)
     return value - gap, value + gap
 
 
 def second(value: float) -> float:
-    """The other value of a difference: half as often wrong below, a little worse above."""
+    """The lower value of a difference."""
     return value - 0.6 * min(value, 1 - value)
 
 
