@@ -41,10 +41,11 @@ class BuildPage:
         self._build = build
         self._path = build.output / "build" / "index.html"
         self._counter = BuildCounter(build)
-        self._next_write = time.monotonic()
+        self._next_write = 0.0
 
     def write(self) -> Path:
         """Write the page as of now; return its path."""
+        began = time.monotonic()
         counts = self._counter.count()
         text = (
             _environment()
@@ -62,6 +63,8 @@ class BuildPage:
         )
         with atomic_write(self._path) as temporary:
             temporary.write_text(text, encoding="utf-8")
+        ended = time.monotonic()
+        self._next_write = ended + max(_MIN_INTERVAL, (ended - began) / _MAX_SHARE)
         return self._path
 
     def refresh_with(self, progress: Progress) -> Progress:
@@ -69,17 +72,10 @@ class BuildPage:
 
         def report(what: str, done: int, total: int) -> None:
             progress(what, done, total)
-            self._write_if_due()
+            if time.monotonic() > self._next_write:
+                self.write()
 
         return report
-
-    def _write_if_due(self) -> None:
-        """Write the page if the last write is long enough ago."""
-        began = time.monotonic()
-        if began > self._next_write:
-            self.write()
-            ended = time.monotonic()
-            self._next_write = ended + max(_MIN_INTERVAL, (ended - began) / _MAX_SHARE)
 
     def _link(self, image: str) -> str:
         return Path(os.path.relpath(self._build.output / image, self._path.parent)).as_posix()

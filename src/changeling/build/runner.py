@@ -44,6 +44,7 @@ def run_build(
     (build.output / "build").mkdir(parents=True, exist_ok=True)  # before there are images: see _check_output
 
     page = BuildPage(build)
+    page.write()
     report = page.refresh_with(progress)
     write_parents(build, plan.to_write[PARENTS], report)
     for name, indices in plan.generators.items():
