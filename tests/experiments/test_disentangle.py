@@ -8,15 +8,15 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from changeling.errors import DatasetError, StudyError
-from changeling.experiments import disentangle
+from changeling.experiments import disentangle, projections
 from changeling.experiments.base import Context
 from changeling.experiments.disentangle import DisentangleSettings
-from changeling.experiments.projections import select_training_clusters, train_projection
+from changeling.experiments.projections import Projection, select_training_clusters, train_projection
 from changeling.features.store import load_features
 from changeling.progress import Progress
 from tests.experiments.conftest import Plant
 
-FAST = DisentangleSettings(epochs=40, batch=128, lr=5e-3)
+FAST = DisentangleSettings(epochs=40, min_steps=1, batch=128, lr=5e-3)
 
 
 def test_t_amplifies_and_s_removes_a_planted_style(plant: Plant) -> None:
@@ -51,7 +51,10 @@ def test_accuracy_on_s_rises_with_c_if_s_only_rescales(plant: Plant) -> None:
     assert all(line.y[0] == 1 and list(line.y) == sorted(line.y, reverse=True) for line in singular.curves)
 
 
-def test_interrupted_training_resumes_to_the_same_bytes(plant: Plant, tmp_path: Path) -> None:
+def test_interrupted_training_resumes_to_the_same_bytes(
+    plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projections, "_CHECKPOINT_STEPS", 10)  # five epochs
     dataset = plant(style=1.0)
     features = load_features(dataset, "planted")
     uninterrupted = train_projection(Context(dataset, ["planted"]), features, "g0", "S", FAST)
@@ -68,7 +71,7 @@ def test_interrupted_training_resumes_to_the_same_bytes(plant: Plant, tmp_path: 
         return progress
 
     context = Context(dataset, ["planted"], projections=tmp_path)
-    for epochs in (1, 7, 23):
+    for epochs in (5, 10, 25):
         with pytest.raises(StopError):
             train_projection(replace(context, progress=stop_after(epochs)), features, "g0", "S", FAST)
     resumed = train_projection(context, features, "g0", "S", FAST)
@@ -132,3 +135,50 @@ def test_a_dataset_without_enough_clusters_is_an_error(plant: Plant) -> None:
     dataset = plant(style=1.0, clusters=2)
     with pytest.raises(DatasetError, match="the train split needs two clusters"):
         disentangle.run(Context(dataset, ["planted"]), FAST)
+
+
+def test_a_small_dataset_is_trained_until_it_converges(plant: Plant) -> None:
+    dataset = plant(style=0.7, clusters=40, apart=True)
+    features = load_features(dataset, "planted")
+    settings = DisentangleSettings()
+    for kind in ("S", "T"):
+        projection = train_projection(Context(dataset, []), features, "g0", kind, settings)
+        assert len(projection.losses) == settings.min_steps  # one batch an epoch: 25 epochs are 25 steps
+        assert projection.is_converged
+        assert projection.bound <= projection.loss < 0.8 * projection.bound
+
+
+def test_what_has_not_converged_is_not_interpreted(plant: Plant) -> None:
+    dataset = plant(style=0.7, clusters=40, apart=True)
+    settings = DisentangleSettings(min_steps=1, curve=False)
+    result = disentangle.run(Context(dataset, ["planted"]), settings)
+    assert result.summary.startswith("S of g0, planted had not converged after 25 steps (loss ")
+    assert result.summary.endswith("and its numbers are not to be interpreted.")
+    assert "%" not in result.summary
+    notes = [note for note in result.notes if "raise disentangle.min_steps" in note]
+    assert [note[0] for note in notes] == ["S", "T"]
+    assert result.settings["steps of the training of S and T of g0, planted"] == 25
+
+
+@pytest.mark.parametrize(
+    ("losses", "is_converged"),
+    [
+        (np.linspace(0, -1, 1000), False),  # falls steadily
+        (-1 + np.exp(-np.arange(1000) / 100), True),  # has fallen
+        (-1 + np.exp(-np.arange(1000) / 300), False),  # the last tenth improves by 2 %
+        (-1 + np.exp(-np.arange(100) / 5), False),  # too few steps
+    ],
+)
+def test_convergence_is_an_improvement_below_one_per_cent(losses: np.ndarray, is_converged: bool) -> None:
+    projection = Projection(np.eye(2, dtype=np.float32), tuple(losses.tolist()), -1.0, 2)
+    assert projection.is_converged == is_converged
+
+
+def test_the_plot_of_losses_shows_the_bounds(plant: Plant) -> None:
+    settings = FAST.model_copy(update={"curve": False, "min_steps": 500})
+    result = disentangle.run(Context(plant(style=0.7, clusters=40), ["planted"]), settings)
+    (plot,) = (plot for plot in result.plots if plot.title == "Training loss")
+    assert [curve.name for curve in plot.curves] == ["S", "bound of S", "T", "bound of T"]
+    for curve, bound in (plot.curves[:2], plot.curves[2:]):
+        assert curve.x[-1] == bound.x[-1] == 500
+        assert bound.y[0] == bound.y[1] < min(curve.y)

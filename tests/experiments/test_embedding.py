@@ -14,7 +14,7 @@ from changeling.features.store import load_features
 from changeling.results.result import Cloud
 from tests.experiments.conftest import Plant
 
-FAST = DisentangleSettings(epochs=20, batch=128, lr=5e-3)
+FAST = DisentangleSettings(epochs=20, min_steps=1, batch=128, lr=5e-3)
 
 
 def make_context(dataset: Dataset) -> Context:

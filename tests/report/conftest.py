@@ -23,7 +23,7 @@ from tests.report import samples
 FAST = Study(
     settings={
         "probe": ProbeSettings(C=1.0),
-        "disentangle": DisentangleSettings(epochs=2, batch=128),
+        "disentangle": DisentangleSettings(epochs=2, min_steps=1, batch=128),
         "embedding": EmbeddingSettings(clusters=8),
     }
 )

@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytorch_metric_learning.losses import SupConLoss
 
-from changeling.stats.contrastive import AdamW, contrastive_loss_difference, supervised_contrastive_loss
+from changeling.stats.contrastive import (
+    AdamW,
+    contrastive_loss_bounds,
+    contrastive_loss_difference,
+    supervised_contrastive_loss,
+)
 from changeling.stats.vectors import l2_normalize
 
 
@@ -77,3 +82,28 @@ def test_adamw_is_torchs() -> None:
         theirs.grad = torch.tensor(gradient)
         peer.step()
     np.testing.assert_allclose(ours, theirs.detach().numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("children", [1, 5])
+def test_the_bounds_are_attained_by_two_points_and_by_collapsed_clusters(children: int) -> None:
+    _, labels, clusters = batch([1 + children] * 6)
+    t_bound, s_bound = contrastive_loss_bounds(6, len(labels))
+    two_points = np.where(labels == 0, 1.0, -1.0)[:, None] * np.eye(1, 4)
+    assert contrastive_loss_difference(two_points, labels, clusters)[0] == pytest.approx(t_bound)
+    angles = 2 * np.pi * clusters / 6  # a point a cluster, which sum to zero
+    collapsed = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    assert -contrastive_loss_difference(collapsed, labels, clusters)[0] == pytest.approx(s_bound)
+
+
+@pytest.mark.parametrize("sizes", [[2] * 8, [6] * 8, [2, 3, 4, 5, 6, 7]])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_long_training_of_free_points_comes_close_to_the_bound_and_not_below(sizes: list[int], sign: int) -> None:
+    points, labels, clusters = batch(sizes)
+    bound = contrastive_loss_bounds(len(sizes), len(labels))[0 if sign == 1 else 1]
+    losses = []
+    for _ in range(3000):
+        loss, gradient = contrastive_loss_difference(points, labels, clusters)
+        losses.append(sign * loss)
+        points, _ = l2_normalize(points - 0.02 * sign * gradient)
+    assert min(losses) >= bound - 1e-9
+    assert losses[-1] == pytest.approx(bound, rel=0.01)

@@ -35,7 +35,8 @@ def test_more_epochs_take_longer(plant: Plant) -> None:
         plan_study(
             dataset,
             Study(
-                experiments=("disentangle",), settings={"disentangle": DisentangleSettings(epochs=epochs, curve=False)}
+                experiments=("disentangle",),
+                settings={"disentangle": DisentangleSettings(epochs=epochs, min_steps=1, curve=False)},
             ),
         )
         for epochs in (10, 100_000)

@@ -20,7 +20,7 @@ from changeling.studies.settings import Study
 from tests import helpers
 from tests.experiments.conftest import Plant, draw_files, store
 
-FAST = Study(settings={"disentangle": DisentangleSettings(epochs=5, batch=128, lr=5e-3)})
+FAST = Study(settings={"disentangle": DisentangleSettings(epochs=5, min_steps=1, batch=128, lr=5e-3)})
 
 
 def test_every_experiment_returns_a_result_with_its_name(plant: Plant) -> None:

@@ -57,6 +57,7 @@ _MEASURES = {  # by projection: key, label
     "S": {"s_overall": "Overall", "s_full": "Full cluster"},
     "T": {"t_min": "Min distance", "t_max": "Max distance"},
 }
+_DRAWN_LOSSES = 200  # points of a curve
 _NOTES = (
     "The two terms of Eq. 4 have the same denominator for each anchor, so it cancels: the temperature and the way in "
     "which the sum is averaged only scale the loss, and AdamW is invariant to the scale of the loss. Weight decay is "
@@ -108,14 +109,14 @@ def run(context: Context, settings: DisentangleSettings) -> Result:
         experiment=EXPERIMENT.name,
         title=EXPERIMENT.title,
         paper=EXPERIMENT.paper,
-        summary=_summarise(table.rows),
+        summary=_summarise(table.rows, trained),
         settings=_describe_settings(settings, context.seed, trained),
         tables=(add_paper_values(table, dataset), *build_curve_table(curves)),
         plots=(*plot_curves(curves), *_plot_training(trained)),
         dataset=describe_dataset(dataset),
         sources=tuple(sources),
         versions=list_versions(),
-        notes=_NOTES,
+        notes=(*_NOTES, *_note_training(trained)),
     )
 
 
@@ -136,7 +137,7 @@ def cost(context: Context, settings: DisentangleSettings, machine: Machine) -> C
 
 def _estimate_seconds(settings: DisentangleSettings, images: int, dim: int, speed: float) -> float:
     """Return how long S and T of one generator and backbone take."""
-    steps = settings.epochs * max(images / settings.batch, 1)
+    steps = max(settings.epochs * max(images / settings.batch, 1), settings.min_steps)
     training = 2 * steps * (9 * settings.batch * dim * dim / speed + 3e-3)
     curve = estimate_curve_seconds(images, dim, speed) if settings.curve else 0
     return training + curve + 3
@@ -190,7 +191,7 @@ def _describe_settings(
         "optimiser": "AdamW, betas 0.9 and 0.999",
         "learning rate": settings.lr,
         "weight decay": settings.weight_decay,
-        "epochs": settings.epochs,
+        "epochs": f"{settings.epochs:,}, but at least {format_count(settings.min_steps, 'step', 'steps')}",
         "images in a batch, of whole clusters": settings.batch,
         "temperature": settings.temperature,
         "the loss of a batch": "the mean over its images (anchors, in Eq. 5)",
@@ -199,8 +200,11 @@ def _describe_settings(
         "seed": seed,
     }
     for pair in trained:
-        key = f"clusters that S and T of {format_label(format_labels(pair.labels))} were trained on"
-        description[key] = pair.s.clusters
+        name = format_label(format_labels(pair.labels))
+        description[f"clusters that S and T of {name} were trained on"] = pair.s.clusters
+        description[f"steps of the training of S and T of {name}"] = len(pair.s.losses)
+        for kind, projection in {"S": pair.s, "T": pair.t}.items():
+            description[f"loss of {kind} of {name}"] = f"{projection.loss:.2f} (bound {projection.bound:.2f})"
     return description
 
 
@@ -231,7 +235,7 @@ def _build_table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]
 
 
 def _plot_training(trained: Sequence[_Projections]) -> list[Plot]:
-    """Return plots of the singular values and of the losses by epoch, for each pair of S and T."""
+    """Return plots of the singular values and of the losses by step, for each pair of S and T."""
     plots = []
     for pair in trained:
         projections = {"S": pair.s, "T": pair.t}
@@ -254,22 +258,53 @@ def _plot_training(trained: Sequence[_Projections]) -> list[Plot]:
             Plot(
                 title="Training loss",
                 of=format_labels(pair.labels),
-                x_label="epoch",
+                x_label="step",
                 y_label="loss",
-                curves=tuple(
-                    Curve(name=name, x=tuple(range(1, len(p.losses) + 1)), y=p.losses)
-                    for name, p in projections.items()
-                ),
+                curves=tuple(curve for name, p in projections.items() for curve in _draw_losses(name, p)),
+                note="The bound is the lowest loss that any points can have on a batch of average size.",
             )
         )
     return plots
 
 
-def _summarise(rows: Sequence[Row]) -> str:
+def _draw_losses(name: str, projection: Projection) -> tuple[Curve, Curve]:
+    """Return the curve of the losses, averaged over at most `_DRAWN_LOSSES` blocks of steps, and its bound."""
+    steps = len(projection.losses)
+    blocks = np.array_split(np.array(projection.losses), min(steps, _DRAWN_LOSSES))
+    ends = np.cumsum([len(block) for block in blocks])
+    return (
+        Curve(name=name, x=tuple(ends.tolist()), y=tuple(float(block.mean()) for block in blocks)),
+        Curve(name=f"bound of {name}", x=(1, steps), y=(projection.bound, projection.bound)),
+    )
+
+
+def _note_training(trained: Sequence[_Projections]) -> list[str]:
+    """Return a note for each projection that has not converged."""
+    notes = []
+    for pair in trained:
+        for kind, projection in {"S": pair.s, "T": pair.t}.items():
+            if not projection.is_converged:
+                notes.append(f"{_describe_unconverged(kind, pair.labels, projection)}; raise disentangle.min_steps.")
+    return notes
+
+
+def _describe_unconverged(kind: str, labels: dict[str, str], projection: Projection) -> str:
+    return (
+        f"{kind} of {format_label(format_labels(labels))} had not converged after "
+        f"{format_count(len(projection.losses), 'step', 'steps')} (loss {projection.loss:.2f}, bound "
+        f"{projection.bound:.2f}), and its numbers are not to be interpreted"
+    )
+
+
+def _summarise(rows: Sequence[Row], trained: Sequence[_Projections]) -> str:
     tested = [row for row in rows if "test_s_overall" in row.cells and "test_t_max" in row.cells]
     if not tested:
         return "S and T were trained, but the test split lacks clusters to evaluate them on."
     row = tested[0]
+    pair = next(pair for pair in trained if pair.labels == row.labels)
+    for kind, projection in {"S": pair.s, "T": pair.t}.items():
+        if not projection.is_converged:
+            return f"{_describe_unconverged(kind, row.labels, projection)}."
     on_s, in_t = row.cells["test_s_overall"], row.cells["test_t_max"]
     return (
         f"On {row.labels['Backbone']} features ({format_label(row.labels['Generator'])}), a linear probe on S labels "

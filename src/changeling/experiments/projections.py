@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
@@ -21,11 +22,13 @@ from changeling.experiments.selection import list_generators, select_paired_rows
 from changeling.features.store import Features
 from changeling.files import atomic_write
 from changeling.parts import replace_separators
-from changeling.stats.contrastive import AdamW, contrastive_loss_difference
+from changeling.stats.contrastive import AdamW, contrastive_loss_bounds, contrastive_loss_difference
 from changeling.stats.vectors import l2_normalize
 
 Kind = Literal["S", "T"]
 CHECKPOINTS = "heads"  # folder of checkpoints in the output of a study; renamed, S and T would be trained again
+FEW_STEPS = 300  # with fewer, training never counts as converged
+_CHECKPOINT_STEPS = 100  # at least, between checkpoints
 _BLOCK = 8192  # rows projected at once
 _MAX_WEIGHT = 1e12
 
@@ -36,7 +39,8 @@ class ProjectionSettings(Settings):
     temperature: float = Field(default=0.1, gt=0, description="only scales the loss, see docs/study.md")
     weight_decay: float = Field(default=0.01, ge=0, description="of AdamW")
     lr: float = Field(default=1e-3, gt=0, description="learning rate of AdamW")
-    epochs: int = Field(default=25, ge=1, description="passes over the train split")
+    epochs: int = Field(default=25, ge=1, description="passes over the train split, but at least min_steps")
+    min_steps: int = Field(default=1000, ge=1, description="of the optimiser; 25 epochs of COCOFake are 16,600")
     batch: int = Field(default=1024, ge=8, description="images; the nearest number of whole clusters is used")
 
 
@@ -46,13 +50,33 @@ class Projection:
 
     Attributes:
         weight: (D, D).
-        losses: mean loss of each epoch.
+        losses: the loss of each step.
+        bound: a lower bound of the loss of a batch of average size.
         clusters: how many it was trained on.
     """
 
     weight: NDArray[np.float32]
     losses: tuple[float, ...]
+    bound: float
     clusters: int
+
+    @property
+    def loss(self) -> float:
+        """Mean loss of the last tenth of the steps."""
+        return float(np.mean(self.losses[-_count_tenth(self.losses) :]))
+
+    @property
+    def is_converged(self) -> bool:
+        """Whether the last tenth of the steps improves the loss by less than 1 % of the distance already covered.
+
+        The improvement is over the tenth before it, and the distance is from the loss before training. Fewer than
+        `FEW_STEPS` steps never count as converged.
+        """
+        tenth = _count_tenth(self.losses)
+        if len(self.losses) < FEW_STEPS:
+            return False
+        before = float(np.mean(self.losses[-2 * tenth : -tenth]))
+        return before - self.loss < 0.01 * abs(self.losses[0] - self.loss)
 
     def project(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the projections of features (N, D), of unit length (N, D)."""
@@ -67,9 +91,10 @@ def train_projection(
 ) -> Projection:
     """Train S (`L_c - L_fr`) or T (`L_fr - L_c`) on the train split's clusters with children by a generator.
 
-    A batch consists of whole clusters. After every epoch the state is written to a checkpoint in
-    `context.projections`. A later call with the same settings, seed and features resumes from it, or returns the
-    finished projection; the result is the same, byte for byte, as without an interruption.
+    A batch consists of whole clusters. Training lasts `settings.epochs`, but at least `settings.min_steps` steps. At
+    the end of an epoch, at least 100 steps apart, a checkpoint is written to `context.projections`. A later call with
+    the same settings, seed and features resumes from it, or returns the finished projection; the result is the same,
+    byte for byte, as without an interruption.
 
     Raises:
         StudyError: training diverges with these settings.
@@ -80,19 +105,27 @@ def train_projection(
     path = _checkpoint_path(context, features, generator, kind, settings)
     if path:
         state.load(path)
-    while len(state.losses) < settings.epochs:
-        batches = _shuffle_batches(training_set, clusters_per_batch, (context.seed, len(state.losses)))
+    steps_per_epoch = len(list(_shuffle_batches(training_set, clusters_per_batch, (0, 0))))
+    epochs = max(settings.epochs, ceil(settings.min_steps / steps_per_epoch))
+    saved_every = ceil(_CHECKPOINT_STEPS / steps_per_epoch)
+    for epoch in range(len(state.losses) // steps_per_epoch, epochs):
+        batches = _shuffle_batches(training_set, clusters_per_batch, (context.seed, epoch))
         state.train_epoch(training_set, batches, 1 if kind == "T" else -1, settings.temperature)
         if not _is_finite(state.weight, state.losses):
             raise StudyError(
                 f"{kind} of {features.header.backbone}: training diverges with disentangle.lr = {settings.lr:g}, "
                 f"weight_decay = {settings.weight_decay:g} and temperature = {settings.temperature:g}; lower lr"
             )
+        if (epoch + 1) % saved_every and epoch + 1 < epochs:
+            continue
         if path:
             state.save(path)
         message = f"{kind} of {features.header.backbone}, {generator}: loss {state.losses[-1]:.4f}"
-        context.progress(message, len(state.losses), settings.epochs)
-    return Projection(state.weight, tuple(state.losses), len(training_set.starts) - 1)
+        context.progress(message, epoch + 1, epochs)
+    clusters = len(training_set.starts) - 1
+    mean_images = len(training_set.rows) / steps_per_epoch
+    bounds = contrastive_loss_bounds(clusters / steps_per_epoch, mean_images, settings.temperature)
+    return Projection(state.weight, tuple(state.losses), bounds[0 if kind == "T" else 1], clusters)
 
 
 def list_trainable_generators(dataset: Dataset, valid: NDArray[np.bool_]) -> list[str]:
@@ -165,14 +198,11 @@ class _TrainingState:
     def train_epoch(
         self, training_set: _TrainingSet, batches: Iterator[NDArray[np.int64]], sign: int, temperature: float
     ) -> None:
-        """Minimise `sign` times `L_fr - L_c` on each batch, and append the mean loss."""
-        losses, sizes = [], []
+        """Minimise `sign` times `L_fr - L_c` on each batch, and append its loss."""
         with np.errstate(all="ignore"):  # the caller checks for numbers that are not finite
             for rows in batches:
                 labels, clusters = training_set.labels[rows], training_set.clusters[rows]
-                losses.append(self._step(training_set.features[rows], labels, clusters, sign, temperature))
-                sizes.append(len(rows))
-            self.losses.append(float(np.average(losses, weights=sizes)))
+                self.losses.append(self._step(training_set.features[rows], labels, clusters, sign, temperature))
 
     def _step(
         self,
@@ -214,6 +244,11 @@ class _TrainingState:
         self.weight = tensors["weight"]
         self.optimizer.first, self.optimizer.second = tensors["first"], tensors["second"]
         self.optimizer.steps, self.losses = int(tensors["steps"]), tensors["losses"].tolist()
+
+
+def _count_tenth(losses: Sequence[float]) -> int:
+    """Return a tenth of the number of steps, at least 1."""
+    return max(1, len(losses) // 10)
 
 
 def _is_finite(weight: NDArray[np.float32], losses: Sequence[float]) -> bool:

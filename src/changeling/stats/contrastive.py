@@ -59,6 +59,26 @@ def contrastive_loss_difference(
     return scale * (cluster_term - class_term), (scale * (cluster_gradient - class_gradient)).astype(features.dtype)
 
 
+def contrastive_loss_bounds(clusters: float, images: float, temperature: float = 0.1) -> tuple[float, float]:
+    """Lower bounds of `L_T = L_fr - L_c` and of `L_S = L_c - L_fr` on a batch of clusters with one real image each.
+
+    T: let cluster c have n_c fakes, whose sum has the length n_c b_c, b_c <= 1. Its anchors pull each other by at least
+    n_c b_c^2 - 2 b_c - 1, with equality if the real image is opposite the fakes. The class terms pull by at most
+    C + (F sum(n_c b_c^2) - F) / (F - 1), with C clusters and F fakes in all (Cauchy-Schwarz). The difference falls with
+    every b_c, and is -4 C at b_c = 1: all reals in one point, and all fakes in the opposite one.
+
+    S: the cluster term is at most N, when every cluster collapses to a point. The class terms are at least
+    -C / (C - 1) and -F / (F - 1), when the reals sum to zero, and the fakes, too.
+
+    Args:
+        clusters: C, at least two.
+        images: N = C + F, with at least two fakes.
+    """
+    fakes = images - clusters
+    pushed = clusters / (clusters - 1) + fakes / (fakes - 1)
+    return -4 * clusters / (images * temperature), -(1 + pushed / images) / temperature
+
+
 def _sum_by_label(features: Matrix, labels: Ints) -> Matrix:
     """The sums of the features of real and of fake images (2, D)."""
     fakes = labels.astype(features.dtype) @ features
