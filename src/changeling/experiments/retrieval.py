@@ -107,24 +107,33 @@ def _compute_cells(
     caption_clusters: NDArray[np.int64],
     generator: str,
 ) -> dict[str, Estimate]:
-    """Return R@k by split; `captions` (G, D) belong to the clusters `caption_clusters` (G,)."""
+    """Return R@k by split; `captions` (G, D) belong to the clusters `caption_clusters` (G,).
+
+    A child whose own caption is unknown has no exact pair, but a cluster.
+    """
     dataset, cells = context.dataset, {}
     for split in SPLIT_TITLES:
         gallery = _select_gallery(dataset, caption_clusters, split)
         rows = select_rows(dataset, features.valid, generator, split)
-        own_caption = _find_own_captions(dataset, caption_clusters, gallery, rows)
-        is_query = (dataset.labels[rows] == 1) & (own_caption >= 0)
-        if not is_query.any():
+        queries = rows[(dataset.labels[rows] == 1) & np.isin(dataset.clusters[rows], caption_clusters[gallery])]
+        if not len(queries):
             continue
-        queries = rows[is_query]
+        own_caption = _find_own_captions(dataset, caption_clusters, gallery, queries)
+        is_known = own_caption >= 0
+        any_caption = _find_first_captions(dataset.clusters[queries], caption_clusters[gallery])
         ranks = retrieval_ranks(
-            features.values[queries], captions[gallery], own_caption[is_query], caption_clusters[gallery]
+            features.values[queries],
+            captions[gallery],
+            np.where(is_known, own_caption, any_caption),
+            caption_clusters[gallery],
         )
-        clusters = renumber_clusters(dataset.clusters[queries])
-        for match, values in (("exact", ranks.exact), ("cluster", ranks.cluster)):
-            for k in KS:
-                ratio = recall_at(values, k, clusters)
-                cells[f"{split}_{match}_{k}"] = make_estimate(ratio_interval(ratio))
+        clusters = dataset.clusters[queries]
+        for k in KS:
+            if is_known.any():
+                exact = recall_at(ranks.exact[is_known], k, renumber_clusters(clusters[is_known]))
+                cells[f"{split}_exact_{k}"] = make_estimate(ratio_interval(exact))
+            cluster = recall_at(ranks.cluster, k, renumber_clusters(clusters))
+            cells[f"{split}_cluster_{k}"] = make_estimate(ratio_interval(cluster))
     return cells
 
 
@@ -149,6 +158,13 @@ def _find_own_captions(
     return np.array([places.get(key, -1) for key in keys], np.int64)
 
 
+def _find_first_captions(clusters: NDArray[np.int64], gallery_clusters: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each cluster (Q,), all of which have captions, the place in the gallery of its first caption."""
+    order = np.argsort(gallery_clusters, kind="stable")
+    places: NDArray[np.int64] = order[np.searchsorted(gallery_clusters, clusters, sorter=order)]
+    return places
+
+
 def _build_table(dataset: Dataset, caption_clusters: NDArray[np.int64], rows: Sequence[Row]) -> Table:
     columns = [
         Column(
@@ -168,7 +184,8 @@ def _build_table(dataset: Dataset, caption_clusters: NDArray[np.int64], rows: Se
         columns=tuple(columns),
         rows=tuple(rows),
         note="R@k: share of children whose own caption (exact pair), or any caption of their cluster (intra-cluster), "
-        "is among the k nearest of all captions of the split.",
+        "is among the k nearest of all captions of the split. A child whose own caption is unknown counts for "
+        "intra-cluster only.",
     )
 
 
@@ -186,11 +203,18 @@ def _compute_chance(
 
 
 def _summarise(rows: Sequence[Row]) -> str:
-    best = select_best_row(rows, "exact_1")
+    best = select_best_row(rows, "exact_1") or select_best_row(rows, "cluster_1")
     if best is None:
         return "No child of the test split has a caption, so there is nothing to retrieve."
     row, features = best
-    exact, cluster = row.cells["test_exact_1"], row.cells["test_cluster_1"]
+    cluster = row.cells["test_cluster_1"]
+    if "test_exact_1" not in row.cells:
+        return (
+            f"With {features} the nearest of all captions of the test split is one of the child's cluster for "
+            f"{format_percent(cluster.value)} of {format_count(cluster.images, 'child', 'children')} (95 % interval "
+            f"{format_interval(cluster)}). It is not known which caption a child was made from."
+        )
+    exact = row.cells["test_exact_1"]
     return (
         f"With {features} the nearest of all captions of the test split is the child's own for "
         f"{format_percent(exact.value)} of {format_count(exact.images, 'child', 'children')} (95 % interval "
