@@ -14,7 +14,7 @@ from changeling.experiments.disentangle import DisentangleSettings
 from changeling.experiments.projections import Projection, select_training_clusters, train_projection
 from changeling.features.store import load_features
 from changeling.progress import Progress
-from tests.experiments.conftest import Plant
+from tests.experiments.conftest import Plant, keep_images
 
 FAST = DisentangleSettings(epochs=40, min_steps=1, batch=128, lr=5e-3)
 
@@ -29,6 +29,13 @@ def test_t_amplifies_and_s_removes_a_planted_style(plant: Plant) -> None:
     assert probes["raw features/C = 1"].value > 0.8
     assert probes["S/C = 0.01"].value < 0.6
     assert cells["test_s_overall"].value < 0.8
+
+
+def test_no_validation_split_is_needed(plant: Plant) -> None:
+    dataset = plant(style=1.0)
+    without = keep_images(dataset, dataset.column("split") != "val")
+    (row,) = disentangle.run(Context(without, ["planted"]), DisentangleSettings(epochs=2, curve=False)).tables[0].rows
+    assert set(row.cells) == {"test_s_overall", "test_s_full", "test_t_min", "test_t_max"}
 
 
 def test_without_a_style_all_accuracies_are_at_chance(plant: Plant) -> None:

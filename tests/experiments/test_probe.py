@@ -94,6 +94,26 @@ def test_a_generator_without_validation_children_has_no_probe_of_its_own(plant: 
         probe.run(Context(fewer, ["planted"]), ProbeSettings(train_on="g2"))
 
 
+def test_with_c_given_no_validation_split_is_needed(plant: Plant) -> None:
+    dataset = plant(style=1.5)
+    without = keep_images(dataset, dataset.column("split") != "val")
+    with pytest.raises(DatasetError, match=r"the val split needs real and fake images .*; without them, give C"):
+        probe.run(Context(without, ["planted"]), ProbeSettings())
+    expected = probe.run(Context(dataset, ["planted"]), ProbeSettings(C=0.1)).tables[0].rows[0].cells["test_auroc"]
+    (row,) = probe.run(Context(without, ["planted"]), ProbeSettings(C=0.1)).tables[0].rows
+    assert row.cells["test_auroc"] == expected
+    assert "val_auroc" not in row.cells
+
+
+def test_a_validation_split_without_fakes_is_an_error_unless_c_is_given(plant: Plant) -> None:
+    dataset = plant(style=1.5)
+    without = keep_images(dataset, (dataset.column("split") != "val") | (dataset.labels == 0))
+    with pytest.raises(DatasetError, match="the val split needs real and fake images"):
+        probe.run(Context(without, ["planted"]), ProbeSettings())
+    (row,) = probe.run(Context(without, ["planted"]), ProbeSettings(C=0.1)).tables[0].rows
+    assert set(row.cells) == {"test_overall", "test_full", "test_balanced", "test_auroc"}
+
+
 def test_each_generator_has_a_row(plant: Plant) -> None:
     table, crossed = probe.run(Context(plant(style=1.5, generators=3), ["planted"]), ProbeSettings()).tables
     assert [row.labels["Generator"] for row in table.rows] == ["all", "g0", "g1", "g2"]

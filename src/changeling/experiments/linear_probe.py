@@ -74,7 +74,7 @@ def fit_probe(
     children by the generator to train on; of powers of ten, and then of quarter powers around the best.
 
     Raises:
-        DatasetError: the train or validation split lacks real or fake images.
+        DatasetError: the train split lacks real or fake images; or the validation split, and the settings have no C.
     """
     train, val = _select_fitting_rows(dataset, features.valid, settings, seed)
     x_train, x_val = features.values[train], features.values[val]
@@ -99,22 +99,31 @@ def fit_probe(
 
 
 def check_probe(dataset: Dataset, valid: NDArray[np.bool_], settings: ProbeSettings, seed: int) -> None:
-    """Raise DatasetError if the train or validation split lacks real or fake images."""
+    """Raise DatasetError if the train split lacks real or fake images; or the validation split, and C is not given."""
     _select_fitting_rows(dataset, valid, settings, seed)
 
 
 def _select_fitting_rows(
     dataset: Dataset, valid: NDArray[np.bool_], settings: ProbeSettings, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows that the probe is fitted on, and those that C is chosen on."""
+    """Return the rows that the probe is fitted on, and those that C is chosen on.
+
+    If the settings give C, there is nothing to choose, and both are the rows of the train split.
+    """
     train = select_training_rows(dataset, valid, settings, seed)
     in_val = (dataset.column("split") == "val") & valid
     val = np.flatnonzero(in_val & ((dataset.labels == 0) | _is_training_child(dataset, settings)))
-    for name, rows in (("train", train), ("val", val)):
-        if not has_both_classes(dataset.labels[rows]):
-            is_all = settings.train_on == ALL_LABEL
-            needed = "real and fake images" if is_all else f"real images and children by {settings.train_on!r}"
-            raise DatasetError(f"{dataset.path}: the {name} split needs {needed} to train a probe")
+    needed = "real and fake images"
+    if settings.train_on != ALL_LABEL:
+        needed = f"real images and children by {settings.train_on!r}"
+    if not has_both_classes(dataset.labels[train]):
+        raise DatasetError(f"{dataset.path}: the train split needs {needed} to train a probe")
+    if settings.C:
+        return train, train
+    if not has_both_classes(dataset.labels[val]):
+        raise DatasetError(
+            f"{dataset.path}: the val split needs {needed} to train a probe; without them, give C in the study file"
+        )
     return train, val
 
 
