@@ -18,6 +18,14 @@ def test_a_planted_style_gives_the_parent_the_largest_distance(plant: Plant) -> 
     assert (row.cells["test_max"].clusters, row.cells["val_max"].clusters) == (36, 24)
 
 
+def test_each_generator_has_its_own_chance(plant: Plant) -> None:
+    dataset = plant(style=1.5, children=5, generators=2)  # in each cluster three children by g1, two by g0
+    (table,) = distances.run(Context(dataset, ["planted"]), DistancesSettings()).tables
+    assert {column.chance for column in table.columns} == {None}
+    chances = {row.labels["Generator"]: row.cells["test_max"].chance for row in table.rows}
+    assert chances == {"all": pytest.approx(1 / 6), "g0": pytest.approx(1 / 3), "g1": pytest.approx(1 / 4)}
+
+
 def test_without_a_style_both_accuracies_are_at_chance(plant: Plant) -> None:
     (table,) = distances.run(Context(plant(style=0.0, clusters=600), ["planted"]), DistancesSettings()).tables
     assert {column.chance for column in table.columns} == {0.25}

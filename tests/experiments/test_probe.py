@@ -114,6 +114,19 @@ def test_a_validation_split_without_fakes_is_an_error_unless_c_is_given(plant: P
     assert set(row.cells) == {"test_overall", "test_full", "test_balanced", "test_auroc"}
 
 
+def test_always_fake_scores_differently_for_each_generator(plant: Plant) -> None:
+    dataset = plant(style=1.5, children=5, generators=2)
+    table, crossed = probe.run(Context(dataset, ["planted"]), ProbeSettings(C=0.1)).tables
+    chances = {row.labels["Generator"]: row.cells["test_overall"].chance for row in table.rows}
+    assert chances == {"all": pytest.approx(5 / 6), "g0": pytest.approx(2 / 3), "g1": pytest.approx(3 / 4)}
+    shared = {column.key: column.chance for column in table.columns}
+    assert (shared["test_overall"], shared["test_full"], shared["test_auroc"]) == (None, None, 0.5)
+    assert [row.cells["test_overall"].chance for row in crossed.rows] == [
+        pytest.approx(2 / 3),
+        pytest.approx(3 / 4),
+    ] * 3
+
+
 def test_each_generator_has_a_row(plant: Plant) -> None:
     table, crossed = probe.run(Context(plant(style=1.5, generators=3), ["planted"]), ProbeSettings()).tables
     assert [row.labels["Generator"] for row in table.rows] == ["all", "g0", "g1", "g2"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from changeling.report.figures.dot_plots import draw_dot_plots
+from changeling.report.tables.latex import format_latex
 from changeling.report.tables.layout import Block, Cell, lay_out, split_blocks
 from changeling.report.tables.text import choose_decimals, format_share
 from changeling.results.result import Column, Estimate, Result
@@ -49,6 +51,18 @@ def test_the_tables_of_a_study_have_their_blocks_and_headers(studied: list[Resul
     assert [group.title for group in layouts["disentangle"].groups] == ["S", "T", "S", "T"]
     assert [group.title for group in layouts["hidden"].groups] == ["raw features", "S"]
     assert {key for key, layout in layouts.items() if layout.is_wide} == {"retrieval", "hidden"}
+
+
+def test_a_chance_that_differs_between_rows_is_printed_in_each_cell() -> None:
+    rows = [(("v1",), {"a": number(), "b": number(chance=1 / 6)}), (("v2",), {"b": number(chance=1 / 11)})]
+    made = table(rows, ("Generator",), A, B)
+    first, second = lay_out(made).blocks[0].lines
+    assert [cell.chance for cell in first.cells[0]] == ["", "16.7"]
+    assert [cell.chance for cell in second.cells[0]] == ["", "9.1"]
+    assert lay_out(made).chances == (("16.7", ""),)
+    assert "chance 16.7}" in format_latex(made)
+    *_, panel = draw_dot_plots(made)
+    assert panel.svg.count("stroke-dasharray") == 2
 
 
 def test_labels_that_never_repeat_make_no_blocks() -> None:

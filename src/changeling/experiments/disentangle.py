@@ -10,15 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from changeling.datasets.dataset import Dataset
 from changeling.experiments.base import MIB, Context, Cost, Experiment, Machine, estimate_memory
 from changeling.experiments.distances import compute_chance
 from changeling.experiments.linear_probe import ProbeSettings, fit_probe
 from changeling.experiments.paper import add_paper_values
-from changeling.experiments.probe import compute_fake_share
 from changeling.experiments.probe_curve import (
     ProbeCurve,
     build_curve_table,
@@ -36,6 +33,7 @@ from changeling.experiments.projections import (
 from changeling.experiments.reporting import (
     describe_dataset,
     describe_source,
+    find_common_chance,
     list_versions,
     make_estimate,
     sort_by_generator,
@@ -95,15 +93,13 @@ def run(context: Context, settings: DisentangleSettings) -> Result:
     """
     dataset, sources = context.dataset, []
     trained: list[_Projections] = []
-    valid = np.zeros(len(dataset), dtype=np.bool_)
     for features in context.load_features():
         for generator in list_trainable_generators(dataset, features.valid):
             pair = _train_and_evaluate(context, features, generator, settings)
             trained.append(pair)
         sources.append(describe_source(features))
-        valid |= features.valid
     rows = [Row(labels=pair.labels, cells=pair.cells) for pair in trained if pair.cells]
-    table = _build_table(dataset, valid, sort_by_generator(dataset, rows))
+    table = _build_table(sort_by_generator(dataset, rows))
     curves = [pair.curve for pair in trained if pair.curve]
     return Result(
         experiment=EXPERIMENT.name,
@@ -177,9 +173,11 @@ def _compute_cells(
             "t_min": smallest,
             "t_max": largest,
         }
+        fake_shares = {"s_overall": float(labels.mean())}
         for key, ratio in ratios.items():
             if ratio.denominator.any():
-                cells[f"{split}_{key}"] = make_estimate(ratio_interval(ratio))
+                chance = compute_chance(clusters, ratio) if key.startswith("t_") else fake_shares.get(key)
+                cells[f"{split}_{key}"] = make_estimate(ratio_interval(ratio), chance)
     return cells
 
 
@@ -208,16 +206,15 @@ def _describe_settings(
     return description
 
 
-def _build_table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -> Table:
-    def chance(split: str, key: str) -> float | None:
-        if key == "s_full":
-            return None
-        if key == "s_overall":
-            return compute_fake_share(dataset, valid, rows, split)
-        return compute_chance(dataset, valid, rows, split)
-
+def _build_table(rows: Sequence[Row]) -> Table:
     columns = [
-        Column(key=f"{split}_{key}", label=label, group=f"{title}: {kind}", chance=chance(split, key), better="none")
+        Column(
+            key=f"{split}_{key}",
+            label=label,
+            group=f"{title}: {kind}",
+            chance=find_common_chance(rows, f"{split}_{key}"),
+            better="none",
+        )
         for split, title in SPLIT_TITLES.items()
         for kind, measures in _MEASURES.items()
         for key, label in measures.items()

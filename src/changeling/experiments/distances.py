@@ -17,6 +17,7 @@ from changeling.experiments.paper import add_paper_values
 from changeling.experiments.reporting import (
     describe_dataset,
     describe_source,
+    find_common_chance,
     list_versions,
     make_estimate,
     select_best_row,
@@ -27,7 +28,7 @@ from changeling.features.store import Features
 from changeling.results.format import format_count, format_interval, format_percent
 from changeling.results.result import Column, Estimate, Result, Row, Table
 from changeling.stats.intervals import ratio_interval
-from changeling.stats.metrics import Distance, distance_accuracies
+from changeling.stats.metrics import Distance, Ratio, distance_accuracies
 
 
 class DistancesSettings(Settings):
@@ -43,16 +44,14 @@ def run(context: Context, settings: DistancesSettings) -> Result:
         FeatureError: a backbone's features are missing, or were extracted from other images.
     """
     dataset, rows, sources = context.dataset, [], []
-    valid = np.zeros(len(dataset), dtype=np.bool_)
     for done, features in enumerate(context.load_features(), start=1):
         for generator in list_generators(dataset):
             cells = _compute_cells(dataset, features, generator, settings.distance)
             if cells:
                 rows.append(Row(labels={"Generator": generator, "Backbone": features.header.backbone}, cells=cells))
         sources.append(describe_source(features))
-        valid |= features.valid
         context.progress("distances", done, len(context.backbones))
-    table = _build_table(dataset, valid, sort_by_generator(dataset, rows))
+    table = _build_table(sort_by_generator(dataset, rows))
     return Result(
         experiment=EXPERIMENT.name,
         title=EXPERIMENT.title,
@@ -91,17 +90,17 @@ def _compute_cells(dataset: Dataset, features: Features, generator: str, distanc
         accuracies = distance_accuracies(features.values[rows], dataset.labels[rows], clusters, distance)
         for name, ratio in zip(("min", "max"), accuracies, strict=True):
             if ratio.denominator.any():
-                cells[f"{split}_{name}"] = make_estimate(ratio_interval(ratio))
+                cells[f"{split}_{name}"] = make_estimate(ratio_interval(ratio), compute_chance(clusters, ratio))
     return cells
 
 
-def _build_table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -> Table:
+def _build_table(rows: Sequence[Row]) -> Table:
     columns = [
         Column(
             key=f"{split}_{name}",
             label=f"{name.title()} distance",
             group=title,
-            chance=compute_chance(dataset, valid, rows, split),
+            chance=find_common_chance(rows, f"{split}_{name}"),
             better="none",
         )
         for split, title in SPLIT_TITLES.items()
@@ -118,18 +117,13 @@ def _build_table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]
     )
 
 
-def compute_chance(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row], split: str) -> float | None:
-    """Return the chance level of both accuracies: the mean of 1 / (number of images of the cluster).
+def compute_chance(clusters: NDArray[np.int64], accuracy: Ratio) -> float:
+    """Return the chance level of a distance accuracy: the mean of 1 / (number of images) over its clusters.
 
-    None if the rows are of several generators, and so rest on different clusters.
+    `clusters` are numbers in 0 .. C - 1 of the images (N,) that the accuracy rests on.
     """
-    if len({row.labels["Generator"] for row in rows}) != 1:
-        return None
-    mask = (dataset.column("split") == split) & valid
-    sizes = np.bincount(dataset.clusters[mask])
-    parents = np.bincount(dataset.clusters[mask & (dataset.labels == 0)], minlength=len(sizes))
-    is_counted = (parents == 1) & (sizes >= 3)
-    return float((1 / sizes[is_counted]).mean()) if is_counted.any() else None
+    sizes = np.bincount(clusters)
+    return float((1 / sizes[accuracy.denominator > 0]).mean())
 
 
 def _summarise(rows: Sequence[Row]) -> str:

@@ -22,6 +22,7 @@ from changeling.experiments.paper import add_paper_values
 from changeling.experiments.reporting import (
     describe_dataset,
     describe_source,
+    find_common_chance,
     list_versions,
     make_estimate,
     select_best_row,
@@ -69,7 +70,7 @@ def run(context: Context, settings: ProbeSettings) -> Result:
         sources.append(describe_source(features))
         valid |= features.valid
         context.progress("probe", done, len(context.backbones))
-    table = _build_table(dataset, valid, sort_by_generator(dataset, rows))
+    table = _build_table(sort_by_generator(dataset, rows))
     is_paper_setting = settings.train_on == "stable-diffusion-v1.4" and settings.children == "one"
     return Result(
         experiment=EXPERIMENT.name,
@@ -79,7 +80,7 @@ def run(context: Context, settings: ProbeSettings) -> Result:
         settings=_describe_settings(settings, context.seed) | fitted,
         tables=(
             add_paper_values(table, dataset) if is_paper_setting else table,
-            *_build_transfer_table(dataset, valid, transfer_rows),
+            *_build_transfer_table(dataset, transfer_rows),
         ),
         dataset=describe_dataset(dataset),
         sources=tuple(sources),
@@ -186,13 +187,14 @@ def _compute_cells(dataset: Dataset, features: Features, probe: LinearProbe, gen
             "balanced": mean_interval(*recalls),
             "auroc": auroc_interval(labels, scores, clusters),
         }
-        cells |= {f"{split}_{key}": make_estimate(interval) for key, interval in intervals.items()}
+        chances = {"overall": float(labels.mean()), "balanced": 0.5, "auroc": 0.5}  # overall: that of "always fake"
+        cells |= {f"{split}_{key}": make_estimate(value, chances.get(key)) for key, value in intervals.items()}
     return cells
 
 
-def _build_table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -> Table:
+def _build_table(rows: Sequence[Row]) -> Table:
     columns = [
-        Column(key=f"{split}_{key}", label=label, group=title, chance=_compute_chance(dataset, valid, rows, split, key))
+        Column(key=f"{split}_{key}", label=label, group=title, chance=find_common_chance(rows, f"{split}_{key}"))
         for split, title in SPLIT_TITLES.items()
         for key, label in _COLUMNS.items()
     ]
@@ -208,13 +210,14 @@ def _build_table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]
     )
 
 
-def _build_transfer_table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row]) -> list[Table]:
+def _build_transfer_table(dataset: Dataset, rows: Sequence[Row]) -> list[Table]:
     """Return the table of generators trained on by generators tested on, on the test split; none without rows."""
     if not rows:
         return []
-    ordered = sorted(sort_by_generator(dataset, rows), key=lambda row: row.labels["Trained on"])
+    by_generator = [row for row in sort_by_generator(dataset, rows) if row.labels["Generator"] != ALL_LABEL]
+    ordered = sorted(by_generator, key=lambda row: row.labels["Trained on"])
     columns = [
-        Column(key=f"test_{key}", label=label, group="Test", chance=_compute_chance(dataset, valid, rows, "test", key))
+        Column(key=f"test_{key}", label=label, group="Test", chance=find_common_chance(ordered, f"test_{key}"))
         for key, label in _COLUMNS.items()
     ]
     return [
@@ -223,28 +226,12 @@ def _build_transfer_table(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequ
             title="Trained on one generator, tested on another",
             labels=("Trained on", "Generator", "Backbone"),
             columns=tuple(columns),
-            rows=tuple(row for row in ordered if row.labels["Generator"] != ALL_LABEL),
+            rows=tuple(ordered),
             note="Each probe is trained on the real images of the train split and the children of one generator. "
             "Unless the study file gives C, it is chosen on the real images of the validation split and the children "
             "of the same generator, so that a probe has seen nothing of the generators that it is tested on.",
         )
     ]
-
-
-def _compute_chance(
-    dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row], split: str, key: str
-) -> float | None:
-    """Return the chance level of a column; for overall accuracy it is that of labelling every image fake."""
-    if key == "overall":
-        return compute_fake_share(dataset, valid, rows, split)
-    return 0.5 if key in ("balanced", "auroc") else None
-
-
-def compute_fake_share(dataset: Dataset, valid: NDArray[np.bool_], rows: Sequence[Row], split: str) -> float | None:
-    """Return the share of fake images of a split; None if the rows are of several generators."""
-    labels = dataset.labels[(dataset.column("split") == split) & valid]
-    is_single_generator = len({row.labels["Generator"] for row in rows}) == 1
-    return float(labels.mean()) if is_single_generator and len(labels) else None
 
 
 def _note_unpaired(dataset: Dataset, valid: NDArray[np.bool_]) -> Iterator[str]:

@@ -13,15 +13,22 @@ from changeling.results.result import Estimate, Row, Source
 from changeling.stats.intervals import Interval
 
 
-def make_estimate(interval: Interval) -> Estimate:
-    """Convert an interval to an Estimate of a Result."""
+def make_estimate(interval: Interval, chance: float | None = None) -> Estimate:
+    """Convert an interval to an Estimate of a Result, with its chance level if it has one."""
     return Estimate(
         value=interval.value,
         low=interval.low,
         high=interval.high,
         clusters=interval.clusters,
         images=interval.images,
+        chance=chance,
     )
+
+
+def find_common_chance(rows: Sequence[Row], column: str) -> float | None:
+    """Return the chance level of all estimates of a column; None if they have none, or if it differs between rows."""
+    levels = {row.cells[column].chance for row in rows if column in row.cells}
+    return levels.pop() if len(levels) == 1 else None
 
 
 def sort_by_generator(dataset: Dataset, rows: Sequence[Row]) -> tuple[Row, ...]:

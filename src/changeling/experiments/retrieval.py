@@ -18,6 +18,7 @@ from changeling.experiments.paper import add_paper_values
 from changeling.experiments.reporting import (
     describe_dataset,
     describe_source,
+    find_common_chance,
     list_versions,
     make_estimate,
     select_best_row,
@@ -58,7 +59,7 @@ def run(context: Context, settings: RetrievalSettings) -> Result:
                     rows.append(Row(labels={"Generator": generator, "Backbone": features.header.backbone}, cells=cells))
             sources.append(describe_source(features))
         context.progress("retrieval", done, len(context.backbones))
-    table = _build_table(dataset, caption_clusters, sort_by_generator(dataset, rows))
+    table = _build_table(sort_by_generator(dataset, rows))
     return Result(
         experiment=EXPERIMENT.name,
         title=EXPERIMENT.title,
@@ -128,12 +129,14 @@ def _compute_cells(
             caption_clusters[gallery],
         )
         clusters = dataset.clusters[queries]
+        counts = np.bincount(caption_clusters[gallery])[clusters]  # captions of the cluster of each query
         for k in KS:
             if is_known.any():
                 exact = recall_at(ranks.exact[is_known], k, renumber_clusters(clusters[is_known]))
-                cells[f"{split}_exact_{k}"] = make_estimate(ratio_interval(exact))
+                cells[f"{split}_exact_{k}"] = make_estimate(ratio_interval(exact), min(k / len(gallery), 1.0))
             cluster = recall_at(ranks.cluster, k, renumber_clusters(clusters))
-            cells[f"{split}_cluster_{k}"] = make_estimate(ratio_interval(cluster))
+            chance = _compute_cluster_chance(counts, len(gallery), k)
+            cells[f"{split}_cluster_{k}"] = make_estimate(ratio_interval(cluster), chance)
     return cells
 
 
@@ -165,13 +168,13 @@ def _find_first_captions(clusters: NDArray[np.int64], gallery_clusters: NDArray[
     return places
 
 
-def _build_table(dataset: Dataset, caption_clusters: NDArray[np.int64], rows: Sequence[Row]) -> Table:
+def _build_table(rows: Sequence[Row]) -> Table:
     columns = [
         Column(
             key=f"{split}_{match}_{k}",
             label=f"R@{k}",
             group=f"{title}: {match_title}",
-            chance=_compute_chance(dataset, caption_clusters, split, match, k),
+            chance=find_common_chance(rows, f"{split}_{match}_{k}"),
         )
         for split, title in SPLIT_TITLES.items()
         for match, match_title in _MATCHES.items()
@@ -189,17 +192,15 @@ def _build_table(dataset: Dataset, caption_clusters: NDArray[np.int64], rows: Se
     )
 
 
-def _compute_chance(
-    dataset: Dataset, caption_clusters: NDArray[np.int64], split: str, match: str, k: int
-) -> float | None:
-    """Return the R@k of a random order; None if the clusters of the split differ in their number of captions."""
-    gallery = _select_gallery(dataset, caption_clusters, split)
-    _, counts = np.unique(caption_clusters[gallery], return_counts=True)
-    if not len(counts) or (counts != counts[0]).any():
-        return None
-    total, matching = int(counts.sum()), int(counts[0]) if match == "cluster" else 1
-    missed = np.prod([max(total - matching - i, 0) / max(total - i, 1) for i in range(k)])
-    return float(1 - missed)
+def _compute_cluster_chance(counts: NDArray[np.int64], total: int, k: int) -> float:
+    """Return the mean intra-cluster R@k in a random order of `total` captions.
+
+    `counts` (Q,) says how many of them are of the cluster of each query.
+    """
+    missed = np.ones(len(counts))
+    for place in range(min(k, total)):  # the probability that the captions up to this place are of other clusters
+        missed *= np.maximum(total - counts - place, 0) / (total - place)
+    return float(1 - missed.mean())
 
 
 def _summarise(rows: Sequence[Row]) -> str:

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from changeling import __version__
-from changeling.report.figures.columns import choose_markers
+from changeling.report.figures.columns import choose_markers, has_chance
 from changeling.report.figures.dot_plots import draw_dot_plots
 from changeling.report.figures.line_plots import draw_line_plots
 from changeling.report.figures.maps import build_legend, draw_map
@@ -68,6 +68,7 @@ def _render(results: Sequence[Result]) -> bytes:
         "draw_map": draw_map,
         "find_sheet_keys": _find_sheet_keys,
         "format_css_colour": format_css_colour,
+        "has_chance": has_chance,
         "lay_out": lay_out,
     }
     html = environment.get_template("template.html").render(

@@ -20,7 +20,7 @@ class Estimate(_File):
     """A number, its 95 % interval over clusters, and the numbers of clusters and images that it was computed from.
 
     Shares are fractions in [0, 1], which reports print as percentages. `paper` is the value in the paper, if the
-    setting is the paper's.
+    setting is the paper's; `chance` the chance level on these clusters, if there is one.
     """
 
     value: float
@@ -29,6 +29,7 @@ class Estimate(_File):
     clusters: int
     images: int
     paper: float | None = None
+    chance: float | None = None
 
     @property
     def holds(self) -> bool:
@@ -42,7 +43,7 @@ class Column(_File):
     key: str
     label: str
     group: str = ""
-    chance: float | None = None  # chance level, drawn as a line; None if it differs between rows
+    chance: float | None = None  # that all rows share, drawn as a line; else see Estimate
     better: Literal["high", "low", "none"] = "high"
 
 

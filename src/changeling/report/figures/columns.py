@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from changeling.report.tables.layout import split_group_titles
-from changeling.report.tables.text import format_chance, is_finite
+from changeling.report.tables.text import format_chance, is_finite, list_cells
 from changeling.results.result import Column, Table
 
 DASHES = (("dashed", (4, 3)), ("dotted", (1.5, 2.5)))  # of the lines of chance, from the lowest level
@@ -60,7 +60,7 @@ def describe_chance(table: Table, columns: Sequence[Column]) -> str:
     with_chance = [column for column in columns if column.chance is not None]
     levels = list_chance_levels(columns)
     line_styles = {level: f" ({DASHES[i][0]})" for i, level in enumerate(levels)} if len(levels) <= len(DASHES) else {}
-    texts = [format_chance(column, 1) for column in sorted(with_chance, key=lambda column: column.chance or 0)]
+    texts = [format_chance(column.chance, 1) for column in sorted(with_chance, key=lambda column: column.chance or 0)]
     if len(set(texts)) == 1:
         return f"chance {texts[0]} %"
     placements = _place_columns(table)
@@ -68,13 +68,19 @@ def describe_chance(table: Table, columns: Sequence[Column]) -> str:
         named = dict.fromkeys(
             (
                 getattr(placements[column.key], attribute),
-                f"{format_chance(column, 1)} %{line_styles.get(column.chance or 0, '')}",
+                f"{format_chance(column.chance, 1)} %{line_styles.get(column.chance or 0, '')}",
             )
             for column in with_chance
         )
         if len(named) == len({name for name, _ in named}):
             return "chance: " + ", ".join(f"{name} {text}" for name, text in named)
     return f"chance {texts[0]} to {texts[-1]} %"
+
+
+def has_chance(table: Table) -> bool:
+    """Return whether a table has a level of chance, of a column or of a single estimate."""
+    levels = [column.chance for column in table.columns] + [cell.chance for cell in list_cells(table)]
+    return any(level is not None for level in levels)
 
 
 def list_chance_levels(columns: Sequence[Column]) -> list[float]:

@@ -134,8 +134,8 @@ def _find_limits(layout: _PanelLayout) -> tuple[float, float]:
     for row in layout.table.rows:
         for cell in (row.cells.get(column.key) for column in layout.columns):
             if cell is not None and is_finite(cell):
-                drawn = (cell.low, cell.value, cell.high, *(() if cell.paper is None else (cell.paper,)))
-                values += [value for value in drawn if math.isfinite(value)]
+                drawn = (cell.low, cell.value, cell.high, cell.paper, cell.chance)
+                values += [value for value in drawn if value is not None and math.isfinite(value)]
     return choose_limits(min(values), max(values))
 
 
@@ -194,6 +194,9 @@ def _draw_rows(axes: Axes, layout: _PanelLayout) -> None:
             if cell is not None and is_finite(cell):
                 y = slot.y + layout.step * (i - (len(layout.columns) - 1) / 2)
                 _draw_estimate(axes, cell, y, colour, markers[column.key])
+                if column.chance is None and cell.chance is not None:
+                    reach = layout.step / 2
+                    axes.plot([cell.chance] * 2, [y - reach, y + reach], color=MUTED, linewidth=1, dashes=DASHES[0][1])
 
 
 def _draw_estimate(axes: Axes, cell: Estimate, y: float, colour: str, marker: Marker) -> None:

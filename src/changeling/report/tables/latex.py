@@ -117,19 +117,22 @@ def _format_block_title(block: Block, layout: Layout, small: str) -> str:
 
 
 def _format_line(line: Line, layout: Layout, small: str) -> Iterable[str]:
-    """Return a row of values, a row of intervals, and a row of the paper's values if there are any."""
-    values, intervals, paper_values = list(map(escape, line.labels)), [""] * len(line.labels), [""] * len(line.labels)
+    """Return a row of values, a row of intervals, and rows of the paper's values and of chance if there are any."""
+    blank = [""] * len(line.labels)
+    values, intervals, paper_values, chances = list(map(escape, line.labels)), [*blank], [*blank], [*blank]
     for group, (clusters, images), cells in zip(layout.groups, line.counts, line.cells, strict=True):
         if group.counted:
             values.append(escape(clusters))
             intervals.append(f"{{{small} {images}}}" if images else "")
             paper_values.append("")
+            chances.append("")
         for cell in cells:
             values.append(escape(cell.value))
             intervals.append(f"{{{small} [{cell.low}, {cell.high}]}}" if cell.low else "")
             star = "" if cell.holds else "*"
             paper_values.append(rf"{{{small}\itshape {cell.paper}{star}}}" if cell.paper else "")
-    *upper_rows, last_row = [values, intervals, paper_values] if any(paper_values) else [values, intervals]
+            chances.append(f"{{{small} chance {cell.chance}}}" if cell.chance else "")
+    *upper_rows, last_row = [row for row in (values, intervals, paper_values, chances) if any(row) or row is intervals]
     return [*(_join_row(row, r" \\[-.5ex]") for row in upper_rows), _join_row(last_row)]
 
 

@@ -18,7 +18,7 @@ from changeling.report.tables.text import (
     is_finite,
 )
 from changeling.results.format import format_label
-from changeling.results.result import Column, Estimate, Row, Table
+from changeling.results.result import Column, Row, Table
 
 PAPER_DECIMALS = 2  # of per cent in the paper's tables
 MAX_NORMAL_WIDTH = 9  # columns that fit on a page in normal type
@@ -26,13 +26,17 @@ MAX_NORMAL_WIDTH = 9  # columns that fit on a page in normal type
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """An estimate as text: its value, the ends of its interval, the paper's value, and whether the interval has it."""
+    """An estimate as text: its value, the ends of its interval, the paper's value, and whether the interval has it.
+
+    `chance` is its level of chance, if that differs between the rows of its column.
+    """
 
     value: str
     low: str = ""  # both ends are empty if one is not finite
     high: str = ""
     paper: str = ""
     holds: bool = False
+    chance: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +182,7 @@ def _lay_out_block(
             "" if i < len(texts) - 1 and previous[: i + 1] == texts[: i + 1] else text for i, text in enumerate(texts)
         ]
         counts = tuple(_format_counts(row, group) for group in groups)
-        cells = tuple(tuple(_format_cell(row.cells.get(c.key), digits) for c in group.columns) for group in groups)
+        cells = tuple(tuple(_format_cell(row, column, digits) for column in group.columns) for group in groups)
         lines.append(Line(tuple(shown), counts, cells))
         previous = texts
     has_counts = any(group.by_block for group in groups)
@@ -206,15 +210,17 @@ def _format_counts(row: Row, group: Group) -> tuple[str, str]:
     return format_range([cell.clusters for cell in cells]), f"{images} image{'' if images == '1' else 's'}"
 
 
-def _format_cell(cell: Estimate | None, digits: int) -> Cell:
+def _format_cell(row: Row, column: Column, digits: int) -> Cell:
+    cell = row.cells.get(column.key)
     if cell is None or not is_finite(cell):
         return Cell("–")
     low = high = ""
     if math.isfinite(cell.low) and math.isfinite(cell.high):
         low, high = format_share(cell.low, digits), format_share(cell.high, digits)
     paper = "" if cell.paper is None else format_share(cell.paper, PAPER_DECIMALS)
-    return Cell(format_share(cell.value, digits), low, high, paper, cell.holds)
+    chance = format_chance(cell.chance, digits) if column.chance is None else ""
+    return Cell(format_share(cell.value, digits), low, high, paper, cell.holds, chance)
 
 
 def _list_chances(group: Group, digits: int) -> tuple[str, ...]:
-    return tuple(format_chance(column, digits) for column in group.columns)
+    return tuple(format_chance(column.chance, digits) for column in group.columns)

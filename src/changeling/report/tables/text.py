@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from changeling.results.format import format_count
-from changeling.results.result import Column, Estimate, Table
+from changeling.results.result import Estimate, Table
 
 FEW_CLUSTERS = 100  # below this number of clusters, a note warns that the intervals are wide
 MANY_CLUSTERS = 1000  # from this number of clusters on, shares have a second decimal
@@ -27,13 +27,11 @@ def format_share(share: float, digits: int) -> str:
     return f"{100 * share:.{digits}f}"
 
 
-def format_chance(column: Column, digits: int) -> str:
-    """Return the level of chance as per cent, with its first non-zero digit at least; "" if the column has none."""
-    if column.chance is None:
+def format_chance(chance: float | None, digits: int) -> str:
+    """Return a level of chance as per cent, with its first non-zero digit at least; "" if there is none."""
+    if chance is None:
         return ""
-    return (
-        format_share(column.chance, digits) if column.chance >= 10.0 ** -(digits + 2) else f"{100 * column.chance:.1g}"
-    )
+    return format_share(chance, digits) if chance >= 10.0 ** -(digits + 2) else f"{100 * chance:.1g}"
 
 
 def format_sample_size(clusters: int, images: int) -> tuple[str, str]:
