@@ -1,4 +1,4 @@
-"""The paper's values are added if dataset, generator and backbone are the paper's, and only then."""
+"""The paper's values are added where they are comparable; elsewhere the table says why not."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +8,10 @@ import pytest
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import ImageRow, Split
 from changeling.experiments import paper
+from changeling.experiments.base import Context, Settings
+from changeling.experiments.disentangle import DisentangleSettings
+from changeling.experiments.distances import DistancesSettings
+from changeling.experiments.linear_probe import ProbeSettings
 from changeling.results.result import Column, Estimate, Row, Table
 
 BACKBONE, GENERATOR = "openclip-vit-b32-laion2b", "stable-diffusion-v1.4"
@@ -28,7 +32,7 @@ def rows() -> list[ImageRow]:
     return made
 
 
-def table(backbone: str = BACKBONE, generator: str = GENERATOR) -> Table:
+def make_table(backbone: str = BACKBONE, generator: str = GENERATOR) -> Table:
     cells = {
         key: Estimate(value=0.44, low=0.43, high=0.45, clusters=5000, images=30000) for key in ("test_max", "test_min")
     }
@@ -41,29 +45,93 @@ def table(backbone: str = BACKBONE, generator: str = GENERATOR) -> Table:
     )
 
 
-def shown(dataset: Dataset, **labels: str) -> list[float | None]:
-    (row,) = paper.add_paper_values(table(**labels), dataset).rows
-    return [cell.paper for cell in row.cells.values()]
+DISTANCES, PAPER_PROBE = DistancesSettings(), ProbeSettings(train_on=GENERATOR)
 
 
-def test_the_papers_values_are_added_to_its_dataset(rows: list[ImageRow], tmp_path: Path) -> None:
+def add_values(dataset: Dataset, table: Table, settings: Settings = DISTANCES, **changes: bool) -> Table:
+    context = Context(dataset, [], **{"compare_with_paper": True} | changes)
+    return paper.add_paper_values(table, context, settings, DISTANCES)
+
+
+def list_shown(table: Table) -> list[float | None]:
+    return [cell.paper for row in table.rows for cell in row.cells.values()]
+
+
+def test_the_papers_values_are_added_if_the_study_asks_for_them(rows: list[ImageRow], tmp_path: Path) -> None:
+    dataset = write_dataset(tmp_path, [replace(row, source="mine") for row in rows])
+    compared = add_values(dataset, make_table())
+    assert list_shown(compared) == [0.44, 0.0172]
+    assert [cell.holds for cell in compared.rows[0].cells.values()] == [True, False]
+    assert compared.note == ""
+    assert add_values(dataset, make_table(), compare_with_paper=False) == make_table()
+
+
+def test_a_backbone_may_be_named_by_its_id(rows: list[ImageRow], tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path, rows)
-    assert shown(dataset) == [0.44, 0.0172]
-    (row,) = paper.add_paper_values(table(), dataset).rows
-    assert [cell.holds for cell in row.cells.values()] == [True, False]
-    assert shown(dataset, backbone="clip-vit-b16") == [None, None]
-    assert shown(dataset, backbone=f"{BACKBONE}@pre") == [None, None]
-    assert shown(dataset, generator="stable-diffusion-v2.1") == [None, None]
+    for name in (BACKBONE, f"open_clip:{'ViT-B-32/laion2b_s34b_b79k'}"):
+        assert list_shown(add_values(dataset, make_table(name))) == [0.44, 0.0172]
 
 
-@pytest.mark.parametrize("change", ["a child is missing", "a parent is missing", "another source"])
-def test_the_papers_values_are_not_added_to_other_datasets(change: str, rows: list[ImageRow], tmp_path: Path) -> None:
-    other = {
-        "a child is missing": rows[:-1],
-        "a parent is missing": rows[1:],
-        "another source": [replace(rows[0], source="mine"), *rows[1:]],
-    }[change]
-    assert shown(write_dataset(tmp_path, other)) == [None, None]
+@pytest.mark.parametrize(
+    ("backbone", "generator", "reason"),
+    [
+        ("clip-vit-b16", GENERATOR, "stable-diffusion-v1.4, clip-vit-b16: the paper has no values."),
+        (f"{BACKBONE}@pre", GENERATOR, f"stable-diffusion-v1.4, {BACKBONE}@pre: the paper has no values."),
+        (BACKBONE, "all", "all generators: not a generator of the paper."),
+        (
+            BACKBONE,
+            "stable-diffusion-v2.1",
+            "stable-diffusion-v2.1: not comparable with the paper, because the validation split has 5,000 parents and "
+            "0 children, not 5,000 and 25,000.",
+        ),
+    ],
+)
+def test_a_table_says_why_it_has_no_values(
+    rows: list[ImageRow], tmp_path: Path, backbone: str, generator: str, reason: str
+) -> None:
+    compared = add_values(write_dataset(tmp_path, rows), make_table(backbone, generator))
+    assert list_shown(compared) == [None, None]
+    assert compared.note == reason
+
+
+def test_a_few_images_may_be_missing(rows: list[ImageRow], tmp_path: Path) -> None:
+    compared = add_values(write_dataset(tmp_path / "a", rows[:-3]), make_table())
+    assert list_shown(compared) == [0.44, 0.0172]
+    assert compared.note == f"{GENERATOR}: 3 of the paper's 60,000 images are missing (0.005 %)."
+    compared = add_values(write_dataset(tmp_path / "b", rows[:-301]), make_table())
+    assert list_shown(compared) == [None, None]
+    assert "the test split has 4,950 parents and 24,749 children, not 5,000 and 25,000." in compared.note
+
+
+@pytest.mark.parametrize(
+    ("settings", "paper_settings", "differences"),
+    [
+        (DistancesSettings(distance="l2"), DISTANCES, "distance = l2; comparable are distance = cosine."),
+        (
+            ProbeSettings(train_on=GENERATOR, C=2.0),
+            PAPER_PROBE,
+            "C = 2.0; comparable are C = chosen on validation.",
+        ),
+        (ProbeSettings(), PAPER_PROBE, f"train_on = all; comparable are train_on = {GENERATOR}."),
+        (
+            DisentangleSettings(epochs=1, C=1e6),
+            DisentangleSettings(),
+            "C = 1000000.0, epochs = 1; comparable are C = 1.0, epochs = 25.",
+        ),
+    ],
+)
+def test_other_settings_have_no_values(
+    settings: Settings, paper_settings: Settings, differences: str, rows: list[ImageRow], tmp_path: Path
+) -> None:
+    context = Context(write_dataset(tmp_path, rows[:6]), [], compare_with_paper=True)
+    compared = paper.add_paper_values(make_table(), context, settings, paper_settings)
+    assert list_shown(compared) == [None, None]
+    start = "The paper's values are not shown, because the settings differ: "
+    assert compared.note.startswith(start)
+    parts = compared.note.removeprefix(start).rstrip(".").split("; comparable are ")
+    assert [set(part.split(", ")) for part in parts] == [
+        set(part.split(", ")) for part in differences.rstrip(".").split("; comparable are ")
+    ]
 
 
 def test_every_value_of_the_paper_is_in_the_package() -> None:

@@ -143,6 +143,7 @@ def test_the_file_of_the_paper_is_valid(tmp_path: Path) -> None:
     path.write_text(render_paper_study())
     study = load_study(path)
     assert len(study.backbones) == 6
+    assert study.reference.paper
     assert study.settings["probe"] == ProbeSettings(train_on="stable-diffusion-v1.4")
     assert study.settings["disentangle"] == DisentangleSettings()
 

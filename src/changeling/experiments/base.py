@@ -41,6 +41,7 @@ class Context:
         backbones: names of the backbones whose features are studied, in order.
         settings: the settings of the study's experiments, by name; an absent experiment has its defaults.
         projections: the folder for checkpoints of S and T; None writes none.
+        compare_with_paper: whether tables show the paper's values where they are comparable.
     """
 
     dataset: Dataset
@@ -49,6 +50,7 @@ class Context:
     settings: Mapping[str, Settings] = field(default_factory=dict)
     projections: Path | None = None
     progress: Progress = silent
+    compare_with_paper: bool = False
 
     def load_features(self) -> Iterator[Features]:
         """Load the features of each backbone, one at a time: on COCOFake each array takes 1.5 GB."""

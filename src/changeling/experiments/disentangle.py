@@ -107,7 +107,10 @@ def run(context: Context, settings: DisentangleSettings) -> Result:
         paper=EXPERIMENT.paper,
         summary=_summarise(table.rows, trained),
         settings=_describe_settings(settings, context.seed, trained),
-        tables=(add_paper_values(table, dataset), *build_curve_table(curves)),
+        tables=(
+            add_paper_values(table, context, settings, DisentangleSettings(curve=settings.curve)),
+            *build_curve_table(curves),
+        ),
         plots=(*plot_curves(curves), *_plot_training(trained)),
         dataset=describe_dataset(dataset),
         sources=tuple(sources),

@@ -58,7 +58,7 @@ def run(context: Context, settings: DistancesSettings) -> Result:
         paper=EXPERIMENT.paper,
         summary=_summarise(table.rows),
         settings={"distance": settings.distance, "seed": context.seed},
-        tables=(table if settings.distance != "cosine" else add_paper_values(table, dataset),),
+        tables=(add_paper_values(table, context, settings, DistancesSettings()),),
         dataset=describe_dataset(dataset),
         sources=tuple(sources),
         versions=list_versions(),

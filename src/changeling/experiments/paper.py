@@ -1,49 +1,101 @@
-"""The values that the paper reports, beside ours where the setting is the paper's."""
+"""The values that the paper reports, beside ours where they are comparable, and the reasons where they are not."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 
 import numpy as np
 
+from changeling.backbones.registry import ALIASES
 from changeling.datasets.dataset import Dataset
+from changeling.experiments.base import Context, Settings
+from changeling.experiments.selection import SPLIT_TITLES
+from changeling.results.format import format_label
 from changeling.results.result import Table
 
-SOURCE = "cocofake"  # what `import cocofake` writes in the column `source`
 PARENTS = 5000  # in each of the Karpathy validation and test splits
 CHILDREN = 5
+MAX_MISSING = 0.01  # share of the paper's validation and test images
 
 
-def add_paper_values(table: Table, dataset: Dataset) -> Table:
-    """Return the table with the paper's value in each cell whose dataset, generator and backbone are the paper's.
+def add_paper_values(table: Table, context: Context, settings: Settings, paper_settings: Settings) -> Table:
+    """Return the table with the paper's values, if the study asks for them (`[reference] paper = true`).
 
-    The dataset is the paper's if it was imported as COCOFake and its validation and test splits are complete: 5,000
-    parents each, and five children by the generator for each parent.
+    A cell has one if the settings are the paper's, the paper has the generator and the backbone, and at most 1 % of
+    the paper's images of both splits are missing. Otherwise the note of the table says why there is none.
     """
-    if set(dataset.column("source")) != {SOURCE}:
+    if not context.compare_with_paper:
         return table
-    complete = {name for name in set(dataset.column("generator")) - {None} if _is_complete(dataset, name)}
-    paper_values = _load_values()
-    rows = []
+    differences = list(_list_differences(settings, paper_settings))
+    if differences:
+        return _add_note(table, [f"The paper's values are not shown, because the settings differ: {differences[0]}"])
+    paper_values, rows, reasons = _load_values(), [], []
+    dataset_reasons = {name: _compare_images(context.dataset, name) for name in _list_labels(table, "Generator")}
     for row in table.rows:
-        key = f"{table.key}/{row.labels['Generator']}/{row.labels['Backbone']}"
-        values = paper_values.get(key, {}) if row.labels["Generator"] in complete else {}
+        generator, backbone = row.labels["Generator"], _find_alias(row.labels["Backbone"])
+        is_comparable, reason = dataset_reasons[generator]
+        values = paper_values.get(f"{table.key}/{generator}/{backbone}", {}) if is_comparable else {}
+        if is_comparable and not values:
+            reasons.append(f"{format_label(generator)}, {row.labels['Backbone']}: the paper has no values")
+        elif reason:
+            reasons.append(reason)
         cells = {name: cell.model_copy(update={"paper": values.get(name)}) for name, cell in row.cells.items()}
         rows.append(row.model_copy(update={"cells": cells}))
-    return table.model_copy(update={"rows": tuple(rows)})
+    return _add_note(table.model_copy(update={"rows": tuple(rows)}), [f"{text}." for text in dict.fromkeys(reasons)])
 
 
-def _is_complete(dataset: Dataset, generator: str) -> bool:
-    for split in ("val", "test"):
-        mask = dataset.column("split") == split
-        parents = mask & (dataset.labels == 0)
-        children = mask & (dataset.column("generator") == generator)
-        counts = np.bincount(dataset.clusters[children])
-        if parents.sum() != PARENTS or (counts == CHILDREN).sum() != PARENTS:
-            return False
-    return True
+def _list_differences(settings: Settings, paper_settings: Settings) -> Iterator[str]:
+    """Yield a sentence with all settings that differ from the paper's; nothing if none does."""
+    names = [name for name in type(settings).model_fields if getattr(settings, name) != getattr(paper_settings, name)]
+    if names:
+        ours, theirs = (
+            ", ".join(f"{name} = {_format_value(getattr(some, name))}" for name in names)
+            for some in (settings, paper_settings)
+        )
+        yield f"{ours}; comparable are {theirs}."
+
+
+def _format_value(value: object) -> str:
+    return "chosen on validation" if value is None else str(value)
+
+
+def _compare_images(dataset: Dataset, generator: str) -> tuple[bool, str]:
+    """Return whether the images of a generator are comparable with the paper's, and what there is to say about them."""
+    if generator not in {key.split("/")[1] for key in _load_values()}:
+        return False, f"{format_label(generator)}: not a generator of the paper"
+    missing = 0
+    for split, title in SPLIT_TITLES.items():
+        mask = (dataset.column("split") == split) & (dataset.column("status") == "ok")
+        parents = int((mask & (dataset.labels == 0)).sum())
+        counts = np.bincount(dataset.clusters[mask & (dataset.column("generator") == generator)])
+        lacking = (1 + CHILDREN) * PARENTS - parents - int(counts.sum())
+        if lacking > MAX_MISSING * (1 + CHILDREN) * PARENTS or parents > PARENTS or (counts > CHILDREN).any():
+            return False, (
+                f"{generator}: not comparable with the paper, because the {title.lower()} split has {parents:,} "
+                f"parents and {int(counts.sum()):,} children, not {PARENTS:,} and {CHILDREN * PARENTS:,}"
+            )
+        missing += lacking
+    if not missing:
+        return True, ""
+    total = len(SPLIT_TITLES) * (1 + CHILDREN) * PARENTS
+    return True, f"{generator}: {missing:,} of the paper's {total:,} images are missing ({100 * missing / total:.3f} %)"
+
+
+def _find_alias(backbone: str) -> str:
+    """Return the alias of a backbone that is named by its id; otherwise the name itself."""
+    aliases = {alias.model: name for name, alias in ALIASES.items() if isinstance(alias.model, str)}
+    return aliases.get(backbone, backbone)
+
+
+def _list_labels(table: Table, label: str) -> list[str]:
+    return list(dict.fromkeys(row.labels[label] for row in table.rows))
+
+
+def _add_note(table: Table, sentences: list[str]) -> Table:
+    return table.model_copy(update={"note": " ".join(filter(None, [table.note, *sentences]))})
 
 
 @cache

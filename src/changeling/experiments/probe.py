@@ -44,6 +44,7 @@ from changeling.stats.intervals import auroc_interval, mean_interval, ratio_inte
 
 MIN_TRAIN_CLUSTERS = 50  # a generator with fewer in the train split gets no probe of its own
 LISTED_GENERATORS = 8  # in an error message
+_PAPER_SETTINGS = ProbeSettings(train_on="stable-diffusion-v1.4")  # the paper does not give C
 _COLUMNS = {"overall": "Overall", "full": "Full cluster", "balanced": "Balanced", "auroc": "AUROC"}
 
 
@@ -71,7 +72,6 @@ def run(context: Context, settings: ProbeSettings) -> Result:
         valid |= features.valid
         context.progress("probe", done, len(context.backbones))
     table = _build_table(sort_by_generator(dataset, rows))
-    is_paper_setting = settings.train_on == "stable-diffusion-v1.4" and settings.children == "one"
     return Result(
         experiment=EXPERIMENT.name,
         title=EXPERIMENT.title,
@@ -79,7 +79,7 @@ def run(context: Context, settings: ProbeSettings) -> Result:
         summary=_summarise(table.rows),
         settings=_describe_settings(settings, context.seed) | fitted,
         tables=(
-            add_paper_values(table, dataset) if is_paper_setting else table,
+            add_paper_values(table, context, settings, _PAPER_SETTINGS),
             *_build_transfer_table(dataset, transfer_rows),
         ),
         dataset=describe_dataset(dataset),

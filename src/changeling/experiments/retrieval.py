@@ -71,7 +71,7 @@ def run(context: Context, settings: RetrievalSettings) -> Result:
             "ties": "against the query",
             "seed": context.seed,
         },
-        tables=(add_paper_values(table, dataset),),
+        tables=(add_paper_values(table, context, settings, RetrievalSettings()),),
         dataset=describe_dataset(dataset),
         sources=tuple(sources),
         versions=list_versions(),

@@ -20,8 +20,19 @@ from changeling.studies.settings import BUNDLED, Study
 
 
 def open_dataset(study: Study, folder: Path) -> Dataset:
-    """Open the dataset of a study whose file is in `folder`. Raises DatasetError if it does not exist."""
-    return Dataset(_bundled_path() if study.dataset == BUNDLED else folder / study.dataset)
+    """Open the dataset of a study whose file is in `folder`.
+
+    Raises:
+        StudyError: there is no such folder.
+        DatasetError: the folder is not a dataset.
+    """
+    path = _bundled_path() if study.dataset == BUNDLED else folder / study.dataset
+    if not path.exists():
+        raise StudyError(
+            f"the dataset {path} does not exist; make it with `changeling import` (such as `import cocofake`) or "
+            "`changeling build`, or correct `dataset` in the study file"
+        )
+    return Dataset(path)
 
 
 def _bundled_path() -> Path:
@@ -132,7 +143,15 @@ def run_study(
         StudyError: a setting names something that does not exist, or S and T diverge.
     """
     named = list_backbones(dataset, study)
-    context = Context(dataset, select_backbones(dataset, named), study.seed, study.settings, projections, progress)
+    context = Context(
+        dataset,
+        select_backbones(dataset, named),
+        study.seed,
+        study.settings,
+        projections,
+        progress,
+        compare_with_paper=study.reference.paper,
+    )
     check_settings(context, study)
     empty = [name for name in named if name not in context.backbones]
     notes = (f"Excluded because no image has a feature: {', '.join(empty)}.",) if empty else ()

@@ -25,6 +25,12 @@ BUNDLED = "bundled"  # as a dataset: the clusters in the package
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
+class ReferenceSettings(Settings):
+    """What the results of a study are compared with."""
+
+    paper: bool = False  # the paper's values, beside ours where they are comparable
+
+
 class Study(Settings):
     """The content of a study file. Paths are relative to the file's folder.
 
@@ -37,6 +43,7 @@ class Study(Settings):
     backbones: tuple[str, ...] = ()  # empty: all that have features
     experiments: tuple[str, ...] = tuple(EXPERIMENTS)
     seed: int = Field(default=0, ge=0)
+    reference: ReferenceSettings = ReferenceSettings()
     build: BuildSettings = BuildSettings()
     generators: Annotated[dict[str, GeneratorSettings], BeforeValidator(fill_from_presets)] = Field(default={})
     settings: Mapping[str, Settings] = Field(default={}, validate_default=True)
@@ -145,6 +152,7 @@ def _validate(path: Path, model: type[ModelT], content: object, *location: str) 
 def _list_tables(content: dict[str, Any]) -> Iterator[tuple[str, list[str], Any]]:
     """Yield the name of every table of a study file ("" for the top level), its valid keys, and its content."""
     yield "", [*(name for name in Study.model_fields if name != "settings"), *EXPERIMENTS], content
+    yield "reference", list(ReferenceSettings.model_fields), content.get("reference", {})
     yield "build", list(BuildSettings.model_fields), content.get("build", {})
     for name, experiment in EXPERIMENTS.items():
         yield name, list(experiment.settings.model_fields), content.get(name, {})
