@@ -26,6 +26,18 @@ def test_each_generator_has_its_own_chance(plant: Plant) -> None:
     assert chances == {"all": pytest.approx(1 / 6), "g0": pytest.approx(1 / 3), "g1": pytest.approx(1 / 4)}
 
 
+def test_the_distance_can_be_taken_to_the_fakes(plant: Plant) -> None:
+    context = Context(plant(style=0.5), ["planted"])
+    others, fakes = (distances.run(context, DistancesSettings(to=to)) for to in ("others", "fakes"))
+    (row_others,), (row_fakes,) = others.tables[0].rows, fakes.tables[0].rows
+    # the parent's own mean is the same, and a child's no longer has its large distance to the parent
+    assert row_fakes.cells["test_max"].value > row_others.cells["test_max"].value
+    assert row_fakes.cells["test_max"].chance is None
+    assert fakes.tables[0].columns[0].chance is None
+    assert "the largest mean distance to the fake images in" in fakes.summary
+    assert "the largest mean distance to the other images in" in others.summary
+
+
 def test_without_a_style_both_accuracies_are_at_chance(plant: Plant) -> None:
     (table,) = distances.run(Context(plant(style=0.0, clusters=600), ["planted"]), DistancesSettings()).tables
     assert {column.chance for column in table.columns} == {0.25}

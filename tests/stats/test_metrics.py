@@ -149,6 +149,15 @@ def test_threshold_lets_no_more_through_than_asked() -> None:
     assert metrics.true_positive_rate(labels, scores, 0.01) == pytest.approx(2 / 4)
 
 
+def test_the_mean_distance_can_be_taken_to_the_fakes_only() -> None:
+    # to the others: parent (1 + 4) / 2, children (1 + 3) / 2 and (4 + 3) / 2; to the fakes: (1 + 4) / 2, 3 and 3
+    line, labels, clusters = np.array([[0.0], [1.0], [4.0]]), np.array([0, 1, 1]), np.zeros(3, np.int64)
+    smallest, largest = metrics.distance_accuracies(line, labels, clusters, "l2")
+    assert (smallest.value, largest.value) == (0, 0)
+    smallest, largest = metrics.distance_accuracies(line, labels, clusters, "l2", to="fakes")
+    assert (smallest.value, largest.value) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("value", "distance", "message"),
     [

@@ -28,13 +28,24 @@ from changeling.features.store import Features
 from changeling.results.format import format_count, format_interval, format_percent
 from changeling.results.result import Column, Estimate, Result, Row, Table
 from changeling.stats.intervals import ratio_interval
-from changeling.stats.metrics import Distance, Ratio, distance_accuracies
+from changeling.stats.metrics import Distance, DistanceTo, Ratio, distance_accuracies
+
+TARGETS: dict[DistanceTo, str] = {"others": "the other images", "fakes": "the fake images"}
+_NO_CHANCE = (
+    " A child's mean leaves out the child itself, and so has one distance less than the parent's: there is no level of "
+    "chance."
+)
 
 
 class DistancesSettings(Settings):
     """Settings of Table 1."""
 
     distance: Distance = Field(default="cosine", description='"cosine" or "l2"')
+    to: DistanceTo = Field(
+        default="others",
+        description='mean distance of each image to the "others" of its cluster, or to its other "fakes"; the paper '
+        "allows both readings",
+    )
 
 
 def run(context: Context, settings: DistancesSettings) -> Result:
@@ -46,19 +57,19 @@ def run(context: Context, settings: DistancesSettings) -> Result:
     dataset, rows, sources = context.dataset, [], []
     for done, features in enumerate(context.load_features(), start=1):
         for generator in list_generators(dataset):
-            cells = _compute_cells(dataset, features, generator, settings.distance)
+            cells = _compute_cells(dataset, features, generator, settings)
             if cells:
                 rows.append(Row(labels={"Generator": generator, "Backbone": features.header.backbone}, cells=cells))
         sources.append(describe_source(features))
         context.progress("distances", done, len(context.backbones))
-    table = _build_table(sort_by_generator(dataset, rows))
+    table = _build_table(sort_by_generator(dataset, rows), settings)
     return Result(
         experiment=EXPERIMENT.name,
         title=EXPERIMENT.title,
         paper=EXPERIMENT.paper,
-        summary=_summarise(table.rows),
-        settings={"distance": settings.distance, "seed": context.seed},
-        tables=(add_paper_values(table, context, settings, DistancesSettings()),),
+        summary=_summarise(table.rows, settings),
+        settings={"distance": settings.distance, "mean distance to": TARGETS[settings.to], "seed": context.seed},
+        tables=(add_paper_values(table, context, settings, DistancesSettings(to=settings.to)),),
         dataset=describe_dataset(dataset),
         sources=tuple(sources),
         versions=list_versions(),
@@ -80,21 +91,26 @@ def cost(context: Context, settings: DistancesSettings, machine: Machine) -> Cos
     return Cost(1 + 7e-5 * clusters * len(dims), estimate_memory(context.dataset, max(dims)))
 
 
-def _compute_cells(dataset: Dataset, features: Features, generator: str, distance: Distance) -> dict[str, Estimate]:
+def _compute_cells(
+    dataset: Dataset, features: Features, generator: str, settings: DistancesSettings
+) -> dict[str, Estimate]:
     cells: dict[str, Estimate] = {}
     for split in SPLIT_TITLES:
         rows = select_rows(dataset, features.valid, generator, split)
         if not len(rows):
             continue
         clusters = renumber_clusters(dataset.clusters[rows])
-        accuracies = distance_accuracies(features.values[rows], dataset.labels[rows], clusters, distance)
+        accuracies = distance_accuracies(
+            features.values[rows], dataset.labels[rows], clusters, settings.distance, settings.to
+        )
         for name, ratio in zip(("min", "max"), accuracies, strict=True):
             if ratio.denominator.any():
-                cells[f"{split}_{name}"] = make_estimate(ratio_interval(ratio), compute_chance(clusters, ratio))
+                chance = compute_chance(clusters, ratio) if settings.to == "others" else None
+                cells[f"{split}_{name}"] = make_estimate(ratio_interval(ratio), chance)
     return cells
 
 
-def _build_table(rows: Sequence[Row]) -> Table:
+def _build_table(rows: Sequence[Row], settings: DistancesSettings) -> Table:
     columns = [
         Column(
             key=f"{split}_{name}",
@@ -112,8 +128,8 @@ def _build_table(rows: Sequence[Row]) -> Table:
         labels=("Generator", "Backbone"),
         columns=tuple(columns),
         rows=tuple(rows),
-        note="Min: share of clusters in which the parent has the smallest mean distance to the other images; max: the "
-        "largest.",
+        note=f"Min: share of clusters in which the parent has the smallest mean distance to {TARGETS[settings.to]}; "
+        f"max: the largest.{_NO_CHANCE if settings.to == 'fakes' else ''}",
     )
 
 
@@ -126,15 +142,16 @@ def compute_chance(clusters: NDArray[np.int64], accuracy: Ratio) -> float:
     return float((1 / sizes[accuracy.denominator > 0]).mean())
 
 
-def _summarise(rows: Sequence[Row]) -> str:
+def _summarise(rows: Sequence[Row], settings: DistancesSettings) -> str:
     best = select_best_row(rows, "max")
     if best is None:
         return "No cluster of the test split has a parent and two children, so there are no distances to compare."
     row, features = best
     cell = row.cells["test_max"]
     return (
-        f"With {features} the parent has the largest mean distance to the other images in {format_percent(cell.value)} "
-        f"of {format_count(cell.clusters, 'test cluster', 'test clusters')} (95 % interval {format_interval(cell)})."
+        f"With {features} the parent has the largest mean distance to {TARGETS[settings.to]} in "
+        f"{format_percent(cell.value)} of {format_count(cell.clusters, 'test cluster', 'test clusters')} "
+        f"(95 % interval {format_interval(cell)})."
     )
 
 

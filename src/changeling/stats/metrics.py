@@ -19,6 +19,7 @@ from changeling.stats.vectors import check_directions, check_finite
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Distance = Literal["cosine", "l2"]
+DistanceTo = Literal["others", "fakes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +59,24 @@ def recall(labels: Ints, predictions: Ints, clusters: Ints, label: int) -> Ratio
 
 
 def distance_accuracies(
-    features: Floats | NDArray[np.float32], labels: Ints, clusters: Ints, distance: Distance = "cosine"
+    features: Floats | NDArray[np.float32],
+    labels: Ints,
+    clusters: Ints,
+    distance: Distance = "cosine",
+    to: DistanceTo = "others",
 ) -> tuple[Ratio, Ratio]:
     """Min and max intra-cluster distance accuracy (section 4.2, Table 1).
 
-    For each image of a cluster, its mean distance to the cluster's other images; the share of clusters in which
-    the parent's is the smallest, and the largest. Clusters with one parent and two or more children count: with
-    one child both distances are the same. A tie is no hit. Chance is 1 / (children + 1).
+    For each image of a cluster, its mean distance to the cluster's other images, or to its other fakes; the share of
+    clusters in which the parent's is the smallest, and the largest. Clusters with one parent and two or more children
+    count: with one child both distances are the same. A tie is no hit. To the other images, chance is 1 / (children +
+    1); to the fakes there is no such level, because the parent's mean has one distance more than a child's.
 
     Args:
         features: float (N, D).
         labels, clusters: int64 (N,).
         distance: cosine, or L2 between the features as they are.
+        to: the images of the cluster that the mean distance of each is taken to.
 
     Raises:
         FeatureError: a feature is not finite, or all zeros where the distance is cosine.
@@ -83,7 +90,8 @@ def distance_accuracies(
         parents = np.flatnonzero(labels[members] == 0)
         if len(parents) != 1 or len(members) < 3:
             continue
-        means = _mean_distances(features[members], distance)
+        is_target = (labels[members] == 1) | (to == "others")
+        means = _mean_distances(features[members], distance, is_target)
         parent, others = means[parents[0]], np.delete(means, parents[0])
         cluster = clusters[members[0]]
         smallest[cluster], largest[cluster] = parent < others.min(), parent > others.max()
@@ -99,7 +107,7 @@ def mean_distances(features: Floats | NDArray[np.float32], distance: Distance = 
         FeatureError: a feature is not finite, or all zeros where the distance is cosine.
     """
     _check_comparable(features, distance)
-    return _mean_distances(features, distance)
+    return _mean_distances(features, distance, np.ones(len(features), dtype=np.bool_))
 
 
 def _check_comparable(features: Floats | NDArray[np.float32], distance: Distance) -> None:
@@ -107,7 +115,8 @@ def _check_comparable(features: Floats | NDArray[np.float32], distance: Distance
     check(features, "images' features")
 
 
-def _mean_distances(features: Floats | NDArray[np.float32], distance: Distance) -> Floats:
+def _mean_distances(features: Floats | NDArray[np.float32], distance: Distance, is_target: NDArray[np.bool_]) -> Floats:
+    """Mean distance of each row to the other rows in `is_target` (n,)."""
     rows = features.astype(np.float64)
     if distance == "cosine":
         rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -115,7 +124,7 @@ def _mean_distances(features: Floats | NDArray[np.float32], distance: Distance) 
     else:
         between = np.linalg.norm(rows[:, None] - rows[None], axis=2)
     np.fill_diagonal(between, 0.0)
-    means: Floats = between.sum(axis=1) / (len(rows) - 1)
+    means: Floats = between[:, is_target].sum(axis=1) / (is_target.sum() - is_target)
     return means
 
 
