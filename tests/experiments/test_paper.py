@@ -48,9 +48,9 @@ def make_table(backbone: str = BACKBONE, generator: str = GENERATOR) -> Table:
 DISTANCES, PAPER_PROBE = DistancesSettings(), ProbeSettings(train_on=GENERATOR)
 
 
-def add_values(dataset: Dataset, table: Table, settings: Settings = DISTANCES, **changes: bool) -> Table:
-    context = Context(dataset, [], **{"compare_with_paper": True} | changes)
-    return paper.add_paper_values(table, context, settings, DISTANCES)
+def add_values(dataset: Dataset, table: Table, *, compare: bool = True) -> Table:
+    context = Context(dataset, [], compare_with_paper=compare)
+    return paper.add_paper_values(table, context, DISTANCES, DISTANCES)
 
 
 def list_shown(table: Table) -> list[float | None]:
@@ -63,12 +63,12 @@ def test_the_papers_values_are_added_if_the_study_asks_for_them(rows: list[Image
     assert list_shown(compared) == [0.44, 0.0172]
     assert [cell.holds for cell in compared.rows[0].cells.values()] == [True, False]
     assert compared.note == ""
-    assert add_values(dataset, make_table(), compare_with_paper=False) == make_table()
+    assert add_values(dataset, make_table(), compare=False) == make_table()
 
 
 def test_a_backbone_may_be_named_by_its_id(rows: list[ImageRow], tmp_path: Path) -> None:
     dataset = write_dataset(tmp_path, rows)
-    for name in (BACKBONE, f"open_clip:{'ViT-B-32/laion2b_s34b_b79k'}"):
+    for name in (BACKBONE, "open_clip:ViT-B-32/laion2b_s34b_b79k"):
         assert list_shown(add_values(dataset, make_table(name))) == [0.44, 0.0172]
 
 
