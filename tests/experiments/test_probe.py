@@ -1,5 +1,6 @@
 """Table 2: the probe detects a planted style, matches scikit-learn, and does not depend on the test split."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,20 @@ def test_always_fake_scores_differently_for_each_generator(plant: Plant) -> None
         pytest.approx(2 / 3),
         pytest.approx(3 / 4),
     ] * 3
+
+
+def test_images_that_are_also_in_the_train_split_are_noted(plant: Plant) -> None:
+    dataset = plant(style=1.5)
+    rows = [ImageRow(**row) for row in dataset.images.to_pylist()]
+    training = [row for row in rows if row.split == "train"]
+    copies = {row.image_id: original.sha256 for row, original in zip(rows[-3:], training, strict=False)}
+    leaking = write_dataset(
+        dataset.path / "leaking", [replace(row, sha256=copies.get(row.image_id, row.sha256)) for row in rows]
+    )
+    store(leaking, "planted", load_features(dataset, "planted").values)
+    notes = probe.run(Context(leaking, ["planted"]), ProbeSettings(C=0.1)).notes
+    assert notes[0].startswith("Train/test leakage: 3 images of the test split are also in the train split")
+    assert not probe.run(Context(dataset, ["planted"]), ProbeSettings(C=0.1)).notes
 
 
 def test_each_generator_has_a_row(plant: Plant) -> None:

@@ -15,7 +15,7 @@ from changeling.experiments.linear_probe import ProbeSettings
 from changeling.experiments.registry import EXPERIMENTS
 from changeling.features.store import load_features
 from changeling.studies.plan import plan_study
-from changeling.studies.runner import check_study, list_backbones, run_study, select_backbones
+from changeling.studies.runner import check_study, list_backbones, open_dataset, run_study, select_backbones
 from changeling.studies.settings import Study
 from tests import helpers
 from tests.experiments.conftest import Plant, draw_files, store
@@ -34,6 +34,21 @@ def test_every_experiment_returns_a_result_with_its_name(plant: Plant) -> None:
     assert all(done <= total for _, done, total in seen)
     assert all(result.dataset["clusters"] == 120 for result in results)
     assert {source.backbone for result in results for source in result.sources} == {"planted"}
+
+
+def test_a_missing_dataset_is_an_error_that_names_the_commands(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"cocofake does not exist; .*`import cocofake`.*`changeling build`"):
+        open_dataset(Study(dataset="cocofake"), tmp_path)
+
+
+def test_clusters_with_one_child_are_studied_or_the_reason_is_given(plant: Plant) -> None:
+    dataset = plant(style=1.0, children=1)
+    results = {result.experiment: result for result in run_study(dataset, FAST)}
+    assert results["distances"].summary.startswith("No cluster of the test split has a parent and two children")
+    assert set(results["probe"].tables[0].rows[0].cells) >= {"test_overall", "test_full", "test_auroc"}
+    assert set(results["disentangle"].tables[0].rows[0].cells) == {
+        f"{split}_s_{key}" for split in ("val", "test") for key in ("overall", "full")
+    }
 
 
 def test_without_features_the_error_names_the_command(plant: Plant) -> None:

@@ -25,6 +25,7 @@ from changeling.experiments.reporting import (
     find_common_chance,
     list_versions,
     make_estimate,
+    note_leakage,
     select_best_row,
     sort_by_generator,
 )
@@ -85,7 +86,7 @@ def run(context: Context, settings: ProbeSettings) -> Result:
         dataset=describe_dataset(dataset),
         sources=tuple(sources),
         versions=list_versions(),
-        notes=(*_note_unpaired(dataset, valid), *unconverged),
+        notes=(*note_leakage(dataset), *_note_unpaired(dataset, valid), *unconverged),
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from changeling.datasets.dataset import Dataset
-from changeling.experiments.selection import list_generators
+from changeling.experiments.selection import SPLIT_TITLES, list_generators
 from changeling.features.store import Features
+from changeling.results.format import format_count
 from changeling.results.result import Estimate, Row, Source
 from changeling.stats.intervals import Interval
 
@@ -67,6 +68,20 @@ def describe_dataset(dataset: Dataset) -> dict[str, str | int]:
         "children": int(labels.sum()),
     }
     return description | ({"rows without an image": unreadable} if unreadable else {})
+
+
+def note_leakage(dataset: Dataset) -> Iterator[str]:
+    """Yield a note for each split that has images of the train split, by their SHA-256."""
+    splits, hashes = dataset.column("split"), dataset.column("sha256")
+    training = set(hashes[splits == "train"]) - {None, ""}
+    for split, title in SPLIT_TITLES.items():
+        shared = sum(digest in training for digest in hashes[splits == split])
+        if shared:
+            yield (
+                f"Train/test leakage: {format_count(shared, 'image', 'images')} of the {title.lower()} split "
+                f"{'is' if shared == 1 else 'are'} also in the train split (same SHA-256), so accuracies on it are too "
+                "high. `changeling audit` lists them."
+            )
 
 
 def describe_source(features: Features) -> Source:
