@@ -1,12 +1,17 @@
 """Table 1: the parent is the outlier if a style was planted, and at chance otherwise."""
 
+from dataclasses import replace
+
 import pytest
 
+from changeling.datasets.dataset import write_dataset
+from changeling.datasets.schema import ImageRow
 from changeling.experiments import distances
 from changeling.experiments.base import Context
 from changeling.experiments.distances import DistancesSettings
+from changeling.features.store import load_features
 from changeling.stats.metrics import Distance
-from tests.experiments.conftest import Plant
+from tests.experiments.conftest import Plant, store
 
 
 def test_a_planted_style_gives_the_parent_the_largest_distance(plant: Plant) -> None:
@@ -36,6 +41,19 @@ def test_the_distance_can_be_taken_to_the_fakes(plant: Plant) -> None:
     assert fakes.tables[0].columns[0].chance is None
     assert "the largest mean distance to the fake images in" in fakes.summary
     assert "the largest mean distance to the other images in" in others.summary
+
+
+def test_generators_that_share_captions_are_summarised_apart(plant: Plant) -> None:
+    dataset = plant(style=1.5, children=4, generators=2)
+    pooled = distances.run(Context(dataset, ["planted"]), DistancesSettings()).summary
+    assert pooled.startswith("With planted features the parent")
+    rows = [ImageRow(**row) for row in dataset.images.to_pylist()]
+    halved = [row if row.caption_index is None else replace(row, caption_index=row.caption_index // 2) for row in rows]
+    shared = write_dataset(dataset.path / "shared", halved)  # captions 0 and 1, each with a child by g0 and by g1
+    store(shared, "planted", load_features(dataset, "planted").values)
+    summary = distances.run(Context(shared, ["planted"]), DistancesSettings()).summary
+    assert summary.startswith("g0: With planted features the parent")
+    assert " g1: With planted features the parent" in summary
 
 
 def test_without_a_style_both_accuracies_are_at_chance(plant: Plant) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from pydantic import Field
@@ -37,6 +38,7 @@ from changeling.experiments.reporting import (
     list_versions,
     make_estimate,
     sort_by_generator,
+    summarise_by_generator,
 )
 from changeling.experiments.selection import (
     SPLIT_TITLES,
@@ -105,7 +107,7 @@ def run(context: Context, settings: DisentangleSettings) -> Result:
         experiment=EXPERIMENT.name,
         title=EXPERIMENT.title,
         paper=EXPERIMENT.paper,
-        summary=_summarise(table.rows, trained),
+        summary=summarise_by_generator(dataset, table.rows, partial(_summarise, trained=trained)),
         settings=_describe_settings(settings, context.seed, trained),
         tables=(
             add_paper_values(table, context, settings, DisentangleSettings(curve=settings.curve)),

@@ -6,6 +6,7 @@ Where the parent often has the largest distance, children resemble each other mo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from changeling.experiments.reporting import (
     make_estimate,
     select_best_row,
     sort_by_generator,
+    summarise_by_generator,
 )
 from changeling.experiments.selection import SPLIT_TITLES, list_generators, renumber_clusters, select_rows
 from changeling.features.store import Features
@@ -67,7 +69,7 @@ def run(context: Context, settings: DistancesSettings) -> Result:
         experiment=EXPERIMENT.name,
         title=EXPERIMENT.title,
         paper=EXPERIMENT.paper,
-        summary=_summarise(table.rows, settings),
+        summary=summarise_by_generator(dataset, table.rows, partial(_summarise, settings=settings)),
         settings={"distance": settings.distance, "mean distance to": TARGETS[settings.to], "seed": context.seed},
         tables=(add_paper_values(table, context, settings, DistancesSettings(to=settings.to)),),
         dataset=describe_dataset(dataset),

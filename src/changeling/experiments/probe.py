@@ -28,6 +28,7 @@ from changeling.experiments.reporting import (
     note_leakage,
     select_best_row,
     sort_by_generator,
+    summarise_by_generator,
 )
 from changeling.experiments.selection import (
     SPLIT_TITLES,
@@ -77,7 +78,7 @@ def run(context: Context, settings: ProbeSettings) -> Result:
         experiment=EXPERIMENT.name,
         title=EXPERIMENT.title,
         paper=EXPERIMENT.paper,
-        summary=_summarise(table.rows),
+        summary=summarise_by_generator(dataset, table.rows, _summarise),
         settings=_describe_settings(settings, context.seed) | fitted,
         tables=(
             add_paper_values(table, context, settings, _PAPER_SETTINGS),

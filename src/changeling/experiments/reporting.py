@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from changeling.datasets.dataset import Dataset
 from changeling.experiments.selection import SPLIT_TITLES, list_generators
 from changeling.features.store import Features
-from changeling.results.format import format_count
+from changeling.results.format import ALL_LABEL, format_count
 from changeling.results.result import Estimate, Row, Source
 from changeling.stats.intervals import Interval
 
@@ -53,6 +53,26 @@ def select_best_row(rows: Sequence[Row], column: str) -> tuple[Row, str] | None:
     best = tested[values.index(max(values))]
     is_unique = len(tested) > 1 and min(values) >= 0 and values.count(max(values)) == 1
     return best, f"{best.labels['Backbone']} features{', the best on validation,' if is_unique else ''}"
+
+
+def summarise_by_generator(dataset: Dataset, rows: Sequence[Row], summarise: Callable[[Sequence[Row]], str]) -> str:
+    """Return the summary of a table; if generators share captions, a summary of each generator's rows.
+
+    Two children of one caption, as in the paper's setting, belong to different clusters: a row of all generators then
+    rests on clusters that are twice as large as those of the paper.
+    """
+    generators = list(dict.fromkeys(row.labels["Generator"] for row in rows if row.labels["Generator"] != ALL_LABEL))
+    if not generators or not _has_shared_captions(dataset):
+        return summarise(rows)
+    by_generator = {name: [row for row in rows if row.labels["Generator"] == name] for name in generators}
+    return " ".join(f"{name}: {summarise(generator_rows)}" for name, generator_rows in by_generator.items())
+
+
+def _has_shared_captions(dataset: Dataset) -> bool:
+    """Return whether a caption has children by several generators."""
+    columns = (dataset.clusters.tolist(), dataset.images["caption_index"].to_pylist(), dataset.column("generator"))
+    children = {key for key in zip(*columns, strict=True) if key[1] is not None and key[2] is not None}
+    return len({(cluster, index) for cluster, index, _ in children}) < len(children)
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, str | int]:

@@ -23,6 +23,7 @@ from changeling.experiments.reporting import (
     make_estimate,
     select_best_row,
     sort_by_generator,
+    summarise_by_generator,
 )
 from changeling.experiments.selection import SPLIT_TITLES, list_generators, renumber_clusters, select_rows
 from changeling.features.captions import has_caption_features, load_caption_features
@@ -64,7 +65,7 @@ def run(context: Context, settings: RetrievalSettings) -> Result:
         experiment=EXPERIMENT.name,
         title=EXPERIMENT.title,
         paper=EXPERIMENT.paper,
-        summary=_summarise(table.rows),
+        summary=summarise_by_generator(dataset, table.rows, _summarise),
         settings={
             "gallery": "all captions of the split",
             "prompt template": "none",
