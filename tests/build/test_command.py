@@ -126,25 +126,25 @@ def test_after_sigterm_a_build_resumes(folder: Path, changeling: CommandLine) ->
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "to build, dataset names the folder that is to be made, such as 'cocofake'"),
-        ("dataset = 'fakes'", "to build, [build] parents names a dataset with captions, such as 'coco'"),
+        ("", "the study file does not say what to build; set dataset to the folder to make, such as 'cocofake'"),
+        ("dataset = 'fakes'", "set parents in [build] to a dataset with captions, such as 'coco'"),
         (
             "dataset = 'fakes'\n[build]\nparents = 'coco'",
-            'to build, [generators] names at least one, such as [generators."stable-diffusion-v1.4"]',
+            'add a generator, such as the table [generators."stable-diffusion-v1.4"]',
         ),
         (
             f"dataset = 'coco'\n[build]\nparents = './coco/'\n{TABLES}",
             "dataset and [build] parents are the same folder",
         ),
-        (f"dataset = 'fakes'\n[build]\nparents = 'none'\n{TABLES}", "none is not a dataset: it has no images.parquet"),
+        (f"dataset = 'fakes'\n[build]\nparents = 'none'\n{TABLES}", "none does not exist; `changeling import`"),
         (f"dataset = 'fakes'\n[build]\nparents = 'mute'\n{TABLES}", "mute has no parents with captions"),
         (
             "dataset = 'fakes'\n[build]\nparents = 'coco'\n[generators.'stable-difusion-v1.4']",
-            "[generators.stable-difusion-v1.4] names no model; did you mean 'stable-diffusion-v1.4'?",
+            "[generators.stable-difusion-v1.4] is not a preset and has no model; did you mean 'stable-diffusion-v1.4'?",
         ),
         (
             "dataset = 'fakes'\n[build]\nparents = 'coco'\n[generators.mine]\nsteps = 3",
-            "[generators.mine] names no model; presets are stable-diffusion-v1.4, ",
+            "[generators.mine] is not a preset and has no model; presets are stable-diffusion-v1.4, ",
         ),
         (
             f"dataset = 'fakes'\n[build]\nparents = 'coco'\n{TABLES}step = 5",
@@ -227,6 +227,12 @@ def test_the_help_of_build_lists_its_commands() -> None:
     assert re.findall(r"^  (run|status|redraw) +", ran.stdout, re.MULTILINE) == ["run", "status", "redraw"]
 
 
+def test_a_misspelt_command_is_not_taken_for_a_study_file(tmp_path: Path) -> None:
+    ran = run_changeling("build", "stauts", str(tmp_path / "study.toml"))
+    assert ran.returncode == 2
+    assert "No such command 'stauts'. Did you mean 'status'?" in ran.stderr
+
+
 @pytest.mark.parametrize("arguments", [(), ("run",), ("--shard", "0/1")], ids=str)
 def test_without_a_study_file_study_toml_is_built(
     arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -235,4 +241,4 @@ def test_without_a_study_file_study_toml_is_built(
     (tmp_path / "study.toml").write_text("")
     ran = run_changeling("build", *arguments)
     assert ran.returncode == 2
-    assert "to build, dataset names the folder that is to be made" in ran.stderr
+    assert "set dataset to the folder to make" in ran.stderr

@@ -60,7 +60,11 @@ def test_splits_are_drawn_by_name_alone_in_the_asked_shares() -> None:
 def test_what_is_not_a_dataset_says_so(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"is not a dataset: it has no images\.parquet"):
         Dataset(tmp_path)
+    with pytest.raises(DatasetError, match="absent does not exist; `changeling import`"):
+        Dataset(tmp_path / "absent")
     (tmp_path / "images.parquet").write_bytes(b"not parquet")
+    with pytest.raises(DatasetError, match="is a file, not a dataset; name the dataset's folder"):
+        Dataset(tmp_path / "images.parquet")
     with pytest.raises(DatasetError, match="cannot be read"):
         Dataset(tmp_path)
     pq.write_table(pa.table({"image_id": ["a"]}), tmp_path / "images.parquet")

@@ -44,6 +44,9 @@ def test_a_result_of_an_older_version_is_loaded(tmp_path: Path) -> None:
 def test_a_folder_without_results_names_the_command_that_writes_them(tmp_path: Path) -> None:
     with pytest.raises(ReportError, match="no results here; run `changeling study` first"):
         load_results(tmp_path / "nowhere")
+    (tmp_path / "study.toml").write_text("")
+    with pytest.raises(ReportError, match=r"study\.toml is a file; name the folder"):
+        load_results(tmp_path / "study.toml")
 
 
 def test_a_file_that_is_not_a_result_is_named(tmp_path: Path) -> None:

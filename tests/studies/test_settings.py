@@ -58,7 +58,7 @@ MISTAKES = {
     "a generator without a preset": (
         '[generators."stable-difusion-v1.4"]\n',
         '[generators."stable-difusion-v1.4"]\n',
-        r"names no model; did you mean 'stable-diffusion-v1.4'\?",
+        r"is not a preset and has no model; did you mean 'stable-diffusion-v1.4'\?",
     ),
     "a generator with the reserved name parents": (
         '[generators.parents]\nmodel = "m"\n',
@@ -159,9 +159,9 @@ def test_a_generator_is_completed_from_its_preset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('dataset = "bundled"', "dataset names the folder that is to be made"),
-        ('dataset = "new"', r"\[build\] parents names a dataset with captions"),
-        ('dataset = "new"\n[build]\nparents = "old"', r"\[generators\] names at least one"),
+        ('dataset = "bundled"', "set dataset to the folder to make"),
+        ('dataset = "new"', r"set parents in \[build\] to a dataset with captions"),
+        ('dataset = "new"\n[build]\nparents = "old"', "add a generator, such as the table"),
         ('dataset = "a"\n[build]\nparents = "./a"\n[generators."flux.1-schnell"]', "are the same folder"),
     ],
 )

@@ -178,11 +178,20 @@ def _write_table(path: Path, schema: pa.Schema, rows: Sequence[ImageRow] | Seque
         pq.write_table(pa.table(columns, schema=schema), temporary)
 
 
+def _describe_missing_table(path: Path) -> str:
+    """Why the folder of a table is not a dataset."""
+    if path.parent.is_dir():
+        return f"is not a dataset: it has no {path.name}"
+    if path.parent.exists():
+        return "is a file, not a dataset; name the dataset's folder"
+    return "does not exist; `changeling import` and `changeling build` make datasets"
+
+
 def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         table = pq.read_table(path)
-    except FileNotFoundError:
-        raise DatasetError(f"{path.parent} is not a dataset: it has no {path.name}") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise DatasetError(f"{path.parent} {_describe_missing_table(path)}") from None
     except (pa.ArrowException, OSError) as error:
         raise DatasetError(f"{path} cannot be read: {error}") from None
     missing = [name for name in schema.names if name not in table.column_names]

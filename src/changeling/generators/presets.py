@@ -33,7 +33,7 @@ def fill_from_presets(generators: object) -> object:
         if name not in presets and "model" not in table:
             similar = difflib.get_close_matches(name, presets, 1, 0.5)
             hint = f"did you mean {similar[0]!r}?" if similar else f"presets are {', '.join(presets)}"
-            raise ValueError(f"[generators.{name}] names no model; {hint}")
+            raise ValueError(f"[generators.{name}] is not a preset and has no model; {hint}")
         filled[name] = {**presets.get(name, {}), **table}
     return filled
 

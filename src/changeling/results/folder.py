@@ -19,6 +19,8 @@ def load_results(folder: Path) -> list[Result]:
     """
     paths = sorted((folder / RESULTS if (folder / RESULTS).is_dir() else folder).glob("*.json"))
     if not paths:
+        if folder.is_file():
+            raise ReportError(f"{folder} is a file; name the folder that `changeling study` wrote its results to")
         raise ReportError(f"{folder}: no results here; run `changeling study` first")
     return sort_results(Result.load(path) for path in paths)
 

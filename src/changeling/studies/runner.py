@@ -49,6 +49,7 @@ def list_backbones(dataset: Dataset, study: Study) -> tuple[str, ...]:
 
     Raises:
         FeatureError: the study names none, and none has features.
+        BackboneError: there is no backbone of a name.
         StudyError: a backbone is named twice, or is not one of those of the bundled clusters.
     """
     extracted = list_extracted_backbones(dataset)
@@ -60,6 +61,7 @@ def list_backbones(dataset: Dataset, study: Study) -> tuple[str, ...]:
     is_bundled = dataset.path.resolve() == _bundled_path().resolve()
     for name in backbones:
         if is_bundled and name not in extracted:
+            registry.canonical_name(name)  # raises BackboneError if there is no such backbone
             raise StudyError(
                 f"the bundled clusters have features by {', '.join(extracted)}, not by {name}, and their "
                 "image files are not part of the package"

@@ -75,12 +75,12 @@ class Study(Settings):
             BuildError: the parents have no captions.
         """
         for is_wrong, message in (
-            (self.dataset == BUNDLED, "dataset names the folder that is to be made, such as 'cocofake'"),
-            (not self.build.parents, "[build] parents names a dataset with captions, such as 'coco'"),
-            (not self.generators, '[generators] names at least one, such as [generators."stable-diffusion-v1.4"]'),
+            (self.dataset == BUNDLED, "set dataset to the folder to make, such as 'cocofake'"),
+            (not self.build.parents, "set parents in [build] to a dataset with captions, such as 'coco'"),
+            (not self.generators, 'add a generator, such as the table [generators."stable-diffusion-v1.4"]'),
         ):
             if is_wrong:
-                raise StudyError(f"to build, {message}")
+                raise StudyError(f"the study file does not say what to build; {message}")
         if (folder / self.dataset).resolve() == (folder / self.build.parents).resolve():
             raise StudyError("dataset and [build] parents are the same folder; the dataset is a new one")
         parents = Parents(Dataset(folder / self.build.parents), self.build.clusters)
