@@ -171,7 +171,7 @@ def test_a_study_runs_from_its_file_and_replaces_the_results_of_an_earlier_one(t
     assert written.returncode == 0
     text = (tmp_path / "study.toml").read_text()
     text = text.replace('"bundled" ', '"tiny" ', 1).replace("backbones = []", f'backbones = ["onnx:{tiny_onnx}@proj"]')
-    text = text.replace("epochs = 25", "epochs = 2").replace("min_steps = 1000", "min_steps = 2")
+    text = text.replace("epochs = 25", "epochs = 2").replace("min_steps = 500", "min_steps = 2")
     text = text.replace('output = "study"', 'output = "deep/study"')
     (tmp_path / "study.toml").write_text(text)
     planned = run_changeling("study", tmp_path / "study.toml", "--dry-run")

@@ -40,7 +40,7 @@ class ProjectionSettings(Settings):
     weight_decay: float = Field(default=0.01, ge=0, description="of AdamW")
     lr: float = Field(default=1e-3, gt=0, description="learning rate of AdamW")
     epochs: int = Field(default=25, ge=1, description="passes over the train split, but at least min_steps")
-    min_steps: int = Field(default=1000, ge=1, description="of the optimiser; 25 epochs of COCOFake are 16,600")
+    min_steps: int = Field(default=500, ge=1, description="of the optimiser; 25 epochs of COCOFake are 16,600")
     batch: int = Field(default=1024, ge=8, description="images; the nearest number of whole clusters is used")
 
 
