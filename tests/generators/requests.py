@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from changeling.generators.settings import GeneratorSettings
 RECONSTRUCTION = GeneratorSettings(model="vae", kind="reconstruction")
 
 
-@cache
 def make_child(number: int, parent: Path = Path("none.png")) -> Child:
     """A child with a caption and a seed of its own."""
     return Child(
