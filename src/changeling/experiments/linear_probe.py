@@ -70,18 +70,51 @@ def fit_probe(
 ) -> LinearProbe:
     """Fit the probe on the train split.
 
-    Unless the settings give C, it is the one with the lowest loss on the real images of the validation split and its
-    children by the generator to train on; of powers of ten, and then of quarter powers around the best.
+    Unless the settings give C, it is chosen on the real images of the validation split and its children by the
+    generator to train on.
 
     Raises:
         DatasetError: the train split lacks real or fake images; or the validation split, and the settings have no C.
     """
     train, val = _select_fitting_rows(dataset, features.valid, settings, seed)
-    x_train, x_val = features.values[train], features.values[val]
+    return fit_probe_on_rows(features.values, dataset.labels, train, val, c=settings.C, standardise=standardise)
+
+
+def fit_probe_on_rows(
+    values: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    train: NDArray[np.int64],
+    val: NDArray[np.int64],
+    *,
+    c: float | None = None,
+    standardise: bool = True,
+) -> LinearProbe:
+    """Fit the probe on some rows of features (N, D) and labels (N,).
+
+    Args:
+        train: the rows that it is fitted on.
+        val: the rows that C is chosen on: it is the one with the lowest loss, of powers of ten, and then of quarter
+            powers around the best. They are not read if C is given.
+        c: C, if it is given.
+        standardise: scale each dimension to mean 0 and standard deviation 1 on the training rows.
+    """
+    x_train = values[train]
     mean = x_train.mean(axis=0)
     scale = x_train.std(axis=0) + np.float32(1e-6) if standardise else np.ones_like(mean)
-    x_train, x_val = (x_train - mean) / scale, (x_val - mean) / scale
-    y_train, y_val = dataset.labels[train], dataset.labels[val]
+    x_train, y_train = (x_train - mean) / scale, labels[train]
+    if c is None:
+        c, fit = _tune(x_train, y_train, (values[val] - mean) / scale, labels[val])
+    else:
+        fit = fit_logistic_regressions(x_train, y_train, [c])[c]
+    return LinearProbe(
+        mean.astype(np.float64), scale.astype(np.float64), fit.weight, fit.bias, c, len(train), fit.is_converged
+    )
+
+
+def _tune(
+    x_train: NDArray[np.float32], y_train: NDArray[np.int64], x_val: NDArray[np.float32], y_val: NDArray[np.int64]
+) -> tuple[float, LogisticFit]:
+    """Return the C with the lowest loss on the validation images, the smallest of equals, and its fit."""
     fits: dict[float, LogisticFit] = {}
 
     def search(grid: Sequence[float]) -> float:
@@ -89,13 +122,9 @@ def fit_probe(
         losses = {c: _balanced_log_loss(y_val, fit.predict_scores(x_val)) for c, fit in fits.items()}
         return min(losses, key=lambda c: (losses[c], c))
 
-    best = search([settings.C] if settings.C else COARSE_GRID)
-    if not settings.C:
-        best = search([best * 10 ** (step / 4) for step in (-3, -2, -1, 1, 2, 3)])
-    fit = fits[best]
-    return LinearProbe(
-        mean.astype(np.float64), scale.astype(np.float64), fit.weight, fit.bias, best, len(train), fit.is_converged
-    )
+    best = search(COARSE_GRID)
+    best = search([best * 10 ** (step / 4) for step in (-3, -2, -1, 1, 2, 3)])
+    return best, fits[best]
 
 
 def check_probe(dataset: Dataset, valid: NDArray[np.bool_], settings: ProbeSettings, seed: int) -> None:
