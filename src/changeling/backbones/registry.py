@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from changeling.backbones import packaged
 from changeling.backbones.onnx import OnnxBackbone, find_default_layer, read_layers
 from changeling.backbones.packaged import PackagedModel
+from changeling.backbones.text_encoder import TextEncoder
 from changeling.errors import BackboneError
 from changeling.images.transforms import Preprocessing
 from changeling.progress import Progress, silent
@@ -48,11 +48,8 @@ class Backbone(Protocol):
 
 
 @runtime_checkable
-class TextBackbone(Backbone, Protocol):
+class TextBackbone(Backbone, TextEncoder, Protocol):
     """A backbone that also encodes captions, into the space of its image features."""
-
-    def encode_text(self, captions: Sequence[str]) -> NDArray[np.float32]:
-        """Captions, without a prompt template -> features (N, D)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Features of captions, in the order of captions.parquet, by backbones with a text tower; retrieval needs them."""
+"""Features of captions, in the order of captions.parquet, by text encoders; retrieval needs them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from changeling.backbones.registry import TextBackbone
+from changeling.backbones.text_encoder import TextEncoder
 from changeling.datasets.dataset import Dataset
 from changeling.errors import FeatureError
 from changeling.features.parts import CAPTION_PART_SIZE, FeatureHeader, caption_parts
@@ -18,30 +18,30 @@ from changeling.progress import Progress, silent
 
 
 def extract_captions(
-    dataset: Dataset, backbone: TextBackbone, *, progress: Progress = silent, part_size: int = CAPTION_PART_SIZE
+    dataset: Dataset, encoder: TextEncoder, *, progress: Progress = silent, part_size: int = CAPTION_PART_SIZE
 ) -> None:
-    """Write the features of all captions; parts that exist are kept.
+    """Write the features of all captions by a backbone's text tower or a text encoder; parts that exist are kept.
 
     Raises:
         FeatureError: parts exist that were made from other captions or with other weights, or the disk is full.
     """
-    parts = caption_parts(dataset, backbone.name, part_size)
+    parts = caption_parts(dataset, encoder.name, part_size)
     captions = dataset.captions["caption"].to_pylist()
     for index in parts.indices:
         start, stop = parts.row_range(index)
-        header = _make_header(backbone.name, backbone.weights, start, captions[start:stop])
+        header = _make_header(encoder.name, encoder.weights, start, captions[start:stop])
         if not parts.exists(index):
-            features = backbone.encode_text(captions[start:stop])
+            features = encoder.encode_text(captions[start:stop])
             with explain_full_disk(dataset.path, FeatureError):
                 parts.write(index, header, features)
         elif parts.read_header(index) != header:
             path = parts.path(index)
             raise FeatureError(f"{path} was made from other captions or weights; remove it to extract again")
-        progress(f"{backbone.name} captions", stop, len(captions))
+        progress(f"{encoder.name} captions", stop, len(captions))
 
 
 def has_caption_features(dataset: Dataset, backbone: str) -> bool:
-    """Whether there are features of captions by a backbone."""
+    """Whether there are features of captions by a backbone or text encoder."""
     parts = caption_parts(dataset, backbone)
     return bool(parts.indices) and parts.exists(0)
 
@@ -49,7 +49,7 @@ def has_caption_features(dataset: Dataset, backbone: str) -> bool:
 def load_caption_features(
     dataset: Dataset, backbone: str, part_size: int = CAPTION_PART_SIZE
 ) -> NDArray[np.float32] | None:
-    """The features of all captions by a backbone (captions, D), float32; None if there are none.
+    """The features of all captions by a backbone or text encoder (captions, D), float32; None if there are none.
 
     Raises:
         FeatureError: parts are missing, or were made from other captions.

@@ -94,7 +94,7 @@ def feature_parts(dataset: Dataset, name: str, part_size: int = PART_SIZE) -> Fe
 
 
 def caption_parts(dataset: Dataset, backbone: str, part_size: int = CAPTION_PART_SIZE) -> FeatureParts:
-    """The parts of the features of captions by a backbone, written or not."""
+    """The parts of the features of captions by a backbone or text encoder, written or not."""
     folder, caption_count = feature_folder(dataset, backbone), dataset.captions.num_rows
     return PartStore(folder, FeaturePartFormat(), caption_count, part_size, prefix="captions")
 
