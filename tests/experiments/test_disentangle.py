@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from changeling.datasets.dataset import write_dataset
+from changeling.datasets.schema import ImageRow
 from changeling.errors import DatasetError, StudyError
-from changeling.experiments import disentangle, projections
+from changeling.experiments import disentangle, probe, projections
 from changeling.experiments.base import Context
 from changeling.experiments.disentangle import DisentangleSettings
+from changeling.experiments.linear_probe import ProbeSettings
 from changeling.experiments.projections import Projection, select_training_clusters, train_projection
 from changeling.features.store import load_features
 from changeling.progress import Progress
-from tests.experiments.conftest import Plant, keep_images
+from tests.experiments.conftest import Plant, keep_images, store
 
 FAST = DisentangleSettings(epochs=40, min_steps=1, batch=128, lr=5e-3)
 
@@ -22,30 +25,36 @@ FAST = DisentangleSettings(epochs=40, min_steps=1, batch=128, lr=5e-3)
 def test_t_amplifies_and_s_removes_a_planted_style(plant: Plant) -> None:
     result = disentangle.run(Context(plant(style=0.7, clusters=400, apart=True), ["planted"]), FAST)
     table, curve_table = result.tables
-    cells = table.rows[0].cells
-    assert cells["test_t_max"].value > 0.95  # raw: far from it, see the last lines
-    assert cells["test_t_min"].value < 0.02
+    on_raw, on_s, in_t = (row.cells for row in table.rows)
+    assert [row.labels["Features"][0] for row in table.rows] == ["r", "S", "T"]
+    assert on_raw["test_max"].value < 0.9
+    assert in_t["test_max"].value > 0.95
+    assert in_t["test_min"].value < 0.02
     probes = curve_table.rows[0].cells
     assert probes["raw features/C = 1"].value > 0.8
     assert probes["S/C = 0.01"].value < 0.6
-    assert cells["test_s_overall"].value < 0.8
+    assert on_s["test_overall"].value < 0.8 < on_raw["test_overall"].value
 
 
 def test_no_validation_split_is_needed(plant: Plant) -> None:
     dataset = plant(style=1.0)
     without = keep_images(dataset, dataset.column("split") != "val")
-    (row,) = disentangle.run(Context(without, ["planted"]), DisentangleSettings(epochs=2, curve=False)).tables[0].rows
-    assert set(row.cells) == {"test_s_overall", "test_s_full", "test_t_min", "test_t_max"}
+    settings = FAST.model_copy(update={"epochs": 2, "curve": False})
+    for row in disentangle.run(Context(without, ["planted"]), settings).tables[0].rows:
+        assert set(row.cells) == {"test_overall", "test_full", "test_min", "test_max"}
+    with pytest.raises(DatasetError, match="the val split needs real images and children by 'g0' to train a probe"):
+        disentangle.check(Context(without, ["planted"]), DisentangleSettings(C="tuned"))
 
 
 def test_without_a_style_all_accuracies_are_at_chance(plant: Plant) -> None:
     result = disentangle.run(Context(plant(style=0.0, clusters=600), ["planted"]), FAST)
     table, curve_table = result.tables
     chances = {column.key: column.chance for column in table.columns}
-    cell = table.rows[0].cells["test_t_max"]
-    assert cell.low - 0.03 <= (chances["test_t_max"] or 0) <= cell.high + 0.03
-    for key, probe in curve_table.rows[0].cells.items():
-        assert probe.low - 0.02 <= 0.5 <= probe.high + 0.02, key
+    for row in table.rows:
+        cell = row.cells["test_max"]
+        assert cell.low - 0.03 <= (chances["test_max"] or 0) <= cell.high + 0.03
+    for key, cell in curve_table.rows[0].cells.items():
+        assert cell.low - 0.02 <= 0.5 <= cell.high + 0.02, key
 
 
 def test_accuracy_on_s_rises_with_c_if_s_only_rescales(plant: Plant) -> None:
@@ -165,6 +174,8 @@ def test_what_has_not_converged_is_not_interpreted(plant: Plant) -> None:
     notes = [note for note in result.notes if "raise disentangle.min_steps" in note]
     assert [note[0] for note in notes] == ["S", "T"]
     assert result.settings["steps of the training of S and T of g0, planted"] == 25
+    marked = [row.labels["Features"] for row in result.tables[0].rows]
+    assert marked == ["raw", "S (not converged)", "T (not converged)"]
 
 
 @pytest.mark.parametrize(
@@ -179,6 +190,49 @@ def test_what_has_not_converged_is_not_interpreted(plant: Plant) -> None:
 def test_convergence_is_an_improvement_below_one_per_cent(losses: np.ndarray, is_converged: bool) -> None:
     projection = Projection(np.eye(2, dtype=np.float32), tuple(losses.tolist()), -1.0, 2)
     assert projection.is_converged == is_converged
+
+
+def test_probes_are_those_of_table_2_with_its_settings(plant: Plant) -> None:
+    context = Context(plant(style=0.7), ["planted"])
+    settings = FAST.model_copy(update={"curve": False, "C": "tuned", "standardise": True, "epochs": 2})
+    result = disentangle.run(context, settings)
+    table_2 = probe.run(context, ProbeSettings(train_on="g0"))
+    raw, expected = result.tables[0].rows[0].cells, table_2.tables[0].rows[0].cells
+    assert {key: raw[key] for key in ("val_overall", "test_full")} == {
+        key: expected[key] for key in ("val_overall", "test_full")
+    }
+    assert result.settings["C of the probe on raw of g0, planted"] == table_2.settings["C of planted"]
+    plain = ProbeSettings(C=1.0, standardise=False)
+    raw = disentangle.run(context, settings.model_copy(update={"C": 1.0, "standardise": False})).tables[0].rows[0].cells
+    assert raw["test_overall"] == probe.run(context, plain).tables[0].rows[0].cells["test_overall"]
+
+
+def test_s_and_t_of_one_generator_are_evaluated_on_all(plant: Plant, tmp_path: Path) -> None:
+    dataset = plant(style=0.7, generators=2)
+    context = Context(dataset, ["planted"], projections=tmp_path)
+    settings = FAST.model_copy(update={"curve": False, "epochs": 2})
+    each = disentangle.run(context, settings).tables[0].rows
+    trained = sorted(path.name for path in tmp_path.iterdir())
+    result = disentangle.run(context, settings.model_copy(update={"train_on": "g0"}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == trained  # S and T of g0 exist already
+    (table,) = result.tables
+    assert "trained on the children of g0, in every row" in table.note
+    assert [row.labels["Generator"] for row in table.rows[::3]] == ["all", "g0", "g1"]
+    assert [row.cells for row in table.rows[3:6]] == [row.cells for row in each[3:6]]
+    assert table.rows[7].cells != each[7].cells  # S of g0, not of g1, on g1
+    assert len([plot for plot in result.plots if plot.title == "Training loss"]) == 1
+    with pytest.raises(StudyError, match=r"disentangle.train_on = 'g3': .*; choose one of all, g0, g1"):
+        disentangle.check(context, settings.model_copy(update={"train_on": "g3"}))
+
+
+def test_leakage_is_noted(plant: Plant) -> None:
+    dataset = plant(style=0.7, clusters=20)
+    rows = [replace(ImageRow(**row), sha256="same") for row in dataset.images.to_pylist()]
+    leaking = write_dataset(dataset.path / "leaking", rows)
+    store(leaking, "planted", load_features(dataset, "planted").values)
+    settings = FAST.model_copy(update={"curve": False, "epochs": 1})
+    notes = disentangle.run(Context(leaking, ["planted"]), settings).notes
+    assert notes[0].startswith("Train/test leakage: 16 images of the validation split are also in the train split")
 
 
 def test_the_plot_of_losses_shows_the_bounds(plant: Plant) -> None:

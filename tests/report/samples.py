@@ -84,11 +84,12 @@ def _large(made: Table) -> Table:
     rows = []
     choices = {
         "Backbone": tuple(BACKBONES),
+        "Features": ("raw", "S", "T"),
         "Facts": tuple(dict.fromkeys(row.labels.get("Facts", "") for row in made.rows)),
     }
     for names in product(*(choices.get(label, GENERATORS) for label in made.labels)):
         values = known.get("/".join((made.key, *names)), {})
-        if values or made.key in ("hidden", "transfer", "confounds"):
+        if values or made.key in ("hidden", "transfer", "confounds", "disentangle"):
             cells = {column.key: _near(values.get(column.key), rng) for column in made.columns}
             rows.append(Row(labels=dict(zip(made.labels, names, strict=True)), cells=cells))
     return made.model_copy(update={"rows": tuple(rows)})

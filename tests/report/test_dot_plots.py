@@ -39,7 +39,7 @@ def test_groups_share_a_panel_for_each_measure(studied: list[Result]) -> None:
         "probe": ["Overall", "Full cluster", "Balanced", "AUROC"],
         "transfer": ["Overall", "Full cluster", "Balanced", "AUROC"],
         "retrieval": ["R@1", "R@3", "R@5"],
-        "disentangle": ["S: Overall", "S: Full cluster", "T: Min distance", "T: Max distance"],
+        "disentangle": ["Overall", "Full cluster", "Min distance", "Max distance"],
         "hidden": ["C = 0.01", "C = 1", "C = 1e6", "non-linear"],
         "confounds": ["AUROC"],
     }

@@ -61,7 +61,8 @@ def test_every_estimate_is_a_row_with_all_its_digits(full: list[Result], tmp_pat
     rows = read(write_tables_csv(full, tmp_path / "tables.csv"))
     assert len(rows) == sum(len(row.cells) for one in full for made in one.tables for row in made.rows)
     assert ",".join(rows[0]) == (
-        "experiment,table,Generator,Backbone,Trained on,Facts,group,column,value,low,high,clusters,images,paper,chance"
+        "experiment,table,Generator,Backbone,Trained on,Features,Facts,group,column,"
+        "value,low,high,clusters,images,paper,chance"
     )
     cell = full[0].tables[0].rows[0].cells["val_max"]
     assert rows[1] == {
@@ -70,6 +71,7 @@ def test_every_estimate_is_a_row_with_all_its_digits(full: list[Result], tmp_pat
         "Generator": "stable-diffusion-v1.4",
         "Backbone": "rn50-imagenet",
         "Trained on": "",
+        "Features": "",
         "Facts": "",
         "group": "Validation",
         "column": "Max distance",

@@ -47,10 +47,12 @@ def test_the_tables_of_a_study_have_their_blocks_and_headers(studied: list[Resul
     ]  # fmt: skip
     assert layouts["retrieval"].blocks[0].title == ""
     assert layouts["retrieval"].blocks[0].lines[0].labels == ("all generators", "planted")
-    assert layouts["disentangle"].spans == (("Validation", 4), ("Test", 4))
-    assert [group.title for group in layouts["disentangle"].groups] == ["S", "T", "S", "T"]
+    assert layouts["disentangle"].labels == ("Backbone", "Features")
+    assert [line.labels for line in layouts["disentangle"].blocks[0].lines[:4]] == [
+        ("other-planted", "raw"), ("", "S (not converged)"), ("", "T (not converged)"), ("planted", "raw"),
+    ]  # fmt: skip
     assert [group.title for group in layouts["hidden"].groups] == ["raw features", "S"]
-    assert {key for key, layout in layouts.items() if layout.is_wide} == {"retrieval", "hidden"}
+    assert {key for key, layout in layouts.items() if layout.is_wide} == {"retrieval", "disentangle", "hidden"}
 
 
 def test_a_chance_that_differs_between_rows_is_printed_in_each_cell() -> None:

@@ -44,6 +44,12 @@ MISTAKES = {
         'epochs = "many"',
         r"disentangle.epochs = 'many': input should be a valid integer",
     ),
+    "a word in place of C": (
+        'C = "tuned"',
+        'C = "tune"',
+        r'\[probe.C\]: should be a number greater than 0, or "tuned"$',
+    ),
+    "a C out of range": ("C = 1.0", "C = 0", r'\[disentangle.C\]: should be a number greater than 0, or "tuned"$'),
     "an infinite number": ("lr = 0.001", "lr = inf", r"disentangle.lr = inf: input should be a finite number"),
     "no experiment": (
         '["distances", "probe", "retrieval", "disentangle", "embedding", "gallery", "confounds"]',

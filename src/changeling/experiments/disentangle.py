@@ -1,22 +1,30 @@
 """Projections S and T of features: S is trained to remove what tells real from fake, T to amplify it.
 
-Table 4 shows the accuracy of a linear probe on S, and distance accuracy in T. Beside it stand a curve over the probe's
-C, a non-linear probe and the singular values of S: they show what S removes and what it only rescales.
+Table 4 shows the accuracy of a linear probe on S, and distance accuracy in T; beside them stand both measures on raw
+features, in S and in T. A curve over the probe's C, a non-linear probe and the singular values of S show what S removes
+and what it only rescales.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from changeling.datasets.dataset import Dataset
 from changeling.experiments.base import MIB, Context, Cost, Experiment, Machine, estimate_memory
-from changeling.experiments.distances import compute_chance
-from changeling.experiments.linear_probe import ProbeSettings, fit_probe
-from changeling.experiments.paper import add_paper_values
+from changeling.experiments.linear_probe import (
+    ProbeSettings,
+    Strength,
+    check_probe,
+    check_train_on,
+    estimate_fit_seconds,
+)
+from changeling.experiments.paper import TRAINING_GENERATOR, add_paper_values
 from changeling.experiments.probe_curve import (
     ProbeCurve,
     build_curve_table,
@@ -25,39 +33,34 @@ from changeling.experiments.probe_curve import (
     format_labels,
     plot_curves,
 )
+from changeling.experiments.projection_evaluation import (
+    RAW,
+    Evaluation,
+    build_table,
+    describe_unconverged,
+    note_unconverged,
+    train_and_evaluate,
+)
+from changeling.experiments.projection_plots import plot_training
 from changeling.experiments.projections import (
-    Projection,
     ProjectionSettings,
+    check_trainable,
     list_trainable_generators,
-    train_projection,
 )
 from changeling.experiments.reporting import (
     describe_dataset,
     describe_source,
-    find_common_chance,
     list_versions,
-    make_estimate,
+    note_leakage,
     sort_by_generator,
     summarise_by_generator,
 )
-from changeling.experiments.selection import (
-    SPLIT_TITLES,
-    has_both_classes,
-    renumber_clusters,
-    select_all,
-    select_rows,
-)
+from changeling.experiments.selection import has_both_classes, list_generators, select_all, select_rows
 from changeling.features.store import Features
 from changeling.results.format import format_count, format_interval, format_label, format_percent
-from changeling.results.result import Column, Curve, Estimate, Plot, Result, Row, Table
-from changeling.stats import metrics
-from changeling.stats.intervals import ratio_interval
+from changeling.results.result import Estimate, Result, Row
 
-_MEASURES = {  # by projection: key, label
-    "S": {"s_overall": "Overall", "s_full": "Full cluster"},
-    "T": {"t_min": "Min distance", "t_max": "Max distance"},
-}
-_DRAWN_LOSSES = 200  # points of a curve
+EACH = "each"  # as `train_on`: S and T of each generator of their own
 _NOTES = (
     "The two terms of Eq. 4 have the same denominator for each anchor, so it cancels: the temperature and the way in "
     "which the sum is averaged only scale the loss, and AdamW is invariant to the scale of the loss. Weight decay is "
@@ -68,25 +71,31 @@ _NOTES = (
 
 
 class DisentangleSettings(ProjectionSettings):
-    """Settings of Table 4. The paper does not give temperature, weight_decay and C."""
+    """Settings of Table 4. The paper does not give temperature, weight_decay, C and standardise."""
 
-    C: float = Field(default=1.0, gt=0, description="of the probe on S; scikit-learn's default")
+    train_on: str = Field(
+        default=EACH,
+        description='train S, T and their probes on "each" generator apart; or on this generator\'s children, or those '
+        'of "all", to evaluate them on every generator: the paper allows both readings',
+    )
+    C: Strength = Field(
+        default=1.0,
+        description='of the linear probes, scikit-learn\'s default; "tuned": chosen on the validation split',
+    )
+    standardise: bool = Field(default=False, description="for the linear probes, as in [probe]")
     curve: bool = Field(default=True, description="also run the curve over C and the non-linear probe")
 
+    def get_training_generator(self, generator: str) -> str:
+        """Return the generator that S and T are trained on if they are evaluated on a given one."""
+        return generator if self.train_on == EACH else self.train_on
 
-@dataclass(frozen=True, slots=True)
-class _Projections:
-    """S and T of one generator and backbone, and what was measured on them."""
-
-    labels: dict[str, str]
-    s: Projection
-    t: Projection
-    cells: dict[str, Estimate]
-    curve: ProbeCurve | None
+    def make_probe_settings(self, generator: str) -> ProbeSettings:
+        """Return the settings of a linear probe that is trained on a generator."""
+        return ProbeSettings(train_on=generator, C=self.C, standardise=self.standardise)
 
 
 def run(context: Context, settings: DisentangleSettings) -> Result:
-    """Train S and T for each generator and backbone; fit a probe on S, measure distances in T (sections 3.4, 4.2).
+    """Train S and T for each generator and backbone; fit probes and measure distances (sections 3.4, 4.2).
 
     Raises:
         DatasetError: the train split has no two clusters with a parent and a child, or a split lacks a class.
@@ -94,101 +103,111 @@ def run(context: Context, settings: DisentangleSettings) -> Result:
         StudyError: training diverges with these settings.
     """
     dataset, sources = context.dataset, []
-    trained: list[_Projections] = []
+    evaluations: list[Evaluation] = []
+    curves: list[ProbeCurve] = []
     for features in context.load_features():
-        for generator in list_trainable_generators(dataset, features.valid):
-            pair = _train_and_evaluate(context, features, generator, settings)
-            trained.append(pair)
+        for trained_on, tested_on in _plan_training(dataset, features.valid, settings).items():
+            probe_settings = settings.make_probe_settings(trained_on)
+            evaluation = train_and_evaluate(context, features, tested_on, settings, probe_settings)
+            evaluations.append(evaluation)
+            curves += _evaluate_curve(context, features, evaluation) if settings.curve else []
         sources.append(describe_source(features))
-    rows = [Row(labels=pair.labels, cells=pair.cells) for pair in trained if pair.cells]
-    table = _build_table(sort_by_generator(dataset, rows))
-    curves = [pair.curve for pair in trained if pair.curve]
+    rows = sort_by_generator(dataset, [row for evaluation in evaluations for row in evaluation.rows])
+    table = build_table(rows, _describe_training(settings))
     return Result(
         experiment=EXPERIMENT.name,
         title=EXPERIMENT.title,
         paper=EXPERIMENT.paper,
-        summary=summarise_by_generator(dataset, table.rows, partial(_summarise, trained=trained)),
-        settings=_describe_settings(settings, context.seed, trained),
+        summary=summarise_by_generator(dataset, rows, partial(_summarise, evaluations=evaluations)),
+        settings=_describe_settings(settings, context.seed, evaluations),
         tables=(
-            add_paper_values(table, context, settings, DisentangleSettings(curve=settings.curve)),
+            add_paper_values(table, context, settings, _make_paper_settings(settings)),
             *build_curve_table(curves),
         ),
-        plots=(*plot_curves(curves), *_plot_training(trained)),
+        plots=(
+            *plot_curves(curves),
+            *(plot for one in evaluations for plot in plot_training(format_labels(one.labels), one.projections)),
+        ),
         dataset=describe_dataset(dataset),
         sources=tuple(sources),
         versions=list_versions(),
-        notes=(*_NOTES, *_note_training(trained)),
+        notes=(*note_leakage(dataset), *_NOTES, *note_unconverged(evaluations)),
     )
 
 
 def check(context: Context, settings: DisentangleSettings) -> None:
-    """Raise DatasetError if there is nothing to train S and T on even if all images have features."""
-    list_trainable_generators(context.dataset, select_all(context.dataset))
+    """Check that S, T and their probes can be trained if all images have features.
+
+    Raises:
+        DatasetError: the train split has no two clusters with a parent and a child; or C is tuned, and the validation
+            split lacks real or fake images.
+        StudyError: no image of the dataset is by the generator to train on.
+    """
+    dataset, valid = context.dataset, select_all(context.dataset)
+    if settings.train_on != EACH:
+        check_train_on(dataset, EXPERIMENT.name, settings.train_on)
+    for trained_on in _plan_training(dataset, valid, settings):
+        check_probe(dataset, valid, settings.make_probe_settings(trained_on), context.seed)
 
 
 def cost(context: Context, settings: DisentangleSettings, machine: Machine) -> Cost:
     """Return the estimated cost, fitted to the measurements of benchmarks/study.py."""
     dataset, dims = context.dataset, machine.get_dims(context)
-    pairs = len(list_trainable_generators(dataset, select_all(dataset)))  # of S and T
-    images = int((dataset.column("split") == "train").sum())
-    seconds = sum(pairs * _estimate_seconds(settings, images, dim, machine.speed) for dim in dims)
+    pairs = len(_plan_training(dataset, select_all(dataset), settings))  # of S and T
+    seconds = sum(pairs * _estimate_seconds(dataset, settings, dim, machine.speed) for dim in dims)
     checkpoints = sum(6 * pairs * dim**2 * 4 for dim in dims)
     return Cost(1 + seconds, estimate_memory(dataset, max(dims), copies=2), checkpoints + MIB)
 
 
-def _estimate_seconds(settings: DisentangleSettings, images: int, dim: int, speed: float) -> float:
-    """Return how long S and T of one generator and backbone take."""
+def _estimate_seconds(dataset: Dataset, settings: DisentangleSettings, dim: int, speed: float) -> float:
+    """Return how long S and T of one generator and backbone take, with their probes."""
+    images = int((dataset.column("split") == "train").sum())
     steps = max(settings.epochs * max(images / settings.batch, 1), settings.min_steps)
     training = 2 * steps * (9 * settings.batch * dim * dim / speed + 3e-3)
     curve = estimate_curve_seconds(images, dim, speed) if settings.curve else 0
-    return training + curve + 3
+    probes = 3 * estimate_fit_seconds(dataset, dim, speed) if settings.C == "tuned" else 0
+    return training + curve + probes + 3
 
 
-def _train_and_evaluate(
-    context: Context, features: Features, generator: str, settings: DisentangleSettings
-) -> _Projections:
-    labels = {"Generator": generator, "Backbone": features.header.backbone}
-    s = train_projection(context, features, generator, "S", settings)
-    t = train_projection(context, features, generator, "T", settings)
-    s_features = replace(features, values=s.project(features.values))
-    cells = _compute_cells(context, features, s_features, t, generator, settings.C)
-    curve = None
-    if settings.curve and "test_s_overall" in cells:
-        curve = evaluate_probe_curve(context, {"raw features": features, "S": s_features}, labels)
-    return _Projections(labels, s, t, cells, curve)
+def _make_paper_settings(settings: DisentangleSettings) -> DisentangleSettings:
+    """Return the paper's settings: in Table 4, v2.1 may be trained on v2.1 or on v1.4."""
+    readings = (EACH, TRAINING_GENERATOR)
+    train_on = settings.train_on if settings.train_on in readings else EACH
+    return DisentangleSettings(curve=settings.curve, train_on=train_on)
 
 
-def _compute_cells(
-    context: Context, features: Features, s_features: Features, t: Projection, generator: str, c: float
-) -> dict[str, Estimate]:
-    """Return the accuracies of a probe on `s_features`, the projections by S, and distance accuracies in T."""
-    dataset, cells = context.dataset, {}
-    settings = ProbeSettings(C=c, train_on=generator)
-    probe = fit_probe(dataset, s_features, settings, seed=context.seed, standardise=False)
-    for split in SPLIT_TITLES:
-        rows = select_rows(dataset, features.valid, generator, split)
-        labels, clusters = dataset.labels[rows], renumber_clusters(dataset.clusters[rows])
-        if not has_both_classes(labels):
-            continue
-        predicted = (probe.predict_scores(s_features.values[rows]) > 0).astype(np.int64)
-        smallest, largest = metrics.distance_accuracies(t.project(features.values[rows]), labels, clusters)
-        ratios = {
-            "s_overall": metrics.overall_accuracy(labels, predicted, clusters),
-            "s_full": metrics.full_cluster_accuracy(labels, predicted, clusters),
-            "t_min": smallest,
-            "t_max": largest,
-        }
-        fake_shares = {"s_overall": float(labels.mean())}
-        for key, ratio in ratios.items():
-            if ratio.denominator.any():
-                chance = compute_chance(clusters, ratio) if key.startswith("t_") else fake_shares.get(key)
-                cells[f"{split}_{key}"] = make_estimate(ratio_interval(ratio), chance)
-    return cells
+def _plan_training(dataset: Dataset, valid: NDArray[np.bool_], settings: DisentangleSettings) -> dict[str, list[str]]:
+    """Return the generators to train S and T on, each with the generators to evaluate them on.
+
+    Raises:
+        DatasetError: the train split has no two clusters with a parent and a child.
+    """
+    if settings.train_on == EACH:
+        return {generator: [generator] for generator in list_trainable_generators(dataset, valid)}
+    check_trainable(dataset, valid, settings.train_on)
+    return {settings.train_on: list_generators(dataset)}
+
+
+def _evaluate_curve(context: Context, features: Features, evaluation: Evaluation) -> list[ProbeCurve]:
+    """Return the curve over C on S, on the test images of the generator that S is trained on; none if a class lacks."""
+    labels = evaluation.labels
+    test = select_rows(context.dataset, features.valid, labels["Generator"], "test")
+    if not has_both_classes(context.dataset.labels[test]):
+        return []
+    on_s = replace(features, values=evaluation.projections["S"].project(features.values))
+    return [evaluate_probe_curve(context, {"raw features": features, "S": on_s}, labels)]
+
+
+def _describe_training(settings: DisentangleSettings) -> str:
+    if settings.train_on == EACH:
+        return "S, T and the probes of each generator are trained on its own children."
+    return f"S, T and the probes are trained on the children of {format_label(settings.train_on)}, in every row."
 
 
 def _describe_settings(
-    settings: DisentangleSettings, seed: int, trained: Sequence[_Projections]
+    settings: DisentangleSettings, seed: int, evaluations: Sequence[Evaluation]
 ) -> dict[str, str | int | float | bool | None]:
+    strength = "chosen on the validation split" if settings.C == "tuned" else f"{settings.C:g}"
     description: dict[str, str | int | float | bool | None] = {
         "S and T": "square linear maps without bias, initialised uniformly in ±1/√D; outputs L2-normalised",
         "optimiser": "AdamW, betas 0.9 and 0.999",
@@ -198,122 +217,58 @@ def _describe_settings(
         "images in a batch, of whole clusters": settings.batch,
         "temperature": settings.temperature,
         "the loss of a batch": "the mean over its images (anchors, in Eq. 5)",
-        "trained on": "each generator's clusters of the train split",
-        "probe on S": f"logistic regression, C = {settings.C:g}, features not standardised",
+        "trained on": "each generator's clusters of the train split"
+        if settings.train_on == EACH
+        else f"the train split's clusters with children by {format_label(settings.train_on)}",
+        "linear probes": f"logistic regression, C {'' if settings.C == 'tuned' else '= '}{strength}, features "
+        f"{'standardised' if settings.standardise else 'not standardised'}",
         "seed": seed,
     }
-    for pair in trained:
-        name = format_label(format_labels(pair.labels))
-        description[f"clusters that S and T of {name} were trained on"] = pair.s.clusters
-        description[f"steps of the training of S and T of {name}"] = len(pair.s.losses)
-        for kind, projection in {"S": pair.s, "T": pair.t}.items():
+    for evaluation in evaluations:
+        name = format_label(format_labels(evaluation.labels))
+        description[f"clusters that S and T of {name} were trained on"] = evaluation.projections["S"].clusters
+        description[f"steps of the training of S and T of {name}"] = len(evaluation.projections["S"].losses)
+        for kind, projection in evaluation.projections.items():
             description[f"loss of {kind} of {name}"] = f"{projection.loss:.2f} (bound {projection.bound:.2f})"
+        if settings.C == "tuned":
+            description |= {f"C of the probe on {space} of {name}": one.c for space, one in evaluation.probes.items()}
     return description
 
 
-def _build_table(rows: Sequence[Row]) -> Table:
-    columns = [
-        Column(
-            key=f"{split}_{key}",
-            label=label,
-            group=f"{title}: {kind}",
-            chance=find_common_chance(rows, f"{split}_{key}"),
-            better="none",
-        )
-        for split, title in SPLIT_TITLES.items()
-        for kind, measures in _MEASURES.items()
-        for key, label in measures.items()
-    ]
-    return Table(
-        key="disentangle",
-        title="Probe accuracy on S, and distance accuracy in T",
-        labels=("Generator", "Backbone"),
-        columns=tuple(columns),
-        rows=tuple(rows),
-        note="S: accuracies of a linear probe on the outputs of S; the lower, the more S removes. Labelling every "
-        "image fake has an overall accuracy equal to the share of fake images. T: share of clusters in which the "
-        "parent has the smallest (min) or largest (max) mean distance to the other images, in the outputs of T.",
-    )
-
-
-def _plot_training(trained: Sequence[_Projections]) -> list[Plot]:
-    """Return plots of the singular values and of the losses by step, for each pair of S and T."""
-    plots = []
-    for pair in trained:
-        projections = {"S": pair.s, "T": pair.t}
-        values = {name: np.linalg.svd(p.weight, compute_uv=False) for name, p in projections.items()}
-        plots.append(
-            Plot(
-                title="Singular values",
-                of=format_labels(pair.labels),
-                x_label="rank",
-                y_label="relative to the largest",
-                y_log=True,
-                curves=tuple(
-                    Curve(name=name, x=tuple(range(1, len(spectrum) + 1)), y=tuple((spectrum / spectrum[0]).tolist()))
-                    for name, spectrum in values.items()
-                ),
-                note="A probe can rescale directions that S shrinks but does not set to zero.",
-            )
-        )
-        plots.append(
-            Plot(
-                title="Training loss",
-                of=format_labels(pair.labels),
-                x_label="step",
-                y_label="loss",
-                curves=tuple(curve for name, p in projections.items() for curve in _draw_losses(name, p)),
-                note="The bound is the lowest loss that any points can have on a batch of average size.",
-            )
-        )
-    return plots
-
-
-def _draw_losses(name: str, projection: Projection) -> tuple[Curve, Curve]:
-    """Return the curve of the losses, averaged over at most `_DRAWN_LOSSES` blocks of steps, and its bound."""
-    steps = len(projection.losses)
-    blocks = np.array_split(np.array(projection.losses), min(steps, _DRAWN_LOSSES))
-    ends = np.cumsum([len(block) for block in blocks])
-    return (
-        Curve(name=name, x=tuple(ends.tolist()), y=tuple(float(block.mean()) for block in blocks)),
-        Curve(name=f"bound of {name}", x=(1, steps), y=(projection.bound, projection.bound)),
-    )
-
-
-def _note_training(trained: Sequence[_Projections]) -> list[str]:
-    """Return a note for each projection that has not converged."""
-    notes = []
-    for pair in trained:
-        for kind, projection in {"S": pair.s, "T": pair.t}.items():
-            if not projection.is_converged:
-                notes.append(f"{_describe_unconverged(kind, pair.labels, projection)}; raise disentangle.min_steps.")
-    return notes
-
-
-def _describe_unconverged(kind: str, labels: dict[str, str], projection: Projection) -> str:
-    return (
-        f"{kind} of {format_label(format_labels(labels))} had not converged after "
-        f"{format_count(len(projection.losses), 'step', 'steps')} (loss {projection.loss:.2f}, bound "
-        f"{projection.bound:.2f}), and its numbers are not to be interpreted"
-    )
-
-
-def _summarise(rows: Sequence[Row], trained: Sequence[_Projections]) -> str:
-    tested = [row for row in rows if "test_s_overall" in row.cells and "test_t_max" in row.cells]
+def _summarise(rows: Sequence[Row], evaluations: Sequence[Evaluation]) -> str:
+    """Summarise the first generator and backbone with test images."""
+    tested = [row for row in rows if "test_overall" in row.cells]
     if not tested:
         return "S and T were trained, but the test split lacks clusters to evaluate them on."
-    row = tested[0]
-    pair = next(pair for pair in trained if pair.labels == row.labels)
-    for kind, projection in {"S": pair.s, "T": pair.t}.items():
+    evaluation = next(one for one in evaluations if tested[0] in one.rows)
+    for kind, projection in evaluation.projections.items():
         if not projection.is_converged:
-            return f"{_describe_unconverged(kind, row.labels, projection)}."
-    on_s, in_t = row.cells["test_s_overall"], row.cells["test_t_max"]
+            return f"{describe_unconverged(kind, evaluation.labels, projection)}."
+    labels = tested[0].labels
+    cells = {
+        row.labels["Features"]: row.cells
+        for row in tested
+        if (row.labels["Generator"], row.labels["Backbone"]) == (labels["Generator"], labels["Backbone"])
+    }
+    if not cells.keys() >= {RAW, "S", "T"}:
+        return f"A linear probe on {labels['Backbone']} features did not converge, so nothing is compared."
+    on_raw, on_s = (cells[space]["test_overall"] for space in (RAW, "S"))
     return (
-        f"On {row.labels['Backbone']} features ({format_label(row.labels['Generator'])}), a linear probe on S labels "
-        f"{format_percent(on_s.value)} of {format_count(on_s.images, 'test image', 'test images')} correctly "
-        f"({format_interval(on_s)}), and in T the parent has the largest mean distance to the other images in "
+        f"On {labels['Backbone']} features ({format_label(labels['Generator'])}), a linear probe labels "
+        f"{format_percent(on_raw.value)} of {format_count(on_raw.images, 'test image', 'test images')} correctly, and "
+        f"{format_percent(on_s.value)} ({format_interval(on_s)}) after S, which is trained to remove what tells real "
+        f"from fake; labelling every image fake scores {format_percent(on_raw.chance or 0)}. "
+        f"{_summarise_distances(cells[RAW].get('test_max'), cells['T'].get('test_max'))}"
+    )
+
+
+def _summarise_distances(on_raw: Estimate | None, in_t: Estimate | None) -> str:
+    if on_raw is None or in_t is None:
+        return "Distances cannot be compared: no cluster of the test split has a parent and two children."
+    return (
+        f"After T, which is trained to amplify it, the parent has the largest mean distance to the other images in "
         f"{format_percent(in_t.value)} of {format_count(in_t.clusters, 'cluster', 'clusters')} "
-        f"({format_interval(in_t)})."
+        f"({format_interval(in_t)}), before in {format_percent(on_raw.value)}."
     )
 
 

@@ -134,7 +134,8 @@ def _project(
 ) -> dict[str, NDArray[np.float32]]:
     """Return the features of some rows, raw and projected by T and S as the experiment `disentangle` trains them."""
     settings = context.get_settings(disentangle.EXPERIMENT)
-    t, s = (train_projection(context, features, generator, kind, settings) for kind in ("T", "S"))
+    trained_on = settings.get_training_generator(generator)
+    t, s = (train_projection(context, features, trained_on, kind, settings) for kind in ("T", "S"))
     values = features.values[rows]
     return {"Raw features": values, "After T": t.project(values), "After S": s.project(values)}
 

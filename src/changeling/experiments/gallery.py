@@ -25,7 +25,7 @@ from changeling.experiments.base import (
     check_backbone,
     estimate_memory,
 )
-from changeling.experiments.linear_probe import fit_probe
+from changeling.experiments.linear_probe import estimate_fit_seconds, fit_probe
 from changeling.experiments.reporting import describe_dataset, describe_source, list_versions
 from changeling.experiments.selection import select_all
 from changeling.features.store import load_features
@@ -83,7 +83,7 @@ def check(context: Context, settings: GallerySettings) -> None:
 def cost(context: Context, settings: GallerySettings, machine: Machine) -> Cost:
     """Return the estimated cost: that of fitting one probe."""
     dataset, dim = context.dataset, machine.get_dim(_choose_backbone(context, settings))
-    return Cost(1 + probe.estimate_fit_seconds(dataset, dim, machine.speed), estimate_memory(dataset, dim))
+    return Cost(1 + estimate_fit_seconds(dataset, dim, machine.speed), estimate_memory(dataset, dim))
 
 
 def _choose_backbone(context: Context, settings: GallerySettings) -> str:

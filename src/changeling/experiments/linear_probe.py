@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from changeling.datasets.dataset import Dataset
-from changeling.errors import DatasetError
+from changeling.errors import DatasetError, StudyError
 from changeling.experiments.base import Settings
 from changeling.experiments.logistic_regression import LogisticFit, fit_logistic_regressions
 from changeling.experiments.selection import has_both_classes
@@ -19,6 +21,17 @@ from changeling.features.store import Features
 from changeling.results.format import ALL_LABEL
 
 COARSE_GRID = tuple(10.0**power for power in range(-6, 3))  # of C
+LISTED_GENERATORS = 8  # in an error message
+
+
+def _check_strength(value: object) -> object:
+    """Raise ValueError if a C is neither a positive number nor "tuned"; the error of a union would name both types."""
+    if value != "tuned" and not (isinstance(value, int | float) and 0 < value < math.inf):
+        raise ValueError('should be a number greater than 0, or "tuned"')
+    return value
+
+
+Strength = Annotated[float | Literal["tuned"], BeforeValidator(_check_strength)]
 
 
 class ProbeSettings(Settings):
@@ -31,11 +44,12 @@ class ProbeSettings(Settings):
     train_on: str = Field(
         default=ALL_LABEL, description='train on the children of this generator, or of "all" generators'
     )
-    C: float | None = Field(
-        default=None,
-        gt=0,
-        description="inverse regularisation strength; by default chosen on the validation split",
-        examples=[1.0],
+    C: Strength = Field(
+        default="tuned",
+        description='inverse regularisation strength, such as 1.0; "tuned": chosen on the validation split',
+    )
+    standardise: bool = Field(
+        default=True, description="divide each dimension by its standard deviation on the training images"
     )
 
 
@@ -61,23 +75,19 @@ class LinearProbe:
 
 
 def fit_probe(
-    dataset: Dataset,
-    features: Features,
-    settings: ProbeSettings = _DEFAULT,
-    *,
-    seed: int = 0,
-    standardise: bool = True,
+    dataset: Dataset, features: Features, settings: ProbeSettings = _DEFAULT, *, seed: int = 0
 ) -> LinearProbe:
     """Fit the probe on the train split.
 
-    Unless the settings give C, it is chosen on the real images of the validation split and its children by the
-    generator to train on.
+    If C is "tuned", it is chosen on the real images of the validation split and its children by the generator to train
+    on.
 
     Raises:
-        DatasetError: the train split lacks real or fake images; or the validation split, and the settings have no C.
+        DatasetError: the train split lacks real or fake images; or the validation split, and C is tuned.
     """
     train, val = _select_fitting_rows(dataset, features.valid, settings, seed)
-    return fit_probe_on_rows(features.values, dataset.labels, train, val, c=settings.C, standardise=standardise)
+    c = None if settings.C == "tuned" else settings.C
+    return fit_probe_on_rows(features.values, dataset.labels, train, val, c=c, standardise=settings.standardise)
 
 
 def fit_probe_on_rows(
@@ -128,8 +138,25 @@ def _tune(
 
 
 def check_probe(dataset: Dataset, valid: NDArray[np.bool_], settings: ProbeSettings, seed: int) -> None:
-    """Raise DatasetError if the train split lacks real or fake images; or the validation split, and C is not given."""
+    """Raise DatasetError if the train split lacks real or fake images; or the validation split, and C is tuned."""
     _select_fitting_rows(dataset, valid, settings, seed)
+
+
+def estimate_fit_seconds(dataset: Dataset, dim: int, speed: float) -> float:
+    """Return how many seconds one probe takes to fit, its search for C included."""
+    train = int((dataset.column("split") == "train").sum())
+    return 36_000 * min(train, 2 * len(np.unique(dataset.clusters))) * dim / speed
+
+
+def check_train_on(dataset: Dataset, experiment: str, train_on: str) -> None:
+    """Raise StudyError if an experiment's setting `train_on` is neither "all" nor a generator of the dataset."""
+    known = sorted({ALL_LABEL, *(set(dataset.column("generator")) - {None})})
+    if train_on not in known:
+        similar = difflib.get_close_matches(train_on, known, 1)
+        others = len(known) - LISTED_GENERATORS
+        listed = ", ".join(known[:LISTED_GENERATORS]) + (f" and {others} more" if others > 0 else "")
+        hint = f"did you mean {similar[0]!r}?" if similar else f"choose one of {listed}"
+        raise StudyError(f"{experiment}.train_on = {train_on!r}: the dataset has no children by it; {hint}")
 
 
 def _select_fitting_rows(
@@ -137,7 +164,7 @@ def _select_fitting_rows(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows that the probe is fitted on, and those that C is chosen on.
 
-    If the settings give C, there is nothing to choose, and both are the rows of the train split.
+    If C is given, there is nothing to choose, and both are the rows of the train split.
     """
     train = select_training_rows(dataset, valid, settings, seed)
     in_val = (dataset.column("split") == "val") & valid
@@ -147,7 +174,7 @@ def _select_fitting_rows(
         needed = f"real images and children by {settings.train_on!r}"
     if not has_both_classes(dataset.labels[train]):
         raise DatasetError(f"{dataset.path}: the train split needs {needed} to train a probe")
-    if settings.C:
+    if settings.C != "tuned":
         return train, train
     if not has_both_classes(dataset.labels[val]):
         raise DatasetError(
@@ -176,7 +203,7 @@ def select_training_rows(
     children = np.flatnonzero(mask & _is_training_child(dataset, settings))
     if settings.train_on != ALL_LABEL and not len(children):
         raise DatasetError(
-            f"{dataset.path}: the train split has no children by {settings.train_on!r}, which probe.train_on names"
+            f"{dataset.path}: the train split has no children by {settings.train_on!r}, which train_on names"
         )
     if settings.children == "one":
         shuffled = np.random.default_rng(seed).permutation(children)

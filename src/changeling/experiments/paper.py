@@ -18,6 +18,7 @@ from changeling.results.result import Table
 
 PARENTS = 5000  # in each of the Karpathy validation and test splits
 CHILDREN = 5
+TRAINING_GENERATOR = "stable-diffusion-v1.4"  # of the probes of Table 2
 MAX_MISSING = 0.01  # share of the paper's validation and test images
 
 
@@ -35,10 +36,12 @@ def add_paper_values(table: Table, context: Context, settings: Settings, paper_s
     paper_values, rows, reasons = _load_values(), [], []
     dataset_reasons = {name: _compare_images(context.dataset, name) for name in _list_labels(table, "Generator")}
     for row in table.rows:
-        generator, backbone = row.labels["Generator"], _find_alias(row.labels["Backbone"])
+        labels = row.labels | {"Backbone": _find_alias(row.labels["Backbone"])}
+        generator, backbone = labels["Generator"], labels["Backbone"]
         is_comparable, reason = dataset_reasons[generator]
-        values = paper_values.get(f"{table.key}/{generator}/{backbone}", {}) if is_comparable else {}
-        if is_comparable and not values:
+        key = "/".join([table.key, *(labels[name] for name in table.labels)])
+        values = paper_values.get(key, {}) if is_comparable else {}
+        if is_comparable and not _has_values(table.key, generator, backbone):
             reasons.append(f"{format_label(generator)}, {row.labels['Backbone']}: the paper has no values")
         elif reason:
             reasons.append(reason)
@@ -52,14 +55,9 @@ def _list_differences(settings: Settings, paper_settings: Settings) -> Iterator[
     names = [name for name in type(settings).model_fields if getattr(settings, name) != getattr(paper_settings, name)]
     if names:
         ours, theirs = (
-            ", ".join(f"{name} = {_format_value(getattr(some, name))}" for name in names)
-            for some in (settings, paper_settings)
+            ", ".join(f"{name} = {getattr(some, name)}" for name in names) for some in (settings, paper_settings)
         )
         yield f"{ours}; comparable are {theirs}."
-
-
-def _format_value(value: object) -> str:
-    return "chosen on validation" if value is None else str(value)
 
 
 def _compare_images(dataset: Dataset, generator: str) -> tuple[bool, str]:
@@ -90,6 +88,11 @@ def _find_alias(backbone: str) -> str:
     return aliases.get(backbone, backbone)
 
 
+def _has_values(table: str, generator: str, backbone: str) -> bool:
+    """Return whether the paper has values of a generator and backbone in a table."""
+    return any(f"{key}/".startswith(f"{table}/{generator}/{backbone}/") for key in _load_values())
+
+
 def _list_labels(table: Table, label: str) -> list[str]:
     return list(dict.fromkeys(row.labels[label] for row in table.rows))
 
@@ -100,7 +103,7 @@ def _add_note(table: Table, sentences: list[str]) -> Table:
 
 @cache
 def _load_values() -> dict[str, dict[str, float]]:
-    """Return the shares by column, by "table/generator/backbone"."""
+    """Return the shares by column, by "table/generator/backbone"; in Table 4 with "/S" or "/T" after it."""
     text = files("changeling").joinpath("data/paper.json").read_text(encoding="utf-8")
     values: dict[str, dict[str, float]] = json.loads(text)["figures"]
     return values

@@ -8,17 +8,22 @@ with the generator tested on.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from changeling.datasets.dataset import Dataset
-from changeling.errors import StudyError
 from changeling.experiments.base import Context, Cost, Experiment, Machine, estimate_memory
-from changeling.experiments.linear_probe import LinearProbe, ProbeSettings, check_probe, fit_probe
-from changeling.experiments.paper import add_paper_values
+from changeling.experiments.linear_probe import (
+    LinearProbe,
+    ProbeSettings,
+    check_probe,
+    check_train_on,
+    estimate_fit_seconds,
+    fit_probe,
+)
+from changeling.experiments.paper import TRAINING_GENERATOR, add_paper_values
 from changeling.experiments.reporting import (
     describe_dataset,
     describe_source,
@@ -45,8 +50,8 @@ from changeling.stats import metrics
 from changeling.stats.intervals import auroc_interval, mean_interval, ratio_interval
 
 MIN_TRAIN_CLUSTERS = 50  # a generator with fewer in the train split gets no probe of its own
-LISTED_GENERATORS = 8  # in an error message
-_PAPER_SETTINGS = ProbeSettings(train_on="stable-diffusion-v1.4")  # the paper does not give C
+_PAPER_SETTINGS = ProbeSettings(train_on=TRAINING_GENERATOR)  # the paper does not give C
+_TUNING = "the lowest class-balanced log loss on the validation split, on children of the same generator"
 _COLUMNS = {"overall": "Overall", "full": "Full cluster", "balanced": "Balanced", "auroc": "AUROC"}
 
 
@@ -98,13 +103,7 @@ def check(context: Context, settings: ProbeSettings) -> None:
         DatasetError: a split lacks real or fake images, or the generator to train on has no children in it.
         StudyError: no image of the dataset is by the generator to train on.
     """
-    known = sorted({ALL_LABEL, *(set(context.dataset.column("generator")) - {None})})
-    if settings.train_on not in known:
-        similar = difflib.get_close_matches(settings.train_on, known, 1)
-        others = len(known) - LISTED_GENERATORS
-        listed = ", ".join(known[:LISTED_GENERATORS]) + (f" and {others} more" if others > 0 else "")
-        hint = f"did you mean {similar[0]!r}?" if similar else f"choose one of {listed}"
-        raise StudyError(f"probe.train_on = {settings.train_on!r}: the dataset has no children by it; {hint}")
+    check_train_on(context.dataset, EXPERIMENT.name, settings.train_on)
     check_probe(context.dataset, select_all(context.dataset), settings, context.seed)
 
 
@@ -115,12 +114,6 @@ def cost(context: Context, settings: ProbeSettings, machine: Machine) -> Cost:
     seconds = sum(probes * estimate_fit_seconds(dataset, dim, machine.speed) for dim in dims)
     seconds += len(dims) * 5e-5 * int((dataset.column("split") != "train").sum())
     return Cost(1 + seconds, estimate_memory(dataset, max(dims)))
-
-
-def estimate_fit_seconds(dataset: Dataset, dim: int, speed: float) -> float:
-    """Return how many seconds one probe takes to fit, its search for C included."""
-    train = int((dataset.column("split") == "train").sum())
-    return 36_000 * min(train, 2 * len(np.unique(dataset.clusters))) * dim / speed
 
 
 def list_training_generators(dataset: Dataset) -> list[str]:
@@ -142,11 +135,11 @@ def _describe_settings(settings: ProbeSettings, seed: int) -> dict[str, str | in
     return {
         "trained on children of": format_label(settings.train_on),
         "children for training": {"one": "one random child per cluster", "all": "all"}[settings.children],
-        "features": "standardised: mean 0 and standard deviation 1 in each dimension, on the training images",
+        "features": "standardised: mean 0 and standard deviation 1 in each dimension, on the training images"
+        if settings.standardise
+        else "centred on the training images, not standardised",
         "class weight": "balanced: real and fake images have the same total weight",
-        "C (the larger, the less regularised) chosen by": "the study file"
-        if settings.C
-        else "the lowest class-balanced log loss on the validation split, on children of the same generator",
+        "C (the larger, the less regularised) chosen by": _TUNING if settings.C == "tuned" else "the study file",
         "seed": seed,
     }
 

@@ -22,6 +22,7 @@ from changeling.experiments.selection import list_generators, select_paired_rows
 from changeling.features.store import Features
 from changeling.files import atomic_write
 from changeling.parts import replace_separators
+from changeling.results.format import format_label
 from changeling.stats.contrastive import AdamW, contrastive_loss_bounds, contrastive_loss_difference
 from changeling.stats.vectors import l2_normalize
 
@@ -126,6 +127,16 @@ def train_projection(
     mean_images = len(training_set.rows) / steps_per_epoch
     bounds = contrastive_loss_bounds(clusters / steps_per_epoch, mean_images, settings.temperature)
     return Projection(state.weight, tuple(state.losses), bounds[0 if kind == "T" else 1], clusters)
+
+
+def check_trainable(dataset: Dataset, valid: NDArray[np.bool_], generator: str) -> None:
+    """Raise DatasetError if the train split has no two clusters with a parent and a child by a generator."""
+    rows = select_paired_rows(dataset, valid, generator, "train")
+    if len(set(dataset.clusters[rows])) < 2:
+        raise DatasetError(
+            f"{dataset.path}: to train S and T, the train split needs two clusters with a parent and a child by "
+            f"{format_label(generator)}"
+        )
 
 
 def list_trainable_generators(dataset: Dataset, valid: NDArray[np.bool_]) -> list[str]:
