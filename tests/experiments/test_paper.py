@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scipy.stats import binomtest
 
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import ImageRow, Split
@@ -61,7 +62,9 @@ def test_the_papers_values_are_added_if_the_study_asks_for_them(rows: list[Image
     dataset = write_dataset(tmp_path, [replace(row, source="mine") for row in rows])
     compared = add_values(dataset, make_table())
     assert list_shown(compared) == [0.44, 0.0172]
-    assert [cell.holds for cell in compared.rows[0].cells.values()] == [True, False]
+    assert [cell.verdict for cell in compared.rows[0].cells.values()] == ["agrees", "differs"]
+    (low, high), _ = ((cell.paper_low, cell.paper_high) for cell in compared.rows[0].cells.values())
+    assert (low, high) == pytest.approx(binomtest(2200, 5000).proportion_ci(method="exact"))
     assert compared.note == ""
     assert add_values(dataset, make_table(), compare=False) == make_table()
 

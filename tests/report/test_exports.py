@@ -62,7 +62,7 @@ def test_every_estimate_is_a_row_with_all_its_digits(full: list[Result], tmp_pat
     assert len(rows) == sum(len(row.cells) for one in full for made in one.tables for row in made.rows)
     assert ",".join(rows[0]) == (
         "experiment,table,Generator,Backbone,Trained on,Features,Facts,group,column,"
-        "value,low,high,clusters,images,paper,chance"
+        "value,low,high,clusters,images,paper,chance,paper_low,paper_high"
     )
     cell = full[0].tables[0].rows[0].cells["val_max"]
     assert rows[1] == {
@@ -82,6 +82,8 @@ def test_every_estimate_is_a_row_with_all_its_digits(full: list[Result], tmp_pat
         "images": "30000",
         "paper": "0.2358",
         "chance": "",
+        "paper_low": "",
+        "paper_high": "",
     }
     assert {row["table"] for row in rows} == {made.key for one in full for made in one.tables}
     assert {row["paper"] for row in rows if row["table"] == "hidden"} == {""}

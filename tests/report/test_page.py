@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from html.parser import HTMLParser
@@ -11,6 +12,7 @@ import pytest
 
 from changeling.errors import ReportError
 from changeling.report import write_report
+from changeling.results.folder import load_results
 from changeling.results.result import Picture, Result, Sheet, Strip
 
 VOID = {"meta", "link", "img", "br", "circle", "rect", "path", "use", "image"}
@@ -201,10 +203,34 @@ def test_a_full_study_has_all_its_tables_plots_and_maps(full: list[Result], show
 
 def test_the_papers_values_are_shown_with_ours(shown_full: Outline) -> None:
     text = re.sub(r"\s+", " ", shown_full.text)
-    assert "paper 8.50 ✓, inside the interval" in text
-    assert "✗, outside the interval" in text
-    assert text.count("intervals contain the paper’s value.") == 4
+    assert "paper 8.50 ✓, agrees" in text
+    assert "✗, differs" in text
+    assert text.count("Compared with the paper (") == 4
     assert "240 of the estimates are shown with the paper’s value" in text
+
+
+def test_results_of_earlier_versions_are_shown(tmp_path: Path) -> None:
+    cell = {"value": 0.62, "low": 0.6, "high": 0.64, "clusters": 5000, "images": 30000, "paper": 0.6296}
+    columns = [
+        {"key": key, "label": label, "group": group, "chance": None, "better": "none"}
+        for key, label, group in (("test_s_overall", "Overall", "Test: S"), ("test_t_max", "Max distance", "Test: T"))
+    ]
+    labels = {"Generator": "stable-diffusion-v1.4", "Backbone": "rn50-imagenet"}
+    rows = [{"labels": labels, "cells": {"test_s_overall": cell, "test_t_max": cell | {"paper": None}}}]
+    table = {"key": "disentangle", "title": "S and T", "labels": list(labels), "columns": columns, "rows": rows}
+    sheet = {"key": "s", "title": "S", "strips": [{"title": "c1", "pictures": [{"path": "x"}]}]}
+    result: dict[str, object] = {
+        "experiment": "disentangle",
+        "title": "Q",
+        "paper": "Table 4",
+        "summary": "A.",
+        "settings": {"C": 1.0},
+    }
+    result |= {"tables": [table], "sheets": [sheet]}
+    (tmp_path / "disentangle.json").write_text(json.dumps(result))
+    page = write_report(load_results(tmp_path), tmp_path / "index.html").read_text()
+    assert "62.00" in page
+    assert "agrees" in page
 
 
 def test_contact_sheets_are_explained(shown: Outline) -> None:

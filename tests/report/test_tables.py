@@ -175,15 +175,18 @@ def test_groups_with_a_common_prefix_have_it_as_their_header() -> None:
     assert lay_out(table([(("x",), {})], ("Backbone",), A, V)).spans == ()
 
 
-def test_the_papers_value_is_marked_if_the_interval_contains_it() -> None:
-    held, missed = (number().model_copy(update={"paper": paper}) for paper in (0.44, 0.71))
-    made = lay_out(table([(("x",), {"a": held, "b": missed, "v": number()})], ("Backbone",), A, B, V))
-    first, second = made.blocks[0].lines[0].cells[0]
-    assert (first.paper, first.holds) == ("44.00", True)
-    assert (second.paper, second.holds) == ("71.00", False)
-    assert made.blocks[0].lines[0].cells[1][0].paper == ""
-    assert made.paper == "1 of 2 intervals contains the paper’s value."
-    assert lay_out(table([(("x",), {"a": number()})], ("Backbone",), A)).paper == ""
+def test_the_papers_value_has_a_verdict() -> None:
+    near, far = (number(half=0.01).model_copy(update={"paper": paper}) for paper in (0.495, 0.71))
+    wide = number(half=0.1).model_copy(update={"paper": 0.495})
+    made = lay_out(table([(("x",), {"a": near, "b": far, "v": wide})], ("Backbone",), A, B, V))
+    cells = [cell for group in made.blocks[0].lines[0].cells for cell in group]
+    assert [(cell.paper, cell.verdict) for cell in cells] == [
+        ("49.50", "agrees"), ("71.00", "differs"), ("49.50", "cannot tell"),
+    ]  # fmt: skip
+    assert made.paper == "Compared with the paper (3 values): 1 × agrees, 1 × differs, 1 × cannot tell."
+    plain = lay_out(table([(("x",), {"a": number()})], ("Backbone",), A))
+    assert plain.paper == ""
+    assert plain.blocks[0].lines[0].cells[0][0].verdict == ""
 
 
 def test_a_small_level_of_chance_has_its_first_digit() -> None:

@@ -28,6 +28,29 @@ def test_a_saved_result_is_loaded_unchanged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("low", "value", "high", "verdict"),
+    [
+        (0.43, 0.44, 0.45, "agrees"),
+        (0.447, 0.454, 0.461, "agrees"),  # our interval does not contain 0.44, but the difference may be 0
+        (0.459, 0.469, 0.479, "differs"),
+        (0.38, 0.45, 0.52, "cannot tell"),
+        (0.55, 0.7, 0.85, "differs"),  # 12 clusters can be enough
+        (0.44, 0.44, float("nan"), "cannot tell"),
+    ],
+)
+def test_a_verdict_knows_both_sampling_errors(low: float, value: float, high: float, verdict: str) -> None:
+    paper = {"paper": 0.44, "paper_low": 0.426, "paper_high": 0.454}  # of 5,000 clusters
+    assert Estimate(value=value, low=low, high=high, clusters=5000, images=30000, **paper).verdict == verdict
+
+
+def test_rounding_is_no_difference_and_without_a_value_there_is_no_verdict() -> None:
+    exact = Estimate(value=0.98, low=0.98, high=0.98, clusters=5000, images=30000)
+    assert exact.model_copy(update={"paper": 0.98004}).verdict == "agrees"
+    assert exact.model_copy(update={"paper": 0.9802}).verdict == "differs"
+    assert exact.verdict is None
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [("{", "not a Result"), ("{}", "experiment: Field required"), ('{"experiment": 3}', "experiment: Input should be")],
 )

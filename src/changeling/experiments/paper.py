@@ -14,7 +14,8 @@ from changeling.datasets.dataset import Dataset
 from changeling.experiments.base import Context, Settings
 from changeling.experiments.selection import SPLIT_TITLES
 from changeling.results.format import format_label
-from changeling.results.result import Table
+from changeling.results.result import Estimate, Table
+from changeling.stats.intervals import clopper_pearson
 
 PARENTS = 5000  # in each of the Karpathy validation and test splits
 CHILDREN = 5
@@ -45,9 +46,19 @@ def add_paper_values(table: Table, context: Context, settings: Settings, paper_s
             reasons.append(f"{format_label(generator)}, {row.labels['Backbone']}: the paper has no values")
         elif reason:
             reasons.append(reason)
-        cells = {name: cell.model_copy(update={"paper": values.get(name)}) for name, cell in row.cells.items()}
+        cells = {name: _add_value(cell, values[name]) if name in values else cell for name, cell in row.cells.items()}
         rows.append(row.model_copy(update={"cells": cells}))
     return _add_note(table.model_copy(update={"rows": tuple(rows)}), [f"{text}." for text in dict.fromkeys(reasons)])
+
+
+def _add_value(cell: Estimate, value: float) -> Estimate:
+    """Return an estimate with the paper's value and an exact interval of it.
+
+    The paper gives no interval. This one is that of a share of its 5,000 clusters; for a share of images it is as wide
+    as if the images of a cluster were right and wrong together (the largest design effect), so rather too wide.
+    """
+    low, high = clopper_pearson(value * PARENTS, PARENTS)
+    return cell.model_copy(update={"paper": value, "paper_low": low, "paper_high": high})
 
 
 def _list_differences(settings: Settings, paper_settings: Settings) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Literal, Self
 
@@ -10,6 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from changeling.errors import ReportError
 from changeling.files import atomic_write
+
+PAPER_MARGIN = 0.03  # a difference from the paper that is surely smaller counts as agreement
+PAPER_ROUNDING = 5e-5  # half of 0.01 %, to which the paper rounds
+Verdict = Literal["agrees", "differs", "cannot tell"]
 
 
 class _File(BaseModel):
@@ -20,7 +25,8 @@ class Estimate(_File):
     """A number, its 95 % interval over clusters, and the numbers of clusters and images that it was computed from.
 
     Shares are fractions in [0, 1], which reports print as percentages. `paper` is the value in the paper, if the
-    setting is the paper's; `chance` the chance level on these clusters, if there is one.
+    setting is the paper's, and `paper_low` and `paper_high` are the ends of the interval that its sample size gives;
+    `chance` is the chance level on these clusters, if there is one.
     """
 
     value: float
@@ -30,11 +36,29 @@ class Estimate(_File):
     images: int
     paper: float | None = None
     chance: float | None = None
+    paper_low: float | None = None
+    paper_high: float | None = None
 
     @property
-    def holds(self) -> bool:
-        """Whether the interval contains the paper's value, within its rounding (half of 0.01 %)."""
-        return self.paper is not None and self.low - 5e-5 <= self.paper <= self.high + 5e-5
+    def verdict(self) -> Verdict | None:
+        """What the data say about the difference from the paper, with the sampling errors of both; None without one.
+
+        The interval of the difference is put together from both intervals (MOVER: Zou and Donner, 2008), as if the
+        images were different. "differs": it does not contain 0. "agrees": it lies within 3 percentage points of 0.
+        "cannot tell": it contains 0 and larger differences.
+        """
+        if self.paper is None or not math.isfinite(self.value):
+            return None
+        paper_low = self.paper if self.paper_low is None else self.paper_low
+        paper_high = self.paper if self.paper_high is None else self.paper_high
+        difference = self.value - self.paper
+        low = difference - math.hypot(self.value - self.low, paper_high - self.paper)
+        high = difference + math.hypot(self.high - self.value, self.paper - paper_low)
+        if not math.isfinite(high - low):
+            return "cannot tell"
+        if low > PAPER_ROUNDING or high < -PAPER_ROUNDING:
+            return "differs"
+        return "agrees" if max(-low, high) <= PAPER_MARGIN else "cannot tell"
 
 
 class Column(_File):

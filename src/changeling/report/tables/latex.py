@@ -19,6 +19,7 @@ _SPECIAL = {
     "…": r"\ldots{}", "·": r"$\cdot$", "×": r"$\times$", "±": r"$\pm$", "≤": r"$\leq$", "≥": r"$\geq$",
     "→": r"$\to$", "\u00a0": "~", "[": "{[}", "*": "{*}",
 }  # fmt: skip
+_PAPER_MARKS = {"differs": "*", "cannot tell": "?"}
 _ARROWS = {"high": r"~$\uparrow$", "low": r"~$\downarrow$", "none": ""}
 
 
@@ -75,7 +76,7 @@ def _format_caption(table: Table, layout: Layout, paper: str) -> str:
     parts = [f"{table.title}{f' (as {paper} of the paper)' if paper else ''}."]
     parts.append("Per cent, with the 95\u00a0% interval below each value.")
     if layout.paper:
-        parts.append(f"In italics the paper's value, with a star if the interval does not contain it. {layout.paper}")
+        parts.append(f"In italics the paper's value: * differs from ours, ? cannot tell, else agrees. {layout.paper}")
     parts += [layout.warning, table.note]
     return " ".join(escape(part) for part in parts if part)
 
@@ -129,8 +130,8 @@ def _format_line(line: Line, layout: Layout, small: str) -> Iterable[str]:
         for cell in cells:
             values.append(escape(cell.value))
             intervals.append(f"{{{small} [{cell.low}, {cell.high}]}}" if cell.low else "")
-            star = "" if cell.holds else "*"
-            paper_values.append(rf"{{{small}\itshape {cell.paper}{star}}}" if cell.paper else "")
+            mark = _PAPER_MARKS.get(cell.verdict, "")
+            paper_values.append(rf"{{{small}\itshape {cell.paper}{mark}}}" if cell.paper else "")
             chances.append(f"{{{small} chance {cell.chance}}}" if cell.chance else "")
     *upper_rows, last_row = [row for row in (values, intervals, paper_values, chances) if any(row) or row is intervals]
     return [*(_join_row(row, r" \\[-.5ex]") for row in upper_rows), _join_row(last_row)]

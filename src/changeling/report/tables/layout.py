@@ -26,7 +26,7 @@ MAX_NORMAL_WIDTH = 9  # columns that fit on a page in normal type
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """An estimate as text: its value, the ends of its interval, the paper's value, and whether the interval has it.
+    """An estimate as text: its value, the ends of its interval, the paper's value, and the verdict on the difference.
 
     `chance` is its level of chance, if that differs between the rows of its column.
     """
@@ -35,7 +35,7 @@ class Cell:
     low: str = ""  # both ends are empty if one is not finite
     high: str = ""
     paper: str = ""
-    holds: bool = False
+    verdict: str = ""
     chance: str = ""
 
 
@@ -90,7 +90,7 @@ class Layout:
     blocks: tuple[Block, ...]
     chances: tuple[tuple[str, ...], ...]  # by group; empty if no column has a level of chance
     warning: str  # about few clusters
-    paper: str  # how many intervals contain the paper's value
+    paper: str  # how many estimates agree with the paper's values
 
     @property
     def width(self) -> int:
@@ -219,7 +219,7 @@ def _format_cell(row: Row, column: Column, digits: int) -> Cell:
         low, high = format_share(cell.low, digits), format_share(cell.high, digits)
     paper = "" if cell.paper is None else format_share(cell.paper, PAPER_DECIMALS)
     chance = format_chance(cell.chance, digits) if column.chance is None else ""
-    return Cell(format_share(cell.value, digits), low, high, paper, cell.holds, chance)
+    return Cell(format_share(cell.value, digits), low, high, paper, cell.verdict or "", chance)
 
 
 def _list_chances(group: Group, digits: int) -> tuple[str, ...]:

@@ -58,13 +58,15 @@ def format_small_sample_warning(table: Table) -> str:
 
 
 def format_paper_agreement(table: Table) -> str:
-    """Return a sentence with how many intervals contain the paper's value; "" if the paper has none."""
-    compared = [cell for cell in list_cells(table) if is_finite(cell) and cell.paper is not None]
-    if not compared:
+    """Return a sentence with how many estimates agree with the paper's values; "" if the paper has none."""
+    verdicts = [cell.verdict for cell in list_cells(table)]
+    agree, differ, unclear = (verdicts.count(verdict) for verdict in ("agrees", "differs", "cannot tell"))
+    if not agree + differ + unclear:
         return ""
-    containing = sum(cell.holds for cell in compared)
-    verb = "contains" if containing == 1 else "contain"
-    return f"{containing} of {format_count(len(compared), 'interval', 'intervals')} {verb} the paper’s value."
+    return (
+        f"Compared with the paper ({format_count(agree + differ + unclear, 'value', 'values')}): {agree:,} × agrees, "
+        f"{differ:,} × differs, {unclear:,} × cannot tell."
+    )
 
 
 def list_cells(table: Table) -> list[Estimate]:
