@@ -13,7 +13,7 @@ from tests.experiments.conftest import Plant, draw_files
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_has_a_cost_on_a_dataset_that_it_can_run_on(name: str, plant: Plant) -> None:
-    dataset = plant(style=1.0, with_captions=True)
+    dataset = plant(style=1.0, generators=2, with_captions=True)
     draw_files(dataset)
     context, experiment = Context(dataset, ["planted"]), EXPERIMENTS[name]
     settings = context.get_settings(experiment)

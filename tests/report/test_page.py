@@ -76,7 +76,7 @@ def test_the_page_shows_every_number_with_its_interval_and_count(study: list[Res
     for result in study:
         assert shown.text.count(result.summary) >= 2
         assert all(text in shown.text for text in result.notes)
-    assert len(shown.all("table")) == 7 + 1
+    assert len(shown.all("table")) == 7 + 5 + 1
 
 
 def test_the_methods_have_all_settings_versions_and_hashes(study: list[Result], shown: Outline) -> None:
@@ -185,9 +185,10 @@ def test_an_output_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_full_study_has_all_its_tables_plots_and_maps(full: list[Result], shown_full: Outline) -> None:
-    assert len(shown_full.all("table")) == 7 + 1
+    assert len(shown_full.all("table")) == 7 + 5 + 1
     images = [str(found["aria-label"]) for _, found in shown_full.elements if found.get("role") == "img"]
-    dots = sum(len({column.label for column in made.columns}) for one in full for made in one.tables)
+    tables = [made for one in full for made in one.tables]
+    dots = sum(len({column.label for column in made.columns if not column.shaded}) for made in tables)
     lines, maps = sum(len(one.plots) for one in full), [drawn for one in full for drawn in one.maps]
     counted = [sum(name.startswith(kind) for name in images) for kind in ("Dot", "Line", "Map")]
     assert counted == [dots, lines, 3 * len(maps)]

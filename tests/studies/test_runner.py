@@ -25,7 +25,7 @@ FAST = Study(settings={"disentangle": DisentangleSettings(epochs=5, min_steps=1,
 
 def test_every_experiment_returns_a_result_with_its_name(plant: Plant) -> None:
     seen: list[tuple[str, int, int]] = []
-    dataset = plant(style=1.0, with_captions=True)
+    dataset = plant(style=1.0, generators=2, with_captions=True)
     draw_files(dataset)
     results = list(run_study(dataset, FAST, progress=lambda *call: seen.append(call)))
     assert [result.experiment for result in results] == list(EXPERIMENTS)

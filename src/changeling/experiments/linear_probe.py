@@ -16,7 +16,7 @@ from changeling.datasets.dataset import Dataset
 from changeling.errors import DatasetError, StudyError
 from changeling.experiments.base import Settings
 from changeling.experiments.logistic_regression import LogisticFit, fit_logistic_regressions
-from changeling.experiments.selection import has_both_classes
+from changeling.experiments.selection import draw_one_per_cluster, has_both_classes
 from changeling.features.store import Features
 from changeling.results.format import ALL_LABEL
 
@@ -206,9 +206,7 @@ def select_training_rows(
             f"{dataset.path}: the train split has no children by {settings.train_on!r}, which train_on names"
         )
     if settings.children == "one":
-        shuffled = np.random.default_rng(seed).permutation(children)
-        _, first = np.unique(dataset.clusters[shuffled], return_index=True)
-        children = shuffled[first]
+        children = draw_one_per_cluster(children, dataset.clusters, np.random.default_rng(seed))
     return np.sort(np.concatenate([parents, children]))
 
 

@@ -57,6 +57,15 @@ def select_paired_rows(dataset: Dataset, valid: NDArray[np.bool_], generator: st
     return rows[np.argsort(dataset.clusters[rows], kind="stable")]
 
 
+def draw_one_per_cluster(
+    rows: NDArray[np.int64], clusters: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return one random row of each cluster among `rows`; `clusters` (N,) has the cluster of every row."""
+    shuffled = rng.permutation(rows)
+    _, first = np.unique(clusters[shuffled], return_index=True)
+    return shuffled[first]
+
+
 def has_both_classes(labels: NDArray[np.int64]) -> bool:
     """Return whether there are real and fake images among some labels."""
     return len(np.unique(labels)) == 2

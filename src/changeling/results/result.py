@@ -69,6 +69,7 @@ class Column(_File):
     group: str = ""
     chance: float | None = None  # that all rows share, drawn as a line; else see Estimate
     better: Literal["high", "low", "none"] = "high"
+    shaded: bool = False  # drawn as a heat map: the higher a value is above chance, the darker its background
 
 
 class Row(_File):

@@ -31,11 +31,14 @@ class _Placement:
 
 
 def split_panels(table: Table) -> dict[str, list[Column]]:
-    """Return the columns of each panel by its title: those that share a label, without columns that have no value."""
+    """Return the columns of each panel by its title: those that share a label.
+
+    Columns without a value are left out, and shaded ones, which are a figure themselves.
+    """
     placements = _place_columns(table)
     panels: dict[str, list[Column]] = {}
     for column in table.columns:
-        if any(is_finite(row.cells.get(column.key)) for row in table.rows):
+        if not column.shaded and any(is_finite(row.cells.get(column.key)) for row in table.rows):
             panels.setdefault(placements[column.key].panel, []).append(column)
     return panels
 

@@ -144,6 +144,8 @@ def _draw_axes(axes: Axes, layout: _PanelLayout) -> None:
     hide_frame(axes)
     format_share_axis(axes.xaxis)
     axes.grid(axis="x", color=RULE, linewidth=0.7)
+    if axes.get_xlim()[0] < -0.01:  # differences
+        axes.axvline(0, color=INK, linewidth=0.9)
     axes.set_yticks([])
     transform = axes.get_yaxis_transform()
     width = axes.get_window_extent().width

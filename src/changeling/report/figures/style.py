@@ -67,11 +67,14 @@ def format_share_axis(axis: Axis) -> None:
 
 
 def choose_limits(low: float, high: float) -> tuple[float, float]:
-    """Return the limits of an axis of shares: 0 and 1, or `low` and `high` with padding if they are much closer."""
-    if high - low > 0.6:
+    """Return the limits of an axis of shares: 0 and 1, or `low` and `high` with padding if they are much closer.
+
+    Differences of shares can be negative: then they are `low` and `high` with padding.
+    """
+    if high - low > 0.6 and low >= 0:
         return -0.01, 1.01
     pad = max(0.08 * (high - low), 0.01)
-    return max(low - pad, -0.01), min(high + pad, 1.01)
+    return low - pad if low < 0 else max(low - pad, -0.01), min(high + pad, 1.01)
 
 
 def format_css_colour(index: int) -> str:

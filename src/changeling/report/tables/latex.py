@@ -17,7 +17,7 @@ _SPECIAL = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': r"\texttt{\char34}", "–": "--", "—": "---", "‘": "`", "’": "'", "“": "``", "”": "''",
     "…": r"\ldots{}", "·": r"$\cdot$", "×": r"$\times$", "±": r"$\pm$", "≤": r"$\leq$", "≥": r"$\geq$",
-    "→": r"$\to$", "\u00a0": "~", "[": "{[}", "*": "{*}",
+    "→": r"$\to$", "−": "$-$", "\u00a0": "~", "[": "{[}", "*": "{*}",
 }  # fmt: skip
 _PAPER_MARKS = {"differs": "*", "cannot tell": "?"}
 _ARROWS = {"high": r"~$\uparrow$", "low": r"~$\downarrow$", "none": ""}
@@ -129,7 +129,7 @@ def _format_line(line: Line, layout: Layout, small: str) -> Iterable[str]:
             chances.append("")
         for cell in cells:
             values.append(escape(cell.value))
-            intervals.append(f"{{{small} [{cell.low}, {cell.high}]}}" if cell.low else "")
+            intervals.append(f"{{{small} [{escape(cell.low)}, {escape(cell.high)}]}}" if cell.low else "")
             mark = _PAPER_MARKS.get(cell.verdict, "")
             paper_values.append(rf"{{{small}\itshape {cell.paper}{mark}}}" if cell.paper else "")
             chances.append(f"{{{small} chance {cell.chance}}}" if cell.chance else "")

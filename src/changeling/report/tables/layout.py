@@ -18,7 +18,7 @@ from changeling.report.tables.text import (
     is_finite,
 )
 from changeling.results.format import format_label
-from changeling.results.result import Column, Row, Table
+from changeling.results.result import Column, Estimate, Row, Table
 
 PAPER_DECIMALS = 2  # of per cent in the paper's tables
 MAX_NORMAL_WIDTH = 9  # columns that fit on a page in normal type
@@ -28,7 +28,8 @@ MAX_NORMAL_WIDTH = 9  # columns that fit on a page in normal type
 class Cell:
     """An estimate as text: its value, the ends of its interval, the paper's value, and the verdict on the difference.
 
-    `chance` is its level of chance, if that differs between the rows of its column.
+    `chance` is its level of chance, if that differs between the rows of its column; `shade` the strength of its
+    background in a shaded column, from 0 for chance to 100.
     """
 
     value: str
@@ -37,6 +38,7 @@ class Cell:
     paper: str = ""
     verdict: str = ""
     chance: str = ""
+    shade: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,14 @@ def _format_cell(row: Row, column: Column, digits: int) -> Cell:
         low, high = format_share(cell.low, digits), format_share(cell.high, digits)
     paper = "" if cell.paper is None else format_share(cell.paper, PAPER_DECIMALS)
     chance = format_chance(cell.chance, digits) if column.chance is None else ""
-    return Cell(format_share(cell.value, digits), low, high, paper, cell.verdict or "", chance)
+    verdict = cell.verdict or ""
+    return Cell(format_share(cell.value, digits), low, high, paper, verdict, chance, _compute_shade(cell, column))
+
+
+def _compute_shade(cell: Estimate, column: Column) -> int:
+    """Return where a value of a shaded column lies between chance, or 0, and 1, in whole per cent; else 0."""
+    chance = column.chance or 0.0
+    return round(100 * max(cell.value - chance, 0) / (1 - chance)) if column.shaded else 0
 
 
 def _list_chances(group: Group, digits: int) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ def choose_decimals(table: Table) -> int:
 
 
 def format_share(share: float, digits: int) -> str:
-    """Return a share as per cent without the sign: 0.1667 -> "16.67"."""
-    return f"{100 * share:.{digits}f}"
+    """Return a share, or a difference of shares, as per cent without the sign: 0.1667 -> "16.67", -0.02 -> "−2.00"."""
+    return f"{100 * share:z.{digits}f}".replace("-", "−")
 
 
 def format_chance(chance: float | None, digits: int) -> str:
