@@ -73,6 +73,8 @@ def test_every_estimate_is_a_row_with_all_its_digits(full: list[Result], tmp_pat
         "Trained on": "",
         "Features": "",
         "Facts": "",
+        "Between": "",
+        "Difference": "",
         "group": "Validation",
         "column": "Max distance",
         "value": repr(cell.value),

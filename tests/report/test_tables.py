@@ -9,7 +9,7 @@ from changeling.report.tables.latex import format_latex
 from changeling.report.tables.layout import Block, Cell, lay_out, split_blocks
 from changeling.report.tables.text import choose_decimals, format_share
 from changeling.results.result import Column, Estimate, Result
-from tests.report.samples import number, table
+from tests.report.samples import number, table, texts
 
 A = Column(key="a", label="A", group="Test", chance=1 / 6)
 B = Column(key="b", label="B", group="Test")
@@ -192,3 +192,24 @@ def test_the_papers_value_has_a_verdict() -> None:
 def test_a_small_level_of_chance_has_its_first_digit() -> None:
     small = Column(key="a", label="R@1", chance=1 / 25000)
     assert lay_out(table([(("x",), {"a": number()})], ("Backbone",), small)).chances == (("0.004",),)
+
+
+def test_a_shaded_column_is_the_darker_the_farther_above_chance() -> None:
+    shaded = Column(key="a", label="A", chance=0.5, shaded=True)
+    values = {0.3: 0, 0.5: 0, 0.75: 50, 1.0: 100}
+    made = table([((str(value),), {"a": number(value)}) for value in values], ("Trained on",), shaded)
+    assert [line.cells[0][0].shade for line in lay_out(made).blocks[0].lines] == list(values.values())
+    assert draw_dot_plots(made) == []
+    plain = made.model_copy(update={"columns": (shaded.model_copy(update={"shaded": False}),)})
+    assert {line.cells[0][0].shade for line in lay_out(plain).blocks[0].lines} == {0}
+
+
+def test_negative_differences_have_a_minus_sign_and_a_line_at_zero() -> None:
+    difference = Column(key="d", label="Difference", better="none")
+    cells = {"d": number().model_copy(update={"value": -0.0001, "low": -0.05, "high": 0.02})}
+    made = table([(("a",), cells)], ("Generator",), difference)
+    (cell,) = lay_out(made).blocks[0].lines[0].cells[0]
+    assert (cell.value, cell.low, cell.high) == ("0.0", "−5.0", "2.0")
+    assert "[$-$5.0, 2.0]" in format_latex(made)
+    (panel,) = draw_dot_plots(made)
+    assert "−4 %" in texts(panel.svg)

@@ -61,9 +61,9 @@ def hide_frame(axes: Axes) -> None:
 
 
 def format_share_axis(axis: Axis) -> None:
-    """Label an axis of shares in [0, 1] with a few round numbers of per cent."""
+    """Label an axis of shares, or of differences of shares, with a few round numbers of per cent."""
     axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %".replace("-", "−")))
 
 
 def choose_limits(low: float, high: float) -> tuple[float, float]:
