@@ -17,6 +17,7 @@ EncodedFormat = Literal["JPEG", "PNG", "WEBP"]
 Codec = Literal["JPEG", "WEBP"]
 FORMAT_SUFFIXES: dict[EncodedFormat, str] = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}
 MAX_JPEG_SIDE = 65500  # pixels, the limit of libjpeg
+MAX_SIDES: dict[Codec, int] = {"JPEG": MAX_JPEG_SIDE, "WEBP": 16383}
 WEBP_QUALITY = 80  # the default of cwebp: a WebP file does not record its quality
 WEB_SIDE, WEB_QUALITY = 384, 86
 
@@ -103,6 +104,27 @@ def compress(image: Image.Image, codec: Codec, quality: int, subsampling: int = 
     else:
         image.save(buffer, "WEBP", quality=quality)
     return buffer.getvalue()
+
+
+def recompress(image: Image.Image, codec: Codec, quality: int, subsampling: int = 2) -> Image.Image:
+    """Compress an RGB image and decode it again. Arguments as for `compress`.
+
+    Raises:
+        ImageError: a side is too long for the codec.
+    """
+    if max(image.size) > MAX_SIDES[codec]:
+        raise ImageError("oversized", f"{image.width} x {image.height} pixels are too many for {codec}")
+    return _decode_rgb(compress(image, codec, quality, subsampling))
+
+
+def reencode_for_web(image: Image.Image) -> Image.Image:
+    """RGB image -> the RGB image that is decoded from `encode_for_web`: the same for real and generated images."""
+    return _decode_rgb(encode_for_web(image))
+
+
+def _decode_rgb(data: bytes) -> Image.Image:
+    with Image.open(BytesIO(data)) as image:
+        return image.convert("RGB")
 
 
 def _read_encoding(image: Image.Image, data: bytes) -> Encoding:
