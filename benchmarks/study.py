@@ -38,7 +38,8 @@ from changeling.studies.settings import Study
 
 DIM, CHILDREN, ROUNDS = 512, 5, 5
 BACKBONE = "planted"
-DEFAULT_EXPERIMENTS = [name for name in EXPERIMENTS if name not in ("gallery", "confounds")]  # they need image files
+NEED_IMAGES = ("gallery", "confounds", "robustness")
+DEFAULT_EXPERIMENTS = [name for name in EXPERIMENTS if name not in NEED_IMAGES]
 
 
 def main() -> None:

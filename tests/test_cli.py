@@ -138,7 +138,16 @@ def test_a_dataset_from_import_to_report(tiny_onnx: Path, tmp_path: Path) -> Non
     assert (dataset / "report" / "index.html").stat().st_size > 10_000
     assert sorted(path.name for path in (dataset / "results").iterdir()) == [
         f"{name}.json"
-        for name in ("confounds", "disentangle", "distances", "embedding", "gallery", "probe", "retrieval")
+        for name in (
+            "confounds",
+            "disentangle",
+            "distances",
+            "embedding",
+            "gallery",
+            "probe",
+            "retrieval",
+            "robustness",
+        )
     ]
     assert "Not run: " in studied.stdout  # there are no captions
     assert len(list((dataset / "heads").glob("*.safetensors"))) == 2

@@ -15,10 +15,11 @@ from tests.experiments.conftest import Plant, draw_files
 def test_every_experiment_has_a_cost_on_a_dataset_that_it_can_run_on(name: str, plant: Plant) -> None:
     dataset = plant(style=1.0, generators=2, with_captions=True)
     draw_files(dataset)
-    context, experiment = Context(dataset, ["planted"]), EXPERIMENTS[name]
+    backbone = "clip-vit-b16" if name == "robustness" else "planted"  # it encodes images
+    context, experiment = Context(dataset, [backbone]), EXPERIMENTS[name]
     settings = context.get_settings(experiment)
     experiment.check(context, settings)
-    cost = experiment.cost(context, settings, Machine(speed=1e11, dims={"planted": 24}))
+    cost = experiment.cost(context, settings, Machine(speed=1e11, dims={backbone: 24}))
     assert cost.seconds > 0
     assert cost.memory > 0
     assert cost.disk > 0

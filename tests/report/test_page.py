@@ -249,3 +249,18 @@ def test_terms_are_explained(shown: Outline) -> None:
         "S (semantics) is trained to keep",
     ):
         assert text in start
+
+
+def test_a_table_of_many_rows_is_folded_and_has_no_dot_plots(full: list[Result], tmp_path: Path) -> None:
+    result = full[0]
+    table = result.tables[0]
+    rows = tuple(
+        row.model_copy(update={"labels": dict.fromkeys(table.labels, f"row {number}")})
+        for number, row in enumerate((table.rows * 61)[:61])
+    )
+    for count, folded in ((60, 0), (61, 1)):
+        made = result.model_copy(update={"tables": (table.model_copy(update={"rows": rows[:count]}),)})
+        page = outline(write_report([made], tmp_path / "long.html"))
+        assert len(page.all("details")) == folded
+        assert any("Dot plot" in (panel.get("aria-label") or "") for panel in page.all("div")) == (not folded)
+        assert "row 59" in page.text

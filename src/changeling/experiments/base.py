@@ -9,13 +9,16 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from changeling.backbones.registry import ALIASES
 from changeling.datasets.dataset import Dataset
 from changeling.errors import StudyError
 from changeling.features.store import Features, load_features
 from changeling.progress import Progress, silent
 from changeling.results.result import Result
 
-GIB, MIB = 2.0**30, 2.0**20
+GIB, MIB, GIGA = 2.0**30, 2.0**20, 1e9
+ENCODER_EFFICIENCY = 0.6  # share of the speed of a matrix product; the middle of what benchmarks/runtime.py measures
+ENCODING_MEMORY = 1.5 * GIB  # of a loaded backbone and its batches
 
 
 class Settings(BaseModel):
@@ -102,6 +105,12 @@ class Machine:
     def get_dims(self, context: Context) -> list[int]:
         """Return the length of the features of each backbone of a context. Raises UnknownDimError."""
         return [self.get_dim(backbone) for backbone in context.backbones]
+
+    def estimate_encoding(self, backbone: str, images: int) -> float:
+        """Return the seconds to encode images with a backbone. Raises UnknownDimError if it has no alias."""
+        if backbone not in ALIASES:
+            raise UnknownDimError(backbone)
+        return images * ALIASES[backbone].operations * GIGA / (ENCODER_EFFICIENCY * self.speed)
 
 
 class UnknownDimError(LookupError):

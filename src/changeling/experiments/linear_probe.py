@@ -85,7 +85,7 @@ def fit_probe(
     Raises:
         DatasetError: the train split lacks real or fake images; or the validation split, and C is tuned.
     """
-    train, val = _select_fitting_rows(dataset, features.valid, settings, seed)
+    train, val = select_fitting_rows(dataset, features.valid, settings, seed)
     c = None if settings.C == "tuned" else settings.C
     return fit_probe_on_rows(features.values, dataset.labels, train, val, c=c, standardise=settings.standardise)
 
@@ -139,7 +139,7 @@ def _tune(
 
 def check_probe(dataset: Dataset, valid: NDArray[np.bool_], settings: ProbeSettings, seed: int) -> None:
     """Raise DatasetError if the train split lacks real or fake images; or the validation split, and C is tuned."""
-    _select_fitting_rows(dataset, valid, settings, seed)
+    select_fitting_rows(dataset, valid, settings, seed)
 
 
 def estimate_fit_seconds(dataset: Dataset, dim: int, speed: float) -> float:
@@ -159,12 +159,15 @@ def check_train_on(dataset: Dataset, experiment: str, train_on: str) -> None:
         raise StudyError(f"{experiment}.train_on = {train_on!r}: the dataset has no children by it; {hint}")
 
 
-def _select_fitting_rows(
+def select_fitting_rows(
     dataset: Dataset, valid: NDArray[np.bool_], settings: ProbeSettings, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the rows that the probe is fitted on, and those that C is chosen on.
 
     If C is given, there is nothing to choose, and both are the rows of the train split.
+
+    Raises:
+        DatasetError: as `check_probe`.
     """
     train = select_training_rows(dataset, valid, settings, seed)
     in_val = (dataset.column("split") == "val") & valid

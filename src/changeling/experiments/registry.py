@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from changeling.experiments import confounds, crossgen, disentangle, distances, embedding, gallery, probe, retrieval
+from changeling.experiments import (
+    confounds,
+    crossgen,
+    disentangle,
+    distances,
+    embedding,
+    gallery,
+    probe,
+    retrieval,
+    robustness,
+)
 from changeling.experiments.base import Experiment
 
 EXPERIMENTS: dict[str, Experiment[Any]] = {  # in the order in which they run: the paper's, then ours
@@ -18,5 +28,6 @@ EXPERIMENTS: dict[str, Experiment[Any]] = {  # in the order in which they run: t
         gallery.EXPERIMENT,
         confounds.EXPERIMENT,
         crossgen.EXPERIMENT,
+        robustness.EXPERIMENT,
     )
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from changeling import engine
 from changeling.backbones.registry import Backbone
@@ -117,14 +118,18 @@ def image_loader(dataset: Dataset, preprocessing: Preprocessing, view: Augmentat
     """A function that reads and preprocesses the image of a row: row -> pixels (3, H, W). It may raise ImageError."""
 
     def load(row: int) -> NDArray[np.float32]:
-        columns = ("path", "status", "image_id", "sha256")
-        path, status, image_id, sha256 = (dataset.images[name][row].as_py() for name in columns)
-        if status == "flagged":
-            raise ImageError("flagged", "the safety checker flagged it")
-        image = preprocessing.decode(read_file(dataset.resolve_path(path), sha256)).image
-        return preprocessing(view.apply(image, image_id) if view else image)
+        image = decode_row(dataset, row, preprocessing)
+        return preprocessing(view.apply(image, dataset.images["image_id"][row].as_py()) if view else image)
 
     return load
+
+
+def decode_row(dataset: Dataset, row: int, preprocessing: Preprocessing) -> Image.Image:
+    """Read the image of a row, at a size that is large enough for its preprocessing. Raises ImageError."""
+    path, status, sha256 = (dataset.images[name][row].as_py() for name in ("path", "status", "sha256"))
+    if status == "flagged":
+        raise ImageError("flagged", "the safety checker flagged it")
+    return preprocessing.decode(read_file(dataset.resolve_path(path), sha256)).image
 
 
 def encode_part(extraction: Extraction, index: int, load: Load[int], progress: Progress = silent) -> FeatureHeader:

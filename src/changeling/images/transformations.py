@@ -152,9 +152,9 @@ def take_screenshot(image: Image.Image, share: float, rng: Generator) -> Image.I
 
 
 def share_repeatedly(image: Image.Image, times: float, rng: Generator) -> Image.Image:
-    """Scale down to 85 to 100 % and save as JPEG or WebP of quality 60 to 85, as each of a chain of services does."""
+    """Scale down to 85 to 98 % and save as JPEG or WebP of quality 60 to 85, as each of a chain of services does."""
     for _ in range(round(times)):
-        size = _scale_size(image.size, rng.uniform(0.85, 1.0))
+        size = _scale_size(image.size, rng.uniform(0.85, 0.98))
         codec: Codec = "JPEG" if rng.random() < 0.75 else "WEBP"
         smaller = image.resize(size, _RESAMPLING[rng.integers(len(_RESAMPLING))])
         image = recompress(smaller, codec, int(rng.integers(60, 86)))

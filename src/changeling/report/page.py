@@ -21,8 +21,9 @@ from changeling.report.output import write_report_file
 from changeling.report.tables.layout import lay_out
 from changeling.report.thumbnails import Thumbnail, make_thumbnail
 from changeling.results.format import format_label
-from changeling.results.result import Picture, Result, Sheet
+from changeling.results.result import Picture, Result, Sheet, Table
 
+MAX_OPEN_ROWS = 60  # a longer table is a list of details
 TITLE = "How generated images differ from real ones"
 
 
@@ -69,6 +70,7 @@ def _render(results: Sequence[Result]) -> bytes:
         "find_sheet_keys": _find_sheet_keys,
         "format_css_colour": format_css_colour,
         "has_chance": has_chance,
+        "has_many_rows": _has_many_rows,
         "lay_out": lay_out,
     }
     html = environment.get_template("template.html").render(
@@ -81,6 +83,11 @@ def _build_tile(picture: Picture) -> _Tile:
     kind = {"parent": "Parent", "child": "Child", None: "Image"}[picture.role]
     alt = f"{kind}: {picture.title}" if picture.title else kind
     return _Tile(picture, make_thumbnail(Path(picture.path)), alt)
+
+
+def _has_many_rows(table: Table) -> bool:
+    """Return whether a table is folded, and has no dot plots."""
+    return len(table.rows) > MAX_OPEN_ROWS
 
 
 def _find_sheet_keys(sheet: Sheet) -> set[str]:

@@ -13,14 +13,11 @@ from rich.table import Table
 
 from changeling.backbones.registry import ALIASES
 from changeling.datasets.dataset import Dataset
-from changeling.experiments.base import GIB, MIB, Context, Experiment, Machine, UnknownDimError
+from changeling.experiments.base import ENCODING_MEMORY, GIB, MIB, Context, Experiment, Machine, UnknownDimError
 from changeling.features.store import read_feature_dim
 from changeling.results.format import format_count
 from changeling.studies.runner import check_settings, check_study, list_experiments, select_backbones
 from changeling.studies.settings import Study
-
-GIGA = 1e9
-ENCODER_EFFICIENCY = 0.6  # share of the speed of a matrix product; the middle of what benchmarks/runtime.py measures
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ def plan_study(dataset: Dataset, study: Study) -> list[Step]:
     context = Context(dataset, select_backbones(dataset, tuple(missing)), study.seed, study.settings)
     reasons = check_settings(context, study)
     machine = Machine(measure_speed(), _read_dims(dataset, context.backbones))
-    steps = [_plan_extraction(dataset, name, missing[name], machine.speed) for name in study.backbones]
+    steps = [_plan_extraction(dataset, name, missing[name], machine) for name in study.backbones]
     for experiment in list_experiments(study):
         if experiment.name in reasons:
             steps.append(Step(experiment.name, f"not run: {reasons[experiment.name]}", 0.0, 0.0, 0.0))
@@ -88,16 +85,15 @@ def print_plan(steps: list[Step]) -> None:
     Console(width=max(Console().width, 120)).print(table)  # so that names are not cut off
 
 
-def _plan_extraction(dataset: Dataset, backbone: str, missing: int, speed: float) -> Step:
+def _plan_extraction(dataset: Dataset, backbone: str, missing: int, machine: Machine) -> Step:
     name = f"extract {backbone}"
     if not missing:
         return Step(name, "all features exist", 0.0, 0.0, 0.0)
     images = f"{missing:,} of {len(dataset):,} images"
     if backbone not in ALIASES:
         return Step(name, images)
-    alias = ALIASES[backbone]
-    seconds = missing * alias.operations * GIGA / (ENCODER_EFFICIENCY * speed)
-    return Step(name, images, seconds, 1.5 * GIB, missing * alias.dim * 4)
+    seconds = machine.estimate_encoding(backbone, missing)
+    return Step(name, images, seconds, ENCODING_MEMORY, missing * ALIASES[backbone].dim * 4)
 
 
 def _plan_experiment(context: Context, experiment: Experiment[Any], machine: Machine) -> Step:

@@ -1,0 +1,320 @@
+"""What a linear probe scores on transformed images: compressed, blurred, cropped, shared, fifteen ways in all.
+
+A sample of the test split, in whole clusters, is transformed at up to five strengths each, and encoded again. Two
+probes score it, with the settings of the experiment `probe`: one is trained on a sample of the train split as it is,
+the other also on the same images transformed once each, at random. Robust AUROC is that of unchanged and transformed
+images together. The image files are needed, and the backbones; features of transformed images are stored in the
+dataset, so that a study that is repeated, or resumed, does not encode them again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from changeling.backbones.registry import check_backbone
+from changeling.datasets.dataset import Dataset
+from changeling.engine import count_decoding_threads
+from changeling.errors import BackboneError, DatasetError, WeightsError
+from changeling.experiments import probe
+from changeling.experiments.base import ENCODING_MEMORY, MIB, Context, Cost, Experiment, Machine, Settings
+from changeling.experiments.linear_probe import (
+    LinearProbe,
+    ProbeSettings,
+    check_probe,
+    fit_probe_on_rows,
+    select_fitting_rows,
+)
+from changeling.experiments.reporting import describe_dataset, describe_source, list_versions, note_leakage
+from changeling.experiments.robustness_tables import (
+    STRENGTHS,
+    TRAININGS,
+    Scores,
+    build_tables,
+    note_comparisons,
+    plot_strengths,
+    summarise,
+)
+from changeling.experiments.selection import has_both_classes, renumber_clusters
+from changeling.features.store import Features
+from changeling.features.transformed import Variant, VariantSet, encode_variants, variant_parts
+from changeling.images.transformations import TRANSFORMATIONS
+from changeling.results.format import format_count, format_label
+from changeling.results.result import Result
+from changeling.stats.metrics import auroc
+
+SECONDS_TO_TRANSFORM = 0.03  # an image of 400 x 600 pixels on one core, with decoding and preprocessing
+
+
+class RobustnessSettings(Settings):
+    """Settings of the experiment."""
+
+    images: int = Field(default=100, ge=2, description="test images that are transformed, in whole clusters")
+    training_images: int = Field(default=1000, ge=4, description="images to train on, transformed once each")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Rows of the dataset that are used: to fit probes on, to choose C on (none if it is given), and to test on."""
+
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class FittingImages:
+    """Images to fit probes on: features (N, D), labels (N,), and masks (N,) of what they are."""
+
+    values: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    is_train: NDArray[np.bool_]  # else C is chosen on it
+    is_clean: NDArray[np.bool_]  # else it is transformed
+
+
+def run(context: Context, settings: RobustnessSettings) -> Result:
+    """Transform and encode the test sample, and score it with both probes of each backbone.
+
+    Raises:
+        DatasetError: there are no image files, a split lacks real or fake images, or no backbone can be loaded.
+        FeatureError: a backbone's features are missing, or were extracted from other images; or the disk is full.
+    """
+    check(context, settings)
+    sample = draw_sample(context, settings)
+    scores, sources, notes = [], [], []
+    fitted: dict[str, str | int | float | bool | None] = {}
+    for features in context.load_features():
+        name = features.header.backbone
+        try:
+            probes, backbone_scores = _score_backbone(context, features, sample)
+        except (BackboneError, WeightsError) as error:
+            notes.append(f"Excluded, because it cannot encode transformed images: {name} ({error}).")
+            continue
+        scores.append(backbone_scores)
+        sources.append(describe_source(features))
+        fitted |= {f"C of {name}, {title}": probes[key].c for key, title in TRAININGS.items()}
+        notes += _list_notes(name, probes, len(sample.test) - len(backbone_scores.labels))
+    if not scores:
+        raise DatasetError(f"{context.dataset.path}: {' '.join(notes)}".rstrip("."))
+    return Result(
+        experiment=EXPERIMENT.name,
+        title=EXPERIMENT.title,
+        summary=summarise(scores),
+        settings=_describe_settings(context, sample) | fitted,
+        tables=build_tables(scores),
+        plots=plot_strengths(scores),
+        dataset=describe_dataset(context.dataset),
+        sources=tuple(sources),
+        versions=list_versions(),
+        notes=(*note_leakage(context.dataset), *note_comparisons(scores), *notes),
+    )
+
+
+def check(context: Context, settings: RobustnessSettings) -> None:
+    """Check that there are image files, both classes, and a backbone that may encode them.
+
+    Raises:
+        DatasetError: one of these is missing.
+    """
+    dataset = context.dataset
+    check_probe(dataset, _find_readable(dataset), context.get_settings(probe.EXPERIMENT), context.seed)
+    sample = draw_sample(context, settings)
+    if not has_both_classes(dataset.labels[sample.test]):
+        raise DatasetError(f"{dataset.path}: the test split needs real and fake images")
+    paths = dataset.column("path")
+    if not any(dataset.resolve_path(paths[row]).is_file() for row in sample.test):
+        raise DatasetError(f"{dataset.path}: the image files do not exist, so they cannot be transformed")
+    errors = []
+    for backbone in context.backbones:
+        try:
+            check_backbone(backbone)
+        except BackboneError as error:
+            errors.append(str(error))
+    if len(errors) == len(context.backbones):
+        raise DatasetError(f"{dataset.path}: no backbone can encode transformed images: {'; '.join(errors)}")
+
+
+def cost(context: Context, settings: RobustnessSettings, machine: Machine) -> Cost:
+    """Return the estimated cost of the variants in parts that are not written yet."""
+    sample = draw_sample(context, settings)
+    seconds = disk = 0.0
+    encoded = 0
+    for backbone in context.backbones:
+        missing = sum(
+            parts.count_rows(parts.missing)
+            for parts in (
+                variant_parts(context.dataset, backbone, len(variants), prefix)
+                for prefix, variants in _list_variants(context, sample).items()
+            )
+        )
+        encoded += missing
+        seconds += 10 + machine.estimate_encoding(backbone, missing)
+        seconds += missing * SECONDS_TO_TRANSFORM / count_decoding_threads()
+        disk += MIB + 4 * missing * machine.get_dim(backbone)
+    return Cost(seconds, ENCODING_MEMORY, disk, input=f"{encoded:,} transformed images to encode")
+
+
+def draw_sample(context: Context, settings: RobustnessSettings) -> Sample:
+    """Draw the rows of the sample. The rows of a smaller sample are the first of a larger one."""
+    dataset, readable = context.dataset, _find_readable(context.dataset)
+    probe_settings = context.get_settings(probe.EXPERIMENT)
+    train, val = select_fitting_rows(dataset, readable, probe_settings, context.seed)
+    test = np.flatnonzero(readable & (dataset.column("split") == "test"))
+    train = sample_clusters(dataset, train, settings.training_images, context.seed)
+    val_images = max(settings.training_images // 4, 4) if probe_settings.C == "tuned" else 0
+    val = sample_clusters(dataset, val, val_images, context.seed)
+    return Sample(train, val, sample_clusters(dataset, test, settings.images, context.seed))
+
+
+def sample_clusters(dataset: Dataset, rows: NDArray[np.int64], images: int, seed: int) -> NDArray[np.int64]:
+    """Draw random clusters until they have a number of images; return their rows, in the order drawn.
+
+    Clusters with a real image and clusters with a fake one take turns, so that both classes are there even if many
+    clusters are a single image.
+    """
+    rng = np.random.default_rng(seed)
+    clusters, labels = dataset.clusters[rows], dataset.labels[rows]
+    turns = zip_longest(*(rng.permutation(np.unique(clusters[labels == label])).tolist() for label in (0, 1)))
+    order = [cluster for cluster in dict.fromkeys(chain.from_iterable(turns)) if cluster is not None]
+    sorted_rows = rows[np.argsort(clusters, kind="stable")]
+    starts = np.searchsorted(dataset.clusters[sorted_rows], order, "left")
+    stops = np.searchsorted(dataset.clusters[sorted_rows], order, "right")
+    sampled: list[int] = []
+    for start, stop in zip(starts, stops, strict=True):
+        if len(sampled) >= images:
+            break
+        sampled += sorted_rows[start:stop].tolist()
+    return np.array(sampled, dtype=np.int64)
+
+
+def _find_readable(dataset: Dataset) -> NDArray[np.bool_]:
+    """Return a mask of the images that could be read when they were imported (N,)."""
+    is_readable: NDArray[np.bool_] = dataset.column("status") == "ok"
+    return is_readable
+
+
+def _list_variants(context: Context, sample: Sample) -> dict[str, list[Variant]]:
+    """Return the variants to encode, by the prefix that their features are stored under."""
+    return {
+        "train": _draw_variants(context, sample.train),
+        "val": _draw_variants(context, sample.val),
+        "test": [Variant(int(row), name, strength) for row in sample.test for name, strength in STRENGTHS],
+    }
+
+
+def _draw_variants(context: Context, rows: NDArray[np.int64]) -> list[Variant]:
+    """Draw a transformation and a strength for each row, by the id of its image."""
+    ids, variants = context.dataset.images["image_id"], []
+    for row in rows.tolist():
+        draw = random.Random(f"{context.seed}/{ids[row].as_py()}")  # noqa: S311 (a seed, not a secret)
+        transformation = draw.choice(list(TRANSFORMATIONS.values()))
+        variants.append(Variant(row, transformation.name, draw.choice(transformation.strengths)))
+    return variants
+
+
+def _score_backbone(context: Context, features: Features, sample: Sample) -> tuple[dict[str, LinearProbe], Scores]:
+    """Encode the variants, fit both probes, and score the test images, unchanged and transformed.
+
+    Raises:
+        BackboneError, WeightsError: variants are to be encoded, and the backbone cannot be loaded.
+        DatasetError: the images that can be read lack a class.
+    """
+    encoded = {
+        prefix: encode_variants(
+            VariantSet(context.dataset, features.header, variants, prefix, context.seed), context.progress
+        )
+        for prefix, variants in _list_variants(context, sample).items()
+    }
+    labels = context.dataset.labels
+    fitting = _select_fitting_images(context, features, sample, encoded)
+    probes = {training: _fit_probe(context, fitting, training) for training in TRAININGS}
+    variants = encoded["test"].reshape(len(sample.test), len(STRENGTHS), -1)
+    valid = features.valid[sample.test] & np.isfinite(variants).all(axis=(1, 2))
+    rows = sample.test[valid]
+    if not has_both_classes(labels[rows]):
+        raise DatasetError(f"{context.dataset.path}: the test split needs real and fake images that can be read")
+    inputs = np.concatenate([features.values[rows][:, None], variants[valid]], axis=1)
+    is_val = fitting.is_clean & ~fitting.is_train
+    scores = Scores(
+        backbone=features.header.backbone,
+        labels=labels[rows],
+        clusters=renumber_clusters(context.dataset.clusters[rows]),
+        values={training: fitted.predict_scores(inputs) for training, fitted in probes.items()},
+        validation=auroc(fitting.labels[is_val], probes["clean"].predict_scores(fitting.values[is_val])),
+    )
+    return probes, scores
+
+
+def _select_fitting_images(
+    context: Context, features: Features, sample: Sample, encoded: dict[str, NDArray[np.float32]]
+) -> FittingImages:
+    """Return the images of the train and validation samples, unchanged and transformed, that can be read as both."""
+    is_train = np.arange(len(sample.train) + len(sample.val)) < len(sample.train)
+    rows = np.concatenate([sample.train, sample.val])
+    transformed = np.concatenate([encoded[prefix] for prefix in ("train", "val") if len(encoded[prefix])])
+    valid = features.valid[rows] & np.isfinite(transformed).all(axis=1)
+    labels, is_train = context.dataset.labels[rows[valid]], is_train[valid]
+    if not has_both_classes(labels[is_train]) or (len(sample.val) and not has_both_classes(labels[~is_train])):
+        raise DatasetError(f"{context.dataset.path}: to train a probe, too few images of both classes can be read")
+    return FittingImages(
+        values=np.concatenate([features.values[rows[valid]], transformed[valid]]),
+        labels=np.tile(labels, 2),
+        is_train=np.tile(is_train, 2),
+        is_clean=np.repeat([True, False], len(labels)),
+    )
+
+
+def _fit_probe(context: Context, images: FittingImages, training: str) -> LinearProbe:
+    """Fit the probe of a training, with the settings of the experiment `probe`."""
+    settings = context.get_settings(probe.EXPERIMENT)
+    is_used = images.is_clean | (training == "mixed")
+    return fit_probe_on_rows(
+        images.values,
+        images.labels,
+        np.flatnonzero(is_used & images.is_train),
+        np.flatnonzero(is_used & ~images.is_train),
+        c=None if settings.C == "tuned" else settings.C,
+        standardise=settings.standardise,
+    )
+
+
+def _describe_settings(context: Context, sample: Sample) -> dict[str, str | int | float | bool | None]:
+    settings: ProbeSettings = context.get_settings(probe.EXPERIMENT)
+    return {
+        "trained on children of": format_label(settings.train_on),
+        "features": f"centred on the training images, {'' if settings.standardise else 'not '}standardised",
+        "training images": len(sample.train),
+        "images to choose C on": len(sample.val),
+        "test images": len(sample.test),
+        "transformations": len(TRANSFORMATIONS),
+        "transformed versions of each test image": len(STRENGTHS),
+        "seed": context.seed,
+    }
+
+
+def _list_notes(backbone: str, probes: dict[str, LinearProbe], excluded: int) -> Iterator[str]:
+    for key, title in TRAININGS.items():
+        if not probes[key].is_converged:
+            yield f"The probe on {backbone} features did not converge ({title})."
+    if excluded:
+        yield (
+            f"Excluded because a version cannot be read or encoded by {backbone}: "
+            f"{format_count(excluded, 'test image', 'test images')}."
+        )
+
+
+EXPERIMENT = Experiment(
+    name="robustness",
+    title="Which changes to an image break the probe?",
+    paper="",
+    settings=RobustnessSettings,
+    check=check,
+    run=run,
+    cost=cost,
+)
