@@ -163,6 +163,7 @@ class Picture(_File):
     title: str = ""  # the generator, or the file's name
     probability: float | None = None  # of being generated
     label: Literal["real", "fake", "unsure"] | None = None
+    caption: str = ""  # that a child was made from
 
 
 class Strip(_File):
