@@ -21,6 +21,7 @@ from changeling import __version__
 from changeling.backbones.onnx import OnnxBackbone
 from changeling.demo import STUDY
 from changeling.detect.output import FIELDS
+from changeling.experiments.registry import EXPERIMENTS
 from tests import helpers
 from tests.helpers import run_changeling
 
@@ -136,19 +137,8 @@ def test_a_dataset_from_import_to_report(tiny_onnx: Path, tmp_path: Path) -> Non
     assert studied.returncode == 0
     assert "Table 1: " in studied.stdout
     assert (dataset / "report" / "index.html").stat().st_size > 10_000
-    assert sorted(path.name for path in (dataset / "results").iterdir()) == [
-        f"{name}.json"
-        for name in (
-            "confounds",
-            "disentangle",
-            "distances",
-            "embedding",
-            "gallery",
-            "probe",
-            "retrieval",
-            "robustness",
-        )
-    ]
+    written = sorted(path.stem for path in (dataset / "results").iterdir())
+    assert written == sorted(EXPERIMENTS)
     assert "Not run: " in studied.stdout  # there are no captions
     assert len(list((dataset / "heads").glob("*.safetensors"))) == 2
     assert (dataset / "tables.csv").read_text().startswith("experiment,")

@@ -1,5 +1,6 @@
 """Errors of a study file say what is wrong, where, and what is right; the files that we ship are valid."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ MISTAKES = {
     "a C out of range": ("C = 1.0", "C = 0", r'\[disentangle.C\]: should be a number greater than 0, or "tuned"$'),
     "an infinite number": ("lr = 0.001", "lr = inf", r"disentangle.lr = inf: input should be a finite number"),
     "no experiment": (
-        '["distances", "probe", "retrieval", "disentangle", "embedding", "gallery", "confounds", "crossgen", "robustness"]',
+        json.dumps(list(EXPERIMENTS)),
         "[]",
         "experiments is empty; choose from distances, probe",
     ),
