@@ -97,6 +97,8 @@ def common(
     """Tell images made by text-to-image models from natural ones, and study why they can be told apart."""
 
 
+datasets.imports.command("features")(features.import_features)
+datasets.imports.command("caption-features")(features.import_caption_features)
 app.add_typer(datasets.imports, name="import")
 app.add_typer(datasets.exports, name="export")
 app.add_typer(build.builds, name="build")

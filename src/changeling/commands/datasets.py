@@ -59,7 +59,7 @@ class ExportGroup(LazyFormatGroup):
         return make_command(name, exporter_type, run)
 
 
-imports = typer.Typer(help="Make a dataset from images.", no_args_is_help=True, cls=ImportGroup)
+imports = typer.Typer(help="Make a dataset from images, or add features to one.", no_args_is_help=True, cls=ImportGroup)
 exports = typer.Typer(help="Write a dataset for others, images and all.", no_args_is_help=True, cls=ExportGroup)
 
 

@@ -1,8 +1,9 @@
-"""Features: extract."""
+"""Features: extract, import features, import caption-features."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
     from changeling.datasets.dataset import Dataset
     from changeling.features.extract import Summary
     from changeling.progress import Progress
+
+FeatureFileArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="The features: .npy, .safetensors or .parquet; see docs/study.md.")
+]
+FeatureNameOption = Annotated[
+    str, typer.Option(metavar="NAME", help="Store the features under this name, which a study calls a backbone.")
+]
+IdsOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A text file with the ID of each row, one per line, if FILE has no IDs."),
+]
 
 
 def extract(dataset: DatasetArgument, backbone: BackboneOption, ray: RayOption = "") -> None:
@@ -55,3 +67,40 @@ def _extract_images(dataset: Dataset, backbone: Backbone, ray_address: str, prog
     from changeling.features.extract import extract
 
     return extract(dataset, backbone, progress=progress)
+
+
+def import_features(
+    dataset: DatasetArgument, file: FeatureFileArgument, backbone: FeatureNameOption, ids: IdsOption = None
+) -> None:
+    """Add features of images, which another program computed, to a dataset.
+
+    Each row of the file has the image_id of its image. Images without a row have no feature, and are counted.
+    """
+    from changeling.datasets.dataset import Dataset
+    from changeling.features.feature_file import read_feature_file
+    from changeling.features.import_features import import_image_features
+
+    opened = Dataset(dataset)
+    missing = import_image_features(opened, read_feature_file(file, ids), backbone)
+    typer.echo(
+        f"{backbone}: features of {len(opened) - missing:,} of {len(opened):,} images"
+        + (f"; {missing:,} have none in {file}" if missing else ""),
+        err=True,
+    )
+
+
+def import_caption_features(
+    dataset: DatasetArgument, file: FeatureFileArgument, backbone: FeatureNameOption, ids: IdsOption = None
+) -> None:
+    """Add features of captions, which another program computed, to a dataset.
+
+    The ID of a caption is its cluster_id, a # and its caption_index. Retrieval compares the features with those of
+    images that are stored under the same name.
+    """
+    from changeling.datasets.dataset import Dataset
+    from changeling.features import import_features as importing
+    from changeling.features.feature_file import read_feature_file
+
+    opened = Dataset(dataset)
+    importing.import_caption_features(opened, read_feature_file(file, ids), backbone)
+    typer.echo(f"{backbone}: features of {opened.captions.num_rows:,} captions", err=True)

@@ -15,7 +15,10 @@ from typer.core import TyperGroup
 
 
 class LazyFormatGroup(TyperGroup):
-    """A group with a subcommand for each format of a table, which is imported only when the group is used."""
+    """A group with a subcommand for each format of a table, which is imported only when the group is used.
+
+    Commands that are added to the group as usual follow after them.
+    """
 
     @abstractmethod
     def formats(self) -> Mapping[str, object]:
@@ -25,13 +28,15 @@ class LazyFormatGroup(TyperGroup):
     def make_format_command(self, name: str) -> Any:
         """Make the command of one format."""
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
-        """The names of the formats."""
-        return list(self.formats())
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of the formats and of the other commands."""
+        return [*self.formats(), *super().list_commands(ctx)]
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
-        """The command of a format; None if there is no such format."""
-        return self.make_format_command(cmd_name) if cmd_name in self.formats() else None
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a format or another command; None if there is no such command."""
+        if cmd_name in self.formats():
+            return self.make_format_command(cmd_name)
+        return super().get_command(ctx, cmd_name)
 
 
 def make_command(name: str, format_type: type, run: Callable[..., None]) -> Any:

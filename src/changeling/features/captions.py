@@ -29,7 +29,7 @@ def extract_captions(
     captions = dataset.captions["caption"].to_pylist()
     for index in parts.indices:
         start, stop = parts.row_range(index)
-        header = _make_header(encoder.name, encoder.weights, start, captions[start:stop])
+        header = make_caption_header(encoder.name, encoder.weights, start, captions[start:stop])
         if not parts.exists(index):
             features = encoder.encode_text(captions[start:stop])
             with explain_full_disk(dataset.path, FeatureError):
@@ -64,13 +64,14 @@ def load_caption_features(
         if not parts.exists(index):
             raise FeatureError(f"{parts.path(index)} is missing: extract {backbone} again")
         header = parts.read_header(index)
-        if header != _make_header(backbone, header.weights, start, captions[start:stop]):
+        if header != make_caption_header(backbone, header.weights, start, captions[start:stop]):
             raise FeatureError(f"{parts.path(index)} was made from other captions; remove it and extract again")
         blocks.append(parts.read(index))
     return np.concatenate(blocks)
 
 
-def _make_header(backbone: str, weights: str, start: int, captions: Sequence[str]) -> FeatureHeader:
+def make_caption_header(backbone: str, weights: str, start: int, captions: Sequence[str]) -> FeatureHeader:
+    """The header of a part with the features of these captions, the first of which is row `start`."""
     digest = hashlib.sha256(json.dumps(captions).encode()).hexdigest()[:12]
     rows = (start, start + len(captions))
     return FeatureHeader(backbone=backbone, weights=weights, preprocessing="", rows=rows, images=digest)
