@@ -54,17 +54,17 @@ def build_gap_table(backbones: Mapping[str, BackboneScores]) -> Table:
         cells = {key: make_estimate(compare_means(some), 0.5) for key, some in means.items()}
         cells |= {f"own-{key}": make_estimate(compare_means(own, means[key])) for key in ("foreign", "left_out")}
         rows.append(Row(labels={"Backbone": name}, cells=cells))
-    trained, lost = "Trained on", "Difference"
+    auroc, lost = "AUROC", "Difference"
     return Table(
         key="crossgen",
         title="Mean AUROC over the generators tested on",
         labels=("Backbone",),
         columns=(
-            Column(key="own", label="the one tested", group=trained, chance=0.5),
-            Column(key="foreign", label="another one", group=trained, chance=0.5),
-            Column(key="left_out", label="all others", group=trained, chance=0.5),
-            Column(key="own-foreign", label="Lost: another one", group=lost, better="low"),
-            Column(key="own-left_out", label="Lost: all others", group=lost, better="low"),
+            Column(key="own", label="Trained on it", group=auroc, chance=0.5),
+            Column(key="foreign", label="Trained on another", group=auroc, chance=0.5),
+            Column(key="left_out", label="Trained on all others", group=auroc, chance=0.5),
+            Column(key="own-foreign", label="Lost with another", group=lost, better="low"),
+            Column(key="own-left_out", label="Lost with all others", group=lost, better="low"),
         ),
         rows=tuple(rows),
         note="Each probe tells the children of a generator from real images. Lost: the paired difference of the mean "
