@@ -142,17 +142,13 @@ def check(context: Context, settings: RobustnessSettings) -> None:
 
 def cost(context: Context, settings: RobustnessSettings, machine: Machine) -> Cost:
     """Return the estimated cost of the variants in parts that are not written yet."""
-    sample = draw_sample(context, settings)
+    variants = _list_variants(context, draw_sample(context, settings))
+    counts = {prefix: len(listed) for prefix, listed in variants.items()}
     seconds = disk = 0.0
     encoded = 0
     for backbone in context.backbones:
-        missing = sum(
-            parts.count_rows(parts.missing)
-            for parts in (
-                variant_parts(context.dataset, backbone, len(variants), prefix)
-                for prefix, variants in _list_variants(context, sample).items()
-            )
-        )
+        stores = [variant_parts(context.dataset, backbone, count, prefix) for prefix, count in counts.items()]
+        missing = sum(parts.count_rows(parts.missing) for parts in stores)
         encoded += missing
         seconds += 10 + machine.estimate_encoding(backbone, missing)
         seconds += missing * SECONDS_TO_TRANSFORM / count_decoding_threads()
