@@ -169,7 +169,7 @@ def test_what_has_not_converged_is_not_interpreted(plant: Plant) -> None:
     settings = DisentangleSettings(min_steps=1, curve=False)
     result = disentangle.run(Context(dataset, ["planted"]), settings)
     assert result.summary.startswith("S of g0, planted had not converged after 25 steps (loss ")
-    assert result.summary.endswith("and its numbers are not to be interpreted.")
+    assert result.summary.endswith("and its numbers are not to be interpreted; raise disentangle.min_steps.")
     assert "%" not in result.summary
     notes = [note for note in result.notes if "raise disentangle.min_steps" in note]
     assert [note[0] for note in notes] == ["S", "T"]
@@ -223,6 +223,46 @@ def test_s_and_t_of_one_generator_are_evaluated_on_all(plant: Plant, tmp_path: P
     assert len([plot for plot in result.plots if plot.title == "Training loss"]) == 1
     with pytest.raises(StudyError, match=r"disentangle.train_on = 'g3': .*; choose one of all, g0, g1"):
         disentangle.check(context, settings.model_copy(update={"train_on": "g3"}))
+
+
+def test_the_summary_says_what_changes_or_that_the_data_cannot_tell(plant: Plant) -> None:
+    settings = FAST.model_copy(update={"curve": False, "epochs": 1, "min_steps": 1000})
+    summary = disentangle.run(Context(plant(style=0.7, clusters=100, apart=True), ["planted"]), settings).summary
+    first, second = summary.split(" points). ")
+    assert first.startswith("On planted features (g0), S lowers the accuracy of a linear probe on 120 test images: ")
+    assert second.startswith("T raises the share of 30 test clusters in which the parent is the farthest ")
+    few = disentangle.run(Context(plant(style=0.0, clusters=40), ["planted"]), settings).summary
+    assert "(g0), the data cannot tell whether S changes the accuracy" in few
+    assert few.count("cannot tell") == 2
+
+
+def test_with_one_child_a_cluster_the_summary_is_about_the_probe(plant: Plant) -> None:
+    settings = FAST.model_copy(update={"curve": False, "min_steps": 300, "epochs": 1})
+    result = disentangle.run(Context(plant(style=0.7, clusters=100, children=1), ["planted"]), settings)
+    assert "accuracy of a linear probe on 60 test images" in result.summary
+    assert result.summary.endswith(
+        "Distances cannot be compared, because no test cluster has a parent and two children."
+    )
+
+
+def test_several_seeds_widen_the_intervals(plant: Plant, tmp_path: Path) -> None:
+    settings = FAST.model_copy(update={"curve": False, "epochs": 3})
+    one = Context(plant(style=0.7, clusters=60), ["planted"], projections=tmp_path / "heads")
+    singles = [disentangle.run(replace(one, seed=seed), settings).tables[0].rows for seed in (0, 1)]
+    files = {path.name: path.read_bytes() for path in (tmp_path / "heads").iterdir()}
+    result = disentangle.run(replace(one, seeds=2), settings)
+    assert {
+        path.name: path.read_bytes() for path in (tmp_path / "heads").iterdir()
+    } == files  # S and T of both seeds exist
+    raw, on_s, in_t = result.tables[0].rows
+    for column in ("test_overall", "val_full", "test_max"):
+        values = [rows[1].cells[column].value for rows in singles]
+        assert on_s.cells[column].value == pytest.approx(np.mean(values))
+    widths = [[rows[1].cells["test_overall"].high - rows[1].cells["test_overall"].low] for rows in singles]
+    assert on_s.cells["test_overall"].high - on_s.cells["test_overall"].low > np.mean(widths)
+    assert raw.cells["test_max"] == singles[0][0].cells["test_max"]  # distances of raw features know no seed
+    assert in_t.labels["Features"][0] == "T"
+    assert result.settings["seed"] == "0, 1"
 
 
 def test_leakage_is_noted(plant: Plant) -> None:

@@ -128,6 +128,28 @@ def test_always_fake_scores_differently_for_each_generator(plant: Plant) -> None
     ] * 3
 
 
+def test_several_seeds_give_the_mean_and_wider_intervals(plant: Plant) -> None:
+    context = Context(plant(style=0.2, generators=2), ["planted"])
+    settings = ProbeSettings(C=1.0)
+    singles = [probe.run(replace(context, seed=seed), settings) for seed in (0, 1, 2)]
+    result = probe.run(replace(context, seeds=3), settings)
+    for table, row in ((0, 0), (0, 1), (1, 3)):
+        for column in ("test_overall", "test_full", "test_balanced", "test_auroc"):
+            cells = [one.tables[table].rows[row].cells[column] for one in singles]
+            combined = result.tables[table].rows[row].cells[column]
+            assert combined.value == pytest.approx(np.mean([cell.value for cell in cells]))
+            assert combined.clusters == cells[0].clusters
+    auroc = result.tables[0].rows[0].cells["test_auroc"]
+    narrowest = min(cell.high - cell.low for cell in (one.tables[0].rows[0].cells["test_auroc"] for one in singles))
+    assert auroc.high - auroc.low > narrowest
+    assert result.settings["seed"] == "0, 1, 2"
+    everything = ProbeSettings(C=1.0, children="all")  # no child is drawn, so seeds make no difference
+    assert (
+        probe.run(replace(context, seeds=2), everything).tables[0].rows[0].cells["test_full"]
+        == probe.run(context, everything).tables[0].rows[0].cells["test_full"]
+    )
+
+
 def test_images_that_are_also_in_the_train_split_are_noted(plant: Plant) -> None:
     dataset = plant(style=1.5)
     rows = [ImageRow(**row) for row in dataset.images.to_pylist()]

@@ -44,6 +44,15 @@ def test_more_epochs_take_longer(plant: Plant) -> None:
     assert (long[0].seconds or 0) > 20 * (short[0].seconds or 0)
 
 
+def test_each_seed_takes_the_time_of_one(plant: Plant) -> None:
+    dataset = plant(style=1.0)
+    settings = {"disentangle": DisentangleSettings(epochs=10_000, curve=False)}
+    studies = [Study(experiments=("disentangle",), settings=settings, seeds=seeds) for seeds in (1, 5)]
+    one, five = (plan_study(dataset, study)[0] for study in studies)
+    assert 2 < (five.seconds or 0) / (one.seconds or 1) < 12  # each plan measures the machine anew
+    assert (five.disk or 0) > (one.disk or 0)
+
+
 def test_few_images_still_take_the_time_of_the_solvers() -> None:
     (step,) = plan_study(Dataset(STUDY), Study(experiments=("disentangle",)))
     assert (step.seconds or 0) > 30  # two idle cores take 40 s, two busy ones 130 s

@@ -50,6 +50,17 @@ def test_clusters_with_one_child_are_studied_or_the_reason_is_given(plant: Plant
         assert set(row.cells) == {f"{split}_{key}" for split in ("val", "test") for key in ("overall", "full")}
 
 
+def test_a_study_of_several_seeds_has_their_mean(plant: Plant) -> None:
+    dataset = plant(style=0.3, clusters=40)
+    settings = {"probe": ProbeSettings(C=1.0)}
+    studies = [Study(experiments=("probe",), settings=settings, seed=3, seeds=seeds) for seeds in (1, 2)]
+    (one,), (both,) = (list(run_study(dataset, study)) for study in studies)
+    (other,) = run_study(dataset, Study(experiments=("probe",), settings=settings, seed=4))
+    values = [result.tables[0].rows[0].cells["test_auroc"].value for result in (one, other, both)]
+    assert values[2] == pytest.approx((values[0] + values[1]) / 2)
+    assert both.settings["seed"] == "3, 4"
+
+
 def test_without_features_the_error_names_the_command(plant: Plant) -> None:
     dataset = plant(style=1.0)
     bare = write_dataset(dataset.path / "bare", [ImageRow(**row) for row in dataset.images.to_pylist()])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -42,6 +42,8 @@ class Context:
 
     Attributes:
         backbones: names of the backbones whose features are studied, in order.
+        seed: of all random choices.
+        seeds: how often probes, S and T are trained: with `seed`, `seed` + 1, ...
         settings: the settings of the study's experiments, by name; an absent experiment has its defaults.
         projections: the folder for checkpoints of S and T; None writes none.
         compare_with_paper: whether tables show the paper's values where they are comparable.
@@ -54,6 +56,11 @@ class Context:
     projections: Path | None = None
     progress: Progress = silent
     compare_with_paper: bool = False
+    seeds: int = 1
+
+    def list_runs(self) -> list[Context]:
+        """Return a context for each seed that probes, S and T are trained with."""
+        return [replace(self, seed=self.seed + i) for i in range(self.seeds)]
 
     def load_features(self) -> Iterator[Features]:
         """Load the features of each backbone, one at a time: on COCOFake each array takes 1.5 GB."""

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from changeling.datasets.dataset import Dataset
 from changeling.experiments.base import MIB, Context, Cost, Experiment, Machine, estimate_memory
+from changeling.experiments.disentangle_summary import summarise_changes
 from changeling.experiments.linear_probe import (
     ProbeSettings,
     Strength,
@@ -34,11 +35,9 @@ from changeling.experiments.probe_curve import (
     plot_curves,
 )
 from changeling.experiments.projection_evaluation import (
-    RAW,
     Evaluation,
     build_table,
-    describe_unconverged,
-    note_unconverged,
+    list_unconverged,
     train_and_evaluate,
 )
 from changeling.experiments.projection_plots import plot_training
@@ -49,7 +48,9 @@ from changeling.experiments.projections import (
 )
 from changeling.experiments.reporting import (
     describe_dataset,
+    describe_seeds,
     describe_source,
+    join_over_seeds,
     list_versions,
     note_leakage,
     sort_by_generator,
@@ -57,8 +58,8 @@ from changeling.experiments.reporting import (
 )
 from changeling.experiments.selection import has_both_classes, list_generators, select_all, select_rows
 from changeling.features.store import Features
-from changeling.results.format import format_count, format_interval, format_label, format_percent
-from changeling.results.result import Estimate, Result, Row
+from changeling.results.format import format_count, format_label
+from changeling.results.result import Result
 
 EACH = "each"  # as `train_on`: S and T of each generator of their own
 _NOTES = (
@@ -118,20 +119,28 @@ def run(context: Context, settings: DisentangleSettings) -> Result:
         experiment=EXPERIMENT.name,
         title=EXPERIMENT.title,
         paper=EXPERIMENT.paper,
-        summary=summarise_by_generator(dataset, rows, partial(_summarise, evaluations=evaluations)),
-        settings=_describe_settings(settings, context.seed, evaluations),
+        summary=summarise_by_generator(dataset, rows, partial(summarise_changes, evaluations=evaluations)),
+        settings=_describe_settings(settings, context, evaluations),
         tables=(
             add_paper_values(table, context, settings, _make_paper_settings(settings)),
             *build_curve_table(curves),
         ),
         plots=(
             *plot_curves(curves),
-            *(plot for one in evaluations for plot in plot_training(format_labels(one.labels), one.projections)),
+            *(
+                plot
+                for one in evaluations
+                for plot in plot_training(format_labels(one.labels), one.runs[0].projections)
+            ),
         ),
         dataset=describe_dataset(dataset),
         sources=tuple(sources),
         versions=list_versions(),
-        notes=(*note_leakage(dataset), *_NOTES, *note_unconverged(evaluations)),
+        notes=(
+            *note_leakage(dataset),
+            *_NOTES,
+            *(note for one in evaluations for note in dict.fromkeys(list_unconverged(one))),
+        ),
     )
 
 
@@ -154,19 +163,20 @@ def cost(context: Context, settings: DisentangleSettings, machine: Machine) -> C
     """Return the estimated cost, fitted to the measurements of benchmarks/study.py."""
     dataset, dims = context.dataset, machine.get_dims(context)
     pairs = len(_plan_training(dataset, select_all(dataset), settings))  # of S and T
-    seconds = sum(pairs * _estimate_seconds(dataset, settings, dim, machine.speed) for dim in dims)
-    checkpoints = sum(6 * pairs * dim**2 * 4 for dim in dims)
+    seconds = sum(pairs * _estimate_seconds(context, settings, dim, machine.speed) for dim in dims)
+    checkpoints = sum(6 * pairs * context.seeds * dim**2 * 4 for dim in dims)
     return Cost(1 + seconds, estimate_memory(dataset, max(dims), copies=2), checkpoints + MIB)
 
 
-def _estimate_seconds(dataset: Dataset, settings: DisentangleSettings, dim: int, speed: float) -> float:
+def _estimate_seconds(context: Context, settings: DisentangleSettings, dim: int, speed: float) -> float:
     """Return how long S and T of one generator and backbone take, with their probes."""
+    dataset = context.dataset
     images = int((dataset.column("split") == "train").sum())
     steps = max(settings.epochs * max(images / settings.batch, 1), settings.min_steps)
     training = 2 * steps * (9 * settings.batch * dim * dim / speed + 3e-3)
     curve = estimate_curve_seconds(images, dim, speed) if settings.curve else 0
     probes = 3 * estimate_fit_seconds(dataset, dim, speed) if settings.C == "tuned" else 0
-    return training + curve + probes + 3
+    return context.seeds * (training + probes) + curve + 3
 
 
 def _make_paper_settings(settings: DisentangleSettings) -> DisentangleSettings:
@@ -194,7 +204,7 @@ def _evaluate_curve(context: Context, features: Features, evaluation: Evaluation
     test = select_rows(context.dataset, features.valid, labels["Generator"], "test")
     if not has_both_classes(context.dataset.labels[test]):
         return []
-    on_s = replace(features, values=evaluation.projections["S"].project(features.values))
+    on_s = replace(features, values=evaluation.runs[0].projections["S"].project(features.values))
     return [evaluate_probe_curve(context, {"raw features": features, "S": on_s}, labels)]
 
 
@@ -205,7 +215,7 @@ def _describe_training(settings: DisentangleSettings) -> str:
 
 
 def _describe_settings(
-    settings: DisentangleSettings, seed: int, evaluations: Sequence[Evaluation]
+    settings: DisentangleSettings, context: Context, evaluations: Sequence[Evaluation]
 ) -> dict[str, str | int | float | bool | None]:
     strength = "chosen on the validation split" if settings.C == "tuned" else f"{settings.C:g}"
     description: dict[str, str | int | float | bool | None] = {
@@ -222,54 +232,19 @@ def _describe_settings(
         else f"the train split's clusters with children by {format_label(settings.train_on)}",
         "linear probes": f"logistic regression, C {'' if settings.C == 'tuned' else '= '}{strength}, features "
         f"{'standardised' if settings.standardise else 'not standardised'}",
-        "seed": seed,
+        "seed": describe_seeds(context.seed, context.seeds),
     }
     for evaluation in evaluations:
-        name = format_label(format_labels(evaluation.labels))
-        description[f"clusters that S and T of {name} were trained on"] = evaluation.projections["S"].clusters
-        description[f"steps of the training of S and T of {name}"] = len(evaluation.projections["S"].losses)
-        for kind, projection in evaluation.projections.items():
-            description[f"loss of {kind} of {name}"] = f"{projection.loss:.2f} (bound {projection.bound:.2f})"
-        if settings.C == "tuned":
-            description |= {f"C of the probe on {space} of {name}": one.c for space, one in evaluation.probes.items()}
+        name, runs = format_label(format_labels(evaluation.labels)), evaluation.runs
+        description[f"clusters that S and T of {name} were trained on"] = runs[0].projections["S"].clusters
+        description[f"steps of the training of S and T of {name}"] = len(runs[0].projections["S"].losses)
+        for kind, projection in runs[0].projections.items():
+            losses = ", ".join(f"{run.projections[kind].loss:.2f}" for run in runs)
+            description[f"loss of {kind} of {name}"] = f"{losses} (bound {projection.bound:.2f})"
+        for space in runs[0].probes if settings.C == "tuned" else ():
+            strengths = [run.probes[space].c for run in runs]
+            description[f"C of the probe on {space} of {name}"] = join_over_seeds(strengths)
     return description
-
-
-def _summarise(rows: Sequence[Row], evaluations: Sequence[Evaluation]) -> str:
-    """Summarise the first generator and backbone with test images."""
-    tested = [row for row in rows if "test_overall" in row.cells]
-    if not tested:
-        return "S and T were trained, but the test split lacks clusters to evaluate them on."
-    evaluation = next(one for one in evaluations if tested[0] in one.rows)
-    for kind, projection in evaluation.projections.items():
-        if not projection.is_converged:
-            return f"{describe_unconverged(kind, evaluation.labels, projection)}."
-    labels = tested[0].labels
-    cells = {
-        row.labels["Features"]: row.cells
-        for row in tested
-        if (row.labels["Generator"], row.labels["Backbone"]) == (labels["Generator"], labels["Backbone"])
-    }
-    if not cells.keys() >= {RAW, "S", "T"}:
-        return f"A linear probe on {labels['Backbone']} features did not converge, so nothing is compared."
-    on_raw, on_s = (cells[space]["test_overall"] for space in (RAW, "S"))
-    return (
-        f"On {labels['Backbone']} features ({format_label(labels['Generator'])}), a linear probe labels "
-        f"{format_percent(on_raw.value)} of {format_count(on_raw.images, 'test image', 'test images')} correctly, and "
-        f"{format_percent(on_s.value)} ({format_interval(on_s)}) after S, which is trained to remove what tells real "
-        f"from fake; labelling every image fake scores {format_percent(on_raw.chance or 0)}. "
-        f"{_summarise_distances(cells[RAW].get('test_max'), cells['T'].get('test_max'))}"
-    )
-
-
-def _summarise_distances(on_raw: Estimate | None, in_t: Estimate | None) -> str:
-    if on_raw is None or in_t is None:
-        return "Distances cannot be compared: no cluster of the test split has a parent and two children."
-    return (
-        f"After T, which is trained to amplify it, the parent has the largest mean distance to the other images in "
-        f"{format_percent(in_t.value)} of {format_count(in_t.clusters, 'cluster', 'clusters')} "
-        f"({format_interval(in_t)}), before in {format_percent(on_raw.value)}."
-    )
 
 
 EXPERIMENT = Experiment(

@@ -15,21 +15,16 @@ from numpy.typing import NDArray
 
 from changeling.datasets.dataset import Dataset
 from changeling.experiments.base import Context, Cost, Experiment, Machine, estimate_memory
-from changeling.experiments.linear_probe import (
-    LinearProbe,
-    ProbeSettings,
-    check_probe,
-    check_train_on,
-    estimate_fit_seconds,
-    fit_probe,
-)
+from changeling.experiments.linear_probe import ProbeSettings, check_probe, check_train_on, estimate_fit_seconds
 from changeling.experiments.paper import TRAINING_GENERATOR, add_paper_values
+from changeling.experiments.probe_evaluation import COLUMNS, evaluate_probes, fit_probes
 from changeling.experiments.reporting import (
     describe_dataset,
+    describe_seeds,
     describe_source,
     find_common_chance,
+    join_over_seeds,
     list_versions,
-    make_estimate,
     note_leakage,
     select_best_row,
     sort_by_generator,
@@ -37,22 +32,14 @@ from changeling.experiments.reporting import (
 )
 from changeling.experiments.selection import (
     SPLIT_TITLES,
-    has_both_classes,
-    list_generators,
-    renumber_clusters,
     select_all,
-    select_rows,
 )
-from changeling.features.store import Features
-from changeling.results.format import ALL_LABEL, format_count, format_interval, format_label, format_percent
-from changeling.results.result import Column, Estimate, Result, Row, Table
-from changeling.stats import metrics
-from changeling.stats.intervals import auroc_interval, mean_interval, ratio_interval
+from changeling.experiments.transfer import build_transfer_table, evaluate_transfer, list_training_generators
+from changeling.results.format import format_count, format_interval, format_label, format_percent
+from changeling.results.result import Column, Result, Row, Table
 
-MIN_TRAIN_CLUSTERS = 50  # a generator with fewer in the train split gets no probe of its own
 _PAPER_SETTINGS = ProbeSettings(train_on=TRAINING_GENERATOR)  # the paper does not give C
 _TUNING = "the lowest class-balanced log loss on the validation split, on children of the same generator"
-_COLUMNS = {"overall": "Overall", "full": "Full cluster", "balanced": "Balanced", "auroc": "AUROC"}
 
 
 def run(context: Context, settings: ProbeSettings) -> Result:
@@ -70,11 +57,15 @@ def run(context: Context, settings: ProbeSettings) -> Result:
     valid = np.zeros(len(dataset), dtype=np.bool_)
     for done, features in enumerate(context.load_features(), start=1):
         name = features.header.backbone
-        probe = fit_probe(dataset, features, settings, seed=context.seed)
-        rows += _evaluate(dataset, features, probe, {})
-        transfer_rows += _evaluate_transfer(context, features, settings, probe)
-        fitted |= {f"C of {name}": probe.c, f"training images of {name}": probe.training_images}
-        unconverged += [] if probe.is_converged else [f"The probe on {name} features did not converge."]
+        probes = fit_probes(context, features, settings)
+        rows += evaluate_probes(dataset, features, probes, {})
+        transfer_rows += evaluate_transfer(context, features, settings, probes)
+        fitted |= {
+            f"C of {name}": join_over_seeds([probe.c for probe in probes]),
+            f"training images of {name}": probes[0].training_images,
+        }
+        is_converged = all(probe.is_converged for probe in probes)
+        unconverged += [] if is_converged else [f"The probe on {name} features did not converge."]
         sources.append(describe_source(features))
         valid |= features.valid
         context.progress("probe", done, len(context.backbones))
@@ -84,10 +75,10 @@ def run(context: Context, settings: ProbeSettings) -> Result:
         title=EXPERIMENT.title,
         paper=EXPERIMENT.paper,
         summary=summarise_by_generator(dataset, table.rows, _summarise),
-        settings=_describe_settings(settings, context.seed) | fitted,
+        settings=_describe_settings(settings, context) | fitted,
         tables=(
             add_paper_values(table, context, settings, _PAPER_SETTINGS),
-            *_build_transfer_table(dataset, transfer_rows),
+            *build_transfer_table(dataset, transfer_rows),
         ),
         dataset=describe_dataset(dataset),
         sources=tuple(sources),
@@ -110,28 +101,13 @@ def check(context: Context, settings: ProbeSettings) -> None:
 def cost(context: Context, settings: ProbeSettings, machine: Machine) -> Cost:
     """Return the estimated cost, fitted to the measurements of benchmarks/study.py."""
     dataset, dims = context.dataset, machine.get_dims(context)
-    probes = 1 + len(list_training_generators(dataset))
+    probes = context.seeds * (1 + len(list_training_generators(dataset)))
     seconds = sum(probes * estimate_fit_seconds(dataset, dim, machine.speed) for dim in dims)
     seconds += len(dims) * 5e-5 * int((dataset.column("split") != "train").sum())
     return Cost(1 + seconds, estimate_memory(dataset, max(dims)))
 
 
-def list_training_generators(dataset: Dataset) -> list[str]:
-    """Return the generators with enough clusters to train a probe on, and children to choose C on.
-
-    None if there are fewer than two.
-    """
-    train, val = ((dataset.column("split") == split) & (dataset.labels == 1) for split in ("train", "val"))
-    names, clusters = dataset.column("generator"), dataset.clusters
-    large_enough = []
-    for name in list_generators(dataset):
-        is_by_generator = (names == name) | (name == ALL_LABEL)
-        if len(set(clusters[train & is_by_generator])) >= MIN_TRAIN_CLUSTERS and (val & is_by_generator).any():
-            large_enough.append(name)
-    return large_enough if len(set(large_enough) - {ALL_LABEL}) > 1 else []
-
-
-def _describe_settings(settings: ProbeSettings, seed: int) -> dict[str, str | int | float | bool | None]:
+def _describe_settings(settings: ProbeSettings, context: Context) -> dict[str, str | int | float | bool | None]:
     return {
         "trained on children of": format_label(settings.train_on),
         "children for training": {"one": "one random child per cluster", "all": "all"}[settings.children],
@@ -140,58 +116,15 @@ def _describe_settings(settings: ProbeSettings, seed: int) -> dict[str, str | in
         else "centred on the training images, not standardised",
         "class weight": "balanced: real and fake images have the same total weight",
         "C (the larger, the less regularised) chosen by": _TUNING if settings.C == "tuned" else "the study file",
-        "seed": seed,
+        "seed": describe_seeds(context.seed, context.seeds),
     }
-
-
-def _evaluate(dataset: Dataset, features: Features, probe: LinearProbe, labels: dict[str, str]) -> list[Row]:
-    """Return a row for each generator, with `labels` before its own."""
-    return [
-        Row(labels=labels | {"Generator": generator, "Backbone": features.header.backbone}, cells=cells)
-        for generator in list_generators(dataset)
-        if (cells := _compute_cells(dataset, features, probe, generator))
-    ]
-
-
-def _evaluate_transfer(
-    context: Context, features: Features, settings: ProbeSettings, fitted: LinearProbe
-) -> Iterator[Row]:
-    """Yield the rows of a probe for each generator to train on; `fitted` is the one of `settings`."""
-    for generator in list_training_generators(context.dataset):
-        probe = fitted
-        if generator != settings.train_on:
-            own_settings = settings.model_copy(update={"train_on": generator})
-            probe = fit_probe(context.dataset, features, own_settings, seed=context.seed)
-        yield from _evaluate(context.dataset, features, probe, {"Trained on": generator})
-
-
-def _compute_cells(dataset: Dataset, features: Features, probe: LinearProbe, generator: str) -> dict[str, Estimate]:
-    cells: dict[str, Estimate] = {}
-    for split in SPLIT_TITLES:
-        rows = select_rows(dataset, features.valid, generator, split)
-        labels = dataset.labels[rows]
-        if not has_both_classes(labels):
-            continue
-        clusters = renumber_clusters(dataset.clusters[rows])
-        scores = probe.predict_scores(features.values[rows])
-        predicted = (scores > 0).astype(np.int64)
-        recalls = [metrics.recall(labels, predicted, clusters, label) for label in (0, 1)]
-        intervals = {
-            "overall": ratio_interval(metrics.overall_accuracy(labels, predicted, clusters)),
-            "full": ratio_interval(metrics.full_cluster_accuracy(labels, predicted, clusters)),
-            "balanced": mean_interval(*recalls),
-            "auroc": auroc_interval(labels, scores, clusters),
-        }
-        chances = {"overall": float(labels.mean()), "balanced": 0.5, "auroc": 0.5}  # overall: that of "always fake"
-        cells |= {f"{split}_{key}": make_estimate(value, chances.get(key)) for key, value in intervals.items()}
-    return cells
 
 
 def _build_table(rows: Sequence[Row]) -> Table:
     columns = [
         Column(key=f"{split}_{key}", label=label, group=title, chance=find_common_chance(rows, f"{split}_{key}"))
         for split, title in SPLIT_TITLES.items()
-        for key, label in _COLUMNS.items()
+        for key, label in COLUMNS.items()
     ]
     return Table(
         key="probe",
@@ -203,30 +136,6 @@ def _build_table(rows: Sequence[Row]) -> Table:
         "accuracies on real and on fake images. AUROC: probability that a fake image scores higher than a real one. "
         "Labelling every image fake has an overall accuracy equal to the share of fake images.",
     )
-
-
-def _build_transfer_table(dataset: Dataset, rows: Sequence[Row]) -> list[Table]:
-    """Return the table of generators trained on by generators tested on, on the test split; none without rows."""
-    if not rows:
-        return []
-    by_generator = [row for row in sort_by_generator(dataset, rows) if row.labels["Generator"] != ALL_LABEL]
-    ordered = sorted(by_generator, key=lambda row: row.labels["Trained on"])
-    columns = [
-        Column(key=f"test_{key}", label=label, group="Test", chance=find_common_chance(ordered, f"test_{key}"))
-        for key, label in _COLUMNS.items()
-    ]
-    return [
-        Table(
-            key="transfer",
-            title="Trained on one generator, tested on another",
-            labels=("Trained on", "Generator", "Backbone"),
-            columns=tuple(columns),
-            rows=tuple(ordered),
-            note="Each probe is trained on the real images of the train split and the children of one generator. "
-            "Unless the study file gives C, it is chosen on the real images of the validation split and the children "
-            "of the same generator, so that a probe has seen nothing of the generators that it is tested on.",
-        )
-    ]
 
 
 def _note_unpaired(dataset: Dataset, valid: NDArray[np.bool_]) -> Iterator[str]:

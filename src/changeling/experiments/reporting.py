@@ -6,12 +6,16 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
+
 from changeling.datasets.dataset import Dataset
 from changeling.experiments.selection import SPLIT_TITLES, list_generators
 from changeling.features.store import Features
 from changeling.results.format import ALL_LABEL, format_count
 from changeling.results.result import Estimate, Row, Source
-from changeling.stats.intervals import Interval
+from changeling.stats.cluster_statistics import ClusterStatistic, combine_seeds
+from changeling.stats.intervals import Interval, ratio_interval, statistic_interval
+from changeling.stats.metrics import Ratio
 
 
 def make_estimate(interval: Interval, chance: float | None = None) -> Estimate:
@@ -24,6 +28,30 @@ def make_estimate(interval: Interval, chance: float | None = None) -> Estimate:
         images=interval.images,
         chance=chance,
     )
+
+
+def make_estimate_over_seeds(runs: Sequence[Ratio | ClusterStatistic], chance: float | None = None) -> Estimate:
+    """Return the Estimate of a statistic from its runs, one a seed; the variation between them widens its interval."""
+    first = runs[0]
+    if isinstance(first, Ratio) and all(_is_same(first, run) for run in runs):
+        return make_estimate(ratio_interval(first), chance)
+    return make_estimate(statistic_interval(combine_seeds(runs)), chance)
+
+
+def _is_same(first: Ratio, other: Ratio | ClusterStatistic) -> bool:
+    return isinstance(other, Ratio) and bool(
+        np.array_equal(first.numerator, other.numerator) and np.array_equal(first.denominator, other.denominator)
+    )
+
+
+def describe_seeds(seed: int, seeds: int) -> int | str:
+    """Return the seed, or all that probes, S and T were trained with: "0, 1, 2"."""
+    return seed if seeds == 1 else ", ".join(str(seed + i) for i in range(seeds))
+
+
+def join_over_seeds(values: Sequence[float]) -> float | str:
+    """Return a number that each seed has, or all of them as text if they differ: "0.1, 0.316"."""
+    return values[0] if len(set(values)) == 1 else ", ".join(f"{value:.3g}" for value in values)
 
 
 def find_common_chance(rows: Sequence[Row], column: str) -> float | None:

@@ -43,7 +43,7 @@ def plan_study(dataset: Dataset, study: Study) -> list[Step]:
         BackboneError, FeatureError, StudyError: as `check_study`.
     """
     missing = check_study(dataset, study)
-    context = Context(dataset, select_backbones(dataset, tuple(missing)), study.seed, study.settings)
+    context = Context(dataset, select_backbones(dataset, tuple(missing)), study.seed, study.settings, seeds=study.seeds)
     reasons = check_settings(context, study)
     machine = Machine(measure_speed(), _read_dims(dataset, context.backbones))
     steps = [_plan_extraction(dataset, name, missing[name], machine) for name in study.backbones]

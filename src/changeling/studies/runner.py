@@ -95,7 +95,7 @@ def check_study(dataset: Dataset, study: Study) -> dict[str, int]:
     for name, count in missing.items():
         if count and name in study.backbones:
             registry.check_backbone(name)
-    check_settings(Context(dataset, backbones, study.seed, study.settings), study)
+    check_settings(Context(dataset, backbones, study.seed, study.settings, seeds=study.seeds), study)
     return missing
 
 
@@ -153,6 +153,7 @@ def run_study(
         projections,
         progress,
         compare_with_paper=study.reference.paper,
+        seeds=study.seeds,
     )
     check_settings(context, study)
     empty = [name for name in named if name not in context.backbones]

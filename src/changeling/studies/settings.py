@@ -35,6 +35,7 @@ class Study(Settings):
     """The content of a study file. Paths are relative to the file's folder.
 
     Attributes:
+        seeds: how often the probes of Tables 2 and 4, S and T are trained, with `seed`, `seed` + 1, ...
         settings: the settings of every experiment, by name; a study file has a table for each.
     """
 
@@ -43,6 +44,7 @@ class Study(Settings):
     backbones: tuple[str, ...] = ()  # empty: all that have features
     experiments: tuple[str, ...] = tuple(EXPERIMENTS)
     seed: int = Field(default=0, ge=0)
+    seeds: int = Field(default=1, ge=1)
     reference: ReferenceSettings = ReferenceSettings()
     build: BuildSettings = BuildSettings()
     generators: Annotated[dict[str, GeneratorSettings], BeforeValidator(fill_from_presets)] = Field(default={})
