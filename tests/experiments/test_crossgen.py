@@ -297,6 +297,15 @@ def test_with_c_given_no_validation_split_is_needed(dataset: Dataset, context: C
     assert result.tables == crossgen.run(context, SETTINGS).tables
 
 
+def test_probes_that_do_not_converge_are_named(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit_badly(*rows: Any, **settings: Any) -> LinearProbe:
+        return replace(fit_probe_on_rows(*rows, **settings), is_converged=False)
+
+    monkeypatch.setattr(generator_probes, "fit_probe_on_rows", fit_badly)
+    *_, note = crossgen.run(context, SETTINGS).notes
+    assert note.startswith("Probes that did not converge, by what they were trained on: planted features, alpha;")
+
+
 def test_only_the_largest_generators_are_tested(
     dataset: Dataset, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:

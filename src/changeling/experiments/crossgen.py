@@ -32,8 +32,8 @@ from changeling.experiments.generator_probes import (
     GeneratorProbes,
     count_training_clusters,
     has_validation_children,
+    list_generator_names,
     list_large_generators,
-    list_names,
 )
 from changeling.experiments.learning_curve import count_curve_images, evaluate_learning_curve, plot_learning_curves
 from changeling.experiments.linear_probe import ProbeSettings, estimate_fit_seconds
@@ -74,11 +74,11 @@ def run(context: Context, settings: CrossgenSettings) -> Result:
         name = features.header.backbone
         probes = GeneratorProbes(dataset, features, probe_settings, context.seed)
         backbones[name] = _score(context, settings, probes, older)
-        unconverged += [f"{name} features ({', '.join(sorted(trained))})" for trained in probes.unconverged]
+        unconverged += sorted(f"{name} features, {', '.join(sorted(trained))}" for trained in probes.unconverged)
         sources.append(describe_source(features))
         context.progress("crossgen", done, len(context.backbones))
     gap_table = build_gap_table(backbones)
-    released = find_release_dates(list_names(dataset), settings.released)
+    released = find_release_dates(list_generator_names(dataset), settings.released)
     return Result(
         experiment=EXPERIMENT.name,
         title=EXPERIMENT.title,
@@ -95,7 +95,11 @@ def run(context: Context, settings: CrossgenSettings) -> Result:
         dataset=describe_dataset(dataset),
         sources=tuple(sources),
         versions=list_versions(),
-        notes=(*note_leakage(dataset), *_list_notes(dataset, settings, generators, older), *_note(unconverged)),
+        notes=(
+            *note_leakage(dataset),
+            *_list_notes(dataset, settings, generators, older),
+            *_note_unconverged(unconverged),
+        ),
     )
 
 
@@ -115,8 +119,8 @@ def cost(context: Context, settings: CrossgenSettings, machine: Machine) -> Cost
     """Return the estimated cost: that of fitting every probe."""
     dataset, dims = context.dataset, machine.get_dims(context)
     generators = list_tested_generators(context, settings)
-    alone = len(list_names(dataset)) == 2  # then a probe for all others is one for a single generator
-    probes = 1 + len(generators) * (1 if alone else 2) + len(_list_older(context, settings))
+    has_two = len(list_generator_names(dataset)) == 2  # a probe for all others is then one for a single generator
+    probes = 1 + len(generators) * (1 if has_two else 2) + len(_list_older(context, settings))
     parents = max(1, int(((dataset.column("split") == "train") & (dataset.labels == 0)).sum()))
     probes_of_curve = count_curve_images(dataset, settings.draws) / parents
     seconds = sum(estimate_fit_seconds(dataset, dim, machine.speed) for dim in dims)
@@ -133,7 +137,7 @@ def _list_older(context: Context, settings: CrossgenSettings) -> dict[str, list[
     """Return for each tested generator, from the oldest, those that were released before it, if they are enough."""
     dataset, needs_val = context.dataset, context.get_settings(probe.EXPERIMENT).C == "tuned"
     tested = list_tested_generators(context, settings)
-    released = find_release_dates(list_names(dataset), settings.released)
+    released = find_release_dates(list_generator_names(dataset), settings.released)
     older = {
         name: [other for other in released if released[other] < released[name]] for name in released if name in tested
     }
@@ -150,7 +154,7 @@ def _score(
 ) -> BackboneScores:
     """Return the scores of one backbone's probes."""
     dataset, generators = context.dataset, list_tested_generators(context, settings)
-    names = list_names(dataset)
+    names = list_generator_names(dataset)
     own_validation = [probes.validate(probes.train([name]), [name]) for name in generators]
     seen, left_out = probes.train(names), {name: probes.train(set(names) - {name}) for name in generators}
     return BackboneScores(
@@ -220,7 +224,7 @@ def _list_notes(
     """Yield what a reader must know of the generators: training children, those left out, those without a date."""
     sizes = ", ".join(f"{name} {count_training_clusters(dataset, [name]):,}" for name in generators)
     yield f"Clusters in the train split with a child by each generator: {sizes}."
-    names = list_names(dataset)
+    names = list_generator_names(dataset)
     if len(names) > len(generators):
         others = format_count(len(names) - len(generators), "generator is", "generators are")
         yield (
@@ -249,9 +253,9 @@ def _note_unpaired(dataset: Dataset, generators: Sequence[str]) -> Iterator[str]
         )
 
 
-def _note(unconverged: Sequence[str]) -> Iterator[str]:
+def _note_unconverged(unconverged: Sequence[str]) -> Iterator[str]:
     if unconverged:
-        yield f"These probes did not converge: {'; '.join(unconverged)}."
+        yield f"Probes that did not converge, by what they were trained on: {'; '.join(unconverged)}."
 
 
 EXPERIMENT = Experiment(

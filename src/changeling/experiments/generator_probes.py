@@ -42,7 +42,7 @@ class GeneratorProbes:
     """
 
     def __init__(self, dataset: Dataset, features: Features, settings: ProbeSettings, seed: int) -> None:
-        self.unconverged: list[frozenset[str]] = []
+        self.unconverged: set[frozenset[str]] = set()
         self._dataset, self._features, self._settings, self._seed = dataset, features, settings, seed
         self._names = dataset.column("generator").astype(str)
         self._probes: dict[frozenset[str], LinearProbe] = {}
@@ -58,8 +58,6 @@ class GeneratorProbes:
         key = frozenset(generators)
         if key not in self._probes:
             self._probes[key] = self.fit(self.select_training_rows(generators), generators)
-            if not self._probes[key].is_converged:
-                self.unconverged.append(key)
         return self._probes[key]
 
     def fit(self, train: Rows, generators: Collection[str]) -> LinearProbe:
@@ -75,7 +73,10 @@ class GeneratorProbes:
                 raise DatasetError(f"{self._dataset.path}: the {split} split needs real images and children by {names}")
         c = None if settings.C == "tuned" else settings.C
         values, labels = self._features.values, self._dataset.labels
-        return fit_probe_on_rows(values, labels, train, val, c=c, standardise=settings.standardise)
+        probe = fit_probe_on_rows(values, labels, train, val, c=c, standardise=settings.standardise)
+        if not probe.is_converged:
+            self.unconverged.add(frozenset(generators))
+        return probe
 
     def select_training_rows(self, generators: Collection[str]) -> Rows:
         """Return the rows to train on: real images, and one random child per cluster or all, as the settings say."""
@@ -117,7 +118,7 @@ class GeneratorProbes:
         return metrics.auroc(self._dataset.labels[rows], probe.predict_scores(self._features.values[rows]))
 
 
-def list_names(dataset: Dataset) -> list[str]:
+def list_generator_names(dataset: Dataset) -> list[str]:
     """Return the generators of all children of a dataset, sorted."""
     return sorted(set(dataset.column("generator")[dataset.labels == 1]))
 
@@ -138,7 +139,7 @@ def list_large_generators(dataset: Dataset, min_clusters: int, settings: ProbeSe
     They have at least `min_clusters` clusters in the train split and `MIN_CLUSTERS` in the test split; and a child in
     the validation split, if C is tuned.
     """
-    sizes = {name: count_training_clusters(dataset, [name]) for name in list_names(dataset)}
+    sizes = {name: count_training_clusters(dataset, [name]) for name in list_generator_names(dataset)}
     large = [
         name
         for name, size in sizes.items()
