@@ -10,20 +10,26 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from changeling import __version__
+from changeling.backbones import text_encoder
 from changeling.backbones.onnx import OnnxBackbone
+from changeling.datasets.dataset import Dataset
 from changeling.demo import STUDY
 from changeling.detect.output import FIELDS
+from changeling.errors import WeightsError
 from changeling.experiments.registry import EXPERIMENTS
+from changeling.studies import runner
 from tests import helpers
-from tests.helpers import run_changeling
+from tests.helpers import contents, run_changeling
 
 
 def run_process(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -115,6 +121,36 @@ def test_detect_reads_a_list_of_paths_from_standard_input(model: Path, pictures:
     paths = f"{pictures}/3.png\n{pictures}/gone.png\n{pictures}/0.png\n".encode()
     ran = run_changeling("detect", "-", "--model", model, "--format", "jsonl", stdin=paths)
     assert [json.loads(line)["status"] for line in ran.stdout.splitlines()] == ["missing", "missing", "ok"]
+
+
+def test_a_text_encoder_encodes_captions_once(tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lengths:
+        name, weights = "minilm-l6", "w"
+
+        def encode_text(self, captions: Sequence[str]) -> np.ndarray:
+            return np.array([[len(caption), 1] for caption in captions], np.float32)
+
+    monkeypatch.setattr(text_encoder, "load_text_encoder", lambda *_: Lengths())
+    for _ in range(2):
+        extracted = run_changeling("extract", tiny_dataset.path, "--backbone", "minilm-l6")
+        assert extracted.stderr.endswith("minilm-l6: 36 captions are encoded\n")
+    assert contents(tiny_dataset.path / "features").keys() == {"minilm-l6/captions-00000.safetensors"}
+
+
+def test_a_study_goes_on_without_a_text_encoder(
+    tiny_dataset: Dataset, tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise WeightsError("cannot fetch it")
+
+    monkeypatch.setattr(text_encoder, "load_text_encoder", fail)
+    monkeypatch.setattr(runner, "find_missing_text_encoder", lambda *_: "minilm-l6")
+    study = tmp_path / "study.toml"
+    settings = (f'dataset = "{tiny_dataset.path.name}"', f'backbones = ["onnx:{tiny_onnx}"]')
+    study.write_text("\n".join([*settings, 'experiments = ["distances"]']))
+    ran = run_changeling("study", study)
+    assert "retrieval is limited to backbones with a text tower: cannot fetch it\n" in ran.stderr
+    assert (ran.returncode, "Table 1: " in ran.stdout) == (0, True)
 
 
 def test_a_dataset_from_import_to_report(tiny_onnx: Path, tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ def packaged(state: State, index: Path, monkeypatch: pytest.MonkeyPatch) -> Pack
         f"{PACKAGE}/tokenizer.json": tokenizer.to_str().encode(),
     }
     (model, tokens) = ((name, hashlib.sha256(data).hexdigest()) for name, data in members.items())
-    encoder = PackagedTextEncoder(write_wheel(index, members), model, tokens, build_minilm, version=1, max_tokens=12)
+    encoder = PackagedTextEncoder(
+        write_wheel(index, members), model, tokens, build_minilm, 1, max_tokens=12, operations=0.1, dim=48
+    )
     monkeypatch.setattr(text_encoder, "TEXT_ENCODERS", {"tiny": encoder})
     return encoder
 

@@ -12,6 +12,7 @@ from changeling.stats.contrastive import (
     contrastive_loss_bounds,
     contrastive_loss_difference,
     supervised_contrastive_loss,
+    symmetric_info_nce,
 )
 from changeling.stats.vectors import l2_normalize
 
@@ -107,3 +108,24 @@ def test_long_training_of_free_points_comes_close_to_the_bound_and_not_below(siz
         points, _ = l2_normalize(points - 0.02 * sign * gradient)
     assert min(losses) >= bound - 1e-9
     assert losses[-1] == pytest.approx(bound, rel=0.01)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.5])
+def test_info_nce_and_its_gradient_are_torchs(temperature: float) -> None:
+    rng = np.random.default_rng(0)
+    captions, images = (l2_normalize(rng.normal(size=(12, 5)))[0] for _ in range(2))
+    peer = torch.tensor(captions, requires_grad=True)
+    logits = peer @ torch.tensor(images).T / temperature
+    target = torch.arange(12)
+    cross_entropy = torch.nn.functional.cross_entropy
+    expected = (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
+    expected.backward()  # type: ignore[no-untyped-call]
+    loss, gradient = symmetric_info_nce(captions, images, temperature)
+    assert loss == pytest.approx(expected.item())
+    assert peer.grad is not None
+    np.testing.assert_allclose(gradient, peer.grad.numpy(), rtol=0, atol=1e-12)
+
+
+def test_info_nce_without_information_is_the_log_of_the_batch() -> None:
+    equal = np.eye(4)[[0] * 7]
+    assert symmetric_info_nce(equal, equal, 0.1)[0] == pytest.approx(np.log(7))

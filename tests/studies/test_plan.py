@@ -92,3 +92,12 @@ def test_an_experiment_that_cannot_run_has_the_reason(plant: Plant) -> None:
 def test_settings_that_name_something_unknown_are_errors(plant: Plant, study: Study, message: str) -> None:
     with pytest.raises(StudyError, match=message):
         plan_study(plant(style=1.0), study)
+
+
+def test_the_captions_of_a_backbone_without_a_text_tower_are_a_step(plant: Plant) -> None:
+    dataset = plant(style=1.0)
+    steps = plan_study(dataset, Study(backbones=("planted",), experiments=("retrieval",)))
+    assert [step.name for step in steps] == ["extract planted", "extract minilm-l6", "retrieval"]
+    assert steps[1].input == "360 captions"
+    assert steps[1].disk == 360 * 384 * 4
+    assert not steps[2].input.startswith("not run")

@@ -13,9 +13,17 @@ from changeling.errors import BackboneError, FeatureError, StudyError
 from changeling.experiments.disentangle import DisentangleSettings
 from changeling.experiments.linear_probe import ProbeSettings
 from changeling.experiments.registry import EXPERIMENTS
+from changeling.experiments.retrieval import RetrievalSettings
 from changeling.features.store import load_features
 from changeling.studies.plan import plan_study
-from changeling.studies.runner import check_study, list_backbones, open_dataset, run_study, select_backbones
+from changeling.studies.runner import (
+    check_study,
+    find_missing_text_encoder,
+    list_backbones,
+    open_dataset,
+    run_study,
+    select_backbones,
+)
 from changeling.studies.settings import Study
 from tests import helpers
 from tests.experiments.conftest import Plant, draw_files, store
@@ -172,3 +180,18 @@ def test_a_generator_without_training_children_is_the_reason(plant: Plant) -> No
     store(two, "planted", load_features(dataset, "planted").values)
     (result,) = run_study(two, Study(experiments=("probe",), settings={"probe": ProbeSettings(train_on="late")}))
     assert result.summary == "Not run: the train split has no children by 'late', which train_on names."
+
+
+def test_captions_are_encoded_only_for_named_backbones_without_a_text_tower(plant: Plant) -> None:
+    dataset = plant(style=1.0)
+    assert find_missing_text_encoder(dataset, Study(backbones=("planted",))) == "minilm-l6"
+    assert find_missing_text_encoder(dataset, Study(backbones=("clip-vit-b32", "clip-vit-b16"))) == "minilm-l6"
+    for study in (
+        Study(),
+        Study(backbones=("clip-vit-b32", "open_clip:ViT-B-32/x@proj")),
+        Study(backbones=("planted",), experiments=("probe",)),
+        Study(backbones=("planted",), settings={"retrieval": RetrievalSettings(text_encoder="")}),
+    ):
+        assert find_missing_text_encoder(dataset, study) == ""
+    few = plant(style=1.0, clusters=40, seed=1)
+    assert find_missing_text_encoder(few, Study(backbones=("planted",))) == ""

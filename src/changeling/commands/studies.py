@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from changeling.commands.features import extract_features
-from changeling.errors import StudyError
+from changeling.commands.features import encode_captions, extract_features
+from changeling.commands.shared import print_note
+from changeling.errors import BackboneError, StudyError, WeightsError
 
 if TYPE_CHECKING:
     from changeling.datasets.dataset import Dataset
@@ -55,7 +56,21 @@ def study(
         return
     missing = check_study(dataset, loaded)
     names = {name: extract_features(dataset, name) if missing[name] else name for name in loaded.backbones}
-    _run_study(dataset, loaded.with_stored_names(names), output)
+    renamed = loaded.with_stored_names(names)
+    _encode_captions(dataset, renamed)
+    _run_study(dataset, renamed, output)
+
+
+def _encode_captions(dataset: Dataset, study: Study) -> None:
+    """Encode the captions for backbones without a text tower; a study goes on if that is not possible."""
+    from changeling.studies.runner import find_missing_text_encoder
+
+    text_encoder = find_missing_text_encoder(dataset, study)
+    if text_encoder:
+        try:
+            encode_captions(dataset, text_encoder)
+        except (BackboneError, WeightsError) as error:
+            print_note(f"retrieval is limited to backbones with a text tower: {error}")
 
 
 def _run_study(dataset: Dataset, study: Study, output: Path) -> None:

