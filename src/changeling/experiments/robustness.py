@@ -55,8 +55,8 @@ SECONDS_TO_TRANSFORM = 0.03  # an image of 400 x 600 pixels on one core, with de
 class RobustnessSettings(Settings):
     """Settings of the experiment."""
 
-    images: int = Field(default=100, ge=2, description="test images that are transformed, in whole clusters")
-    training_images: int = Field(default=1000, ge=4, description="images to train on, transformed once each")
+    images: int = Field(default=50, ge=2, description="test images that are transformed, in whole clusters")
+    training_images: int = Field(default=500, ge=4, description="images to train on, transformed once each")
 
 
 @dataclass(frozen=True, slots=True)
