@@ -9,6 +9,7 @@ from changeling.datasets.importers.coco import CocoImporter
 from changeling.datasets.importers.cocofake import CocoFakeImporter
 from changeling.datasets.importers.folder import FolderImporter
 from changeling.datasets.importers.huggingface import HuggingFaceImporter
+from changeling.datasets.importers.join import JoinImporter
 from changeling.datasets.importers.webdataset import WebDatasetImporter
 
 IMPORTERS: Mapping[str, type[Importer]] = {
@@ -17,4 +18,5 @@ IMPORTERS: Mapping[str, type[Importer]] = {
     "cocofake": CocoFakeImporter,
     "huggingface": HuggingFaceImporter,
     "webdataset": WebDatasetImporter,
+    "join": JoinImporter,
 }
