@@ -249,6 +249,16 @@ def test_study_runs_on_imported_features(tiny_dataset: Dataset, tmp_path: Path) 
     assert {cells[name]["value"] for name in cells if "exact" in name} == {1.0}
 
 
+def test_study_of_imported_features_without_those_of_captions_is_planned(tiny_dataset: Dataset, tmp_path: Path) -> None:
+    ids = tiny_dataset.column("image_id").tolist()
+    arguments = write_file(tmp_path, "npy", ids, draw_features(ids))
+    assert run_changeling("import", "features", tiny_dataset.path, *arguments, "--backbone", "mine").returncode == 0
+    (tmp_path / "study.toml").write_text(f'dataset = "{tiny_dataset.path.name}"\nbackbones = ["mine"]\n')
+    planned = run_changeling("study", tmp_path / "study.toml", "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert "retrieval" in planned.stdout
+
+
 def test_header_can_be_written_from_the_description_in_the_documentation(tiny_dataset: Dataset, tmp_path: Path) -> None:
     """Without the functions of the store."""
     table = pq.read_table(tiny_dataset.path / "images.parquet").slice(0, 256)

@@ -125,8 +125,12 @@ def find_missing_text_encoder(dataset: Dataset, study: Study) -> str:
     settings = study.settings[retrieval.EXPERIMENT.name]
     if retrieval.EXPERIMENT.name not in study.experiments or not isinstance(settings, retrieval.RetrievalSettings):
         return ""
-    texts = [registry.has_text_tower(name) or has_caption_features(dataset, name) for name in study.backbones]
-    if all(texts) or not settings.text_encoder or has_caption_features(dataset, settings.text_encoder):
+    has_texts = [
+        has_caption_features(dataset, name)
+        or (count_missing_rows(dataset, name) > 0 and registry.has_text_tower(name))  # else the name may be imported
+        for name in study.backbones
+    ]
+    if all(has_texts) or not settings.text_encoder or has_caption_features(dataset, settings.text_encoder):
         return ""
     try:
         check_captioned_parents(dataset)
