@@ -289,9 +289,9 @@ def _format(estimate: Estimate) -> str:
 
 
 def _describe_strengths(transformation: Transformation) -> str:
-    """Return the name of a transformation and what its strengths are: "JPEG: quality 90, 75, 50"."""
+    """Return the name of a transformation and what its strengths are: "JPEG: quality (90, 75, 50)"."""
     listed = ", ".join(f"{strength:g}" for strength in transformation.strengths)
-    return f"{_capitalise(transformation.name)}: {transformation.parameter} {listed}"
+    return f"{_capitalise(transformation.name)}: {transformation.parameter} ({listed})"
 
 
 def _describe_metrics(scores: Scores) -> str:
