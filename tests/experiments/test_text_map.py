@@ -123,7 +123,6 @@ def test_neither_children_nor_test_captions_are_trained_on(dataset: Dataset, tra
 
     expected, found = train(), train(spoil)
     np.testing.assert_array_equal(found.weight, expected.weight)
-    assert np.abs(train(seed=1).weight - expected.weight).max() > 0  # and the seed matters
 
 
 def test_training_improves_on_the_ridge_regression(
@@ -134,10 +133,11 @@ def test_training_improves_on_the_ridge_regression(
         images -= 3
         images *= np.geomspace(3, 1 / 3, IMAGE_DIM)  # most of the similarity then comes from a few directions
 
+    monkeypatch.setattr(text_map, "IMAGE_PENALTIES", (np.inf,))
     trained = train(blur)
     monkeypatch.setattr(text_map, "MAX_STEPS", 0)
     ridge = train(blur)
-    assert (ridge.steps, trained.penalty) == (0, ridge.penalty)
+    assert (ridge.steps, trained.penalties) == (0, ridge.penalties)
     assert trained.steps > 50
     assert trained.loss < 0.8 * ridge.loss
 

@@ -43,10 +43,11 @@ def compute_mapped_rows(
         *_compute_rows(dataset, features, texts, text_map, _OWN),
         *_compute_rows(dataset, features, texts, control, _SHUFFLED),
     ]
+    penalties = " and ".join(f"{penalty:g}" for penalty in text_map.penalties)
     return rows, (
-        f"{features.header.backbone}: the map was trained on the captions of {len(train.images):,} parents; "
-        f"chosen on {len(validation.images):,} others: penalty {text_map.penalty:.2g}, {text_map.steps} steps, loss "
-        f"{text_map.loss:.2f} (control {control.loss:.2f}, without any information {log(text_map.candidates):.2f})."
+        f"{features.header.backbone}: the map was trained on the captions of {len(train.images):,} parents; chosen on "
+        f"{len(validation.images):,} others: penalties {penalties}, {text_map.steps} steps, loss {text_map.loss:.2f} "
+        f"(control {control.loss:.2f}, without any information {log(text_map.candidates):.2f})."
     )
 
 

@@ -6,7 +6,8 @@ images of the test split take part.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +27,8 @@ MIN_PARENTS: dict[Split, int] = {"train": 50, "val": 10}  # with captions, to tr
 TEMPERATURE = 0.05
 LEARNING_RATE = 1e-4
 WEIGHT_DECAY = 0.01
-PENALTIES = tuple(float(10.0**exponent) for exponent in np.arange(-2, 2.5, 0.5))  # of the ridge regression
+CAPTION_PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+IMAGE_PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, float("inf"))
 MAX_STEPS = 1000
 _STEPS_PER_CHECK = 10
 _PATIENCE = 5  # checks without an improvement, after which training stops
@@ -71,7 +73,7 @@ class TextMap:
     Attributes:
         weight: W (D, E).
         caption_mean, image_mean: means of the train split, of captions (E,) and of images of unit length (D,).
-        penalty: of the ridge regression that training started from, in units of the mean variance of the captions.
+        penalties: of captions and of images, of the regression that training started from, see `_fit_regressions`.
         steps: of the optimiser, after which the validation loss was lowest.
         loss: that validation loss.
         candidates: how many images, or captions, each of its batches had; a map without information has the loss
@@ -81,7 +83,7 @@ class TextMap:
     weight: Floats
     caption_mean: Floats
     image_mean: Floats
-    penalty: float
+    penalties: tuple[float, float]
     steps: int
     loss: float
     candidates: int
@@ -126,7 +128,7 @@ def check_captioned_parents(dataset: Dataset, valid: NDArray[np.bool_] | None = 
 
 
 def train_text_map(captions: Floats, images: Floats, train: Pairs, validation: Pairs, seed: int) -> TextMap:
-    """Train a map on `train`; `validation` chooses the penalty of its start, and the number of steps.
+    """Train a map on `train`; `validation` chooses the penalties of its start, and the number of steps.
 
     The start is a ridge regression from captions to images. AdamW then lowers the symmetric InfoNCE loss of batches of
     one caption for each of at most 512 parents, until the validation loss no longer falls.
@@ -135,17 +137,15 @@ def train_text_map(captions: Floats, images: Floats, train: Pairs, validation: P
         captions: features of all captions, float32 (N, E).
         images: features of all images, float32 (M, D).
         train: what is trained on.
-        validation: what the penalty and the number of steps are chosen on.
+        validation: what the penalties and the number of steps are chosen on.
         seed: of the batches.
     """
     caption_mean, image_mean = _compute_means(captions, images, train)
     rng = np.random.default_rng(seed)
     batches = [validation.draw_batch(rng) for _ in range(_VALIDATION_BATCHES)]
-    start = TextMap(np.empty(0, np.float32), caption_mean, image_mean, 0.0, 0, np.inf, len(batches[0][0]))
-    best = min(
-        (_with_loss(candidate, captions, images, batches) for candidate in _fit_ridge(start, captions, images, train)),
-        key=lambda candidate: candidate.loss,
-    )
+    start = TextMap(np.empty(0, np.float32), caption_mean, image_mean, (0.0, 0.0), 0, np.inf, len(batches[0][0]))
+    candidates = _fit_regressions(start, captions, images, train)
+    best = min((_with_loss(candidate, captions, images, batches) for candidate in candidates), key=_get_loss)
     weight = best.weight.copy()
     optimizer = AdamW((weight.shape[0], weight.shape[1]), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     while optimizer.steps < min(MAX_STEPS, best.steps + _PATIENCE * _STEPS_PER_CHECK):
@@ -153,7 +153,7 @@ def train_text_map(captions: Floats, images: Floats, train: Pairs, validation: P
             current = replace(best, weight=weight)
             optimizer.step(weight, _compute_loss(current, captions, images, train.draw_batch(rng))[1])
         current = replace(best, weight=weight.copy(), steps=optimizer.steps)
-        best = min(best, _with_loss(current, captions, images, batches), key=lambda candidate: candidate.loss)
+        best = min(best, _with_loss(current, captions, images, batches), key=_get_loss)
     return best
 
 
@@ -166,23 +166,31 @@ def _compute_means(captions: Floats, images: Floats, train: Pairs) -> tuple[Floa
     return captions[train.captions].mean(axis=0), l2_normalize(images[train.images])[0].mean(axis=0)
 
 
-def _fit_ridge(start: TextMap, captions: Floats, images: Floats, train: Pairs) -> list[TextMap]:
-    """Return a ridge regression for each of `PENALTIES`, with outputs of length 1 on average.
+def _fit_regressions(start: TextMap, captions: Floats, images: Floats, train: Pairs) -> Iterator[TextMap]:
+    """Yield a ridge regression for each pair of penalties, with outputs of length 1 on average.
 
-    Only sums over the captions of a parent are needed: they share its image.
+    W = (S_y + b)^-1 C (S_x + a)^-1, with the covariances of images and of captions, and C of both. Without the first
+    factor (b infinite) it is the regression from captions to images; with it, the similarity does not depend on a few
+    directions in which images vary most. a and b are in units of the mean variance of captions and of images.
     """
-    centred = captions[train.captions] - start.caption_mean
-    products = np.add.reduceat(centred, train.starts[:-1]).T @ start.center_images(images[train.images])
+    centred, targets = captions[train.captions] - start.caption_mean, start.center_images(images[train.images])
+    common = np.add.reduceat(centred, train.starts[:-1]).T @ targets / len(centred)
     covariance = (centred.T @ centred).astype(np.float64) / len(centred)
-    variances, directions = np.linalg.eigh(covariance)
-    products = directions.T @ products
-    maps = []
-    for penalty in PENALTIES:
-        weight = (directions @ (products / (variances + penalty * variances.mean())[:, None])).T
+    caption_variances, caption_axes = np.linalg.eigh(covariance)
+    image_variances, image_axes = np.linalg.eigh((targets.T @ targets).astype(np.float64) / len(targets))
+    common = image_axes.T @ common.T @ caption_axes
+    for caption_penalty, image_penalty in itertools.product(CAPTION_PENALTIES, IMAGE_PENALTIES):
+        scales = 1 / (caption_variances + caption_penalty * caption_variances.mean())
+        if np.isfinite(image_penalty):
+            scales = scales / (image_variances + image_penalty * image_variances.mean())[:, None]
+        weight = image_axes @ (common * scales) @ caption_axes.T
         length = np.sqrt(np.sum((weight @ covariance) * weight))  # root mean square of the outputs
         weight = np.asarray(weight / max(length, MIN_LENGTH), np.float32)
-        maps.append(replace(start, weight=weight, penalty=penalty))
-    return maps
+        yield replace(start, weight=weight, penalties=(caption_penalty, image_penalty))
+
+
+def _get_loss(text_map: TextMap) -> float:
+    return text_map.loss
 
 
 def _with_loss(text_map: TextMap, captions: Floats, images: Floats, batches: Sequence[Batch]) -> TextMap:
