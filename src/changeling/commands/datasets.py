@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from changeling.datasets.importers.base import Importer
 
 DatasetOutput = Annotated[Path, typer.Option(help="The dataset folder to make.")]
+SplitOption = Annotated[
+    str,
+    typer.Option(
+        metavar="SHARES",
+        help="Draw the split of each cluster anew, with these shares of train, val and test, such as 0.8/0.1/0.1.",
+    ),
+]
+SeedOption = Annotated[int, typer.Option(min=0, help="The seed with which --split draws.")]
 ExportOutput = Annotated[Path, typer.Option(help="The folder to write.")]
 
 
@@ -34,8 +42,8 @@ class ImportGroup(LazyFormatGroup):
         """Make the command that imports one format."""
         importer_type = self.formats()[name]
 
-        def run(output: DatasetOutput, **arguments: object) -> None:
-            run_import(importer_type(**arguments), output)
+        def run(output: DatasetOutput, split: SplitOption = "", seed: SeedOption = 0, **arguments: object) -> None:
+            run_import(importer_type(**arguments), output, split, seed)
 
         return make_command(name, importer_type, run)
 
@@ -63,13 +71,19 @@ imports = typer.Typer(help="Make a dataset from images, or add features to one."
 exports = typer.Typer(help="Write a dataset for others, images and all.", no_args_is_help=True, cls=ExportGroup)
 
 
-def run_import(importer: Importer, output: Path) -> None:
-    """Make a dataset, and print a summary."""
+def run_import(importer: Importer, output: Path, split: str = "", seed: int = 0) -> None:
+    """Make a dataset, draw its splits anew if `split` gives their shares, and print a summary."""
+    from changeling.datasets.splits import describe_small_splits, parse_shares, redraw_splits
     from changeling.progress import progress_bars
 
+    shares = parse_shares(split) if split else None
     with progress_bars() as progress:
         dataset = importer.import_to(output, note=print_note, progress=progress)
+    if shares:
+        dataset = redraw_splits(dataset, shares, seed)
     typer.echo(f"{dataset.path}: {describe_dataset(dataset)}", err=True)
+    for line in describe_small_splits(dataset):
+        print_note(f"{dataset.path}: {line}")
 
 
 def run_export(exporter: Exporter, dataset: Path, output: Path) -> None:

@@ -116,9 +116,13 @@ def write_dataset(path: Path, images: Iterable[ImageRow], captions: Iterable[Cap
     return Dataset(path)
 
 
-def assign_split(cluster_id: str, val: float = 0.15, test: float = 0.15) -> Split:
-    """Draw the split of a cluster from a hash of its id, independent of the machine and of the other clusters."""
-    draw = int.from_bytes(hashlib.sha256(cluster_id.encode()).digest()[:8], "big") / 2**64
+def assign_split(cluster_id: str, val: float = 0.15, test: float = 0.15, seed: int = 0) -> Split:
+    """Draw the split of a cluster from a hash of its id, independent of the machine and of the other clusters.
+
+    `val` and `test` are the probabilities of these splits. Each seed gives other splits.
+    """
+    drawn_from = f"{seed}/{cluster_id}" if seed else cluster_id
+    draw = int.from_bytes(hashlib.sha256(drawn_from.encode()).digest()[:8], "big") / 2**64
     return "test" if draw < test else "val" if draw < test + val else "train"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from changeling.backbones import registry
 from changeling.datasets.dataset import Dataset
+from changeling.datasets.splits import describe_small_splits
 from changeling.errors import DatasetError, FeatureError, StudyError
 from changeling.experiments import retrieval
 from changeling.experiments.base import Context, Experiment
@@ -125,12 +126,8 @@ def find_missing_text_encoder(dataset: Dataset, study: Study) -> str:
     settings = study.settings[retrieval.EXPERIMENT.name]
     if retrieval.EXPERIMENT.name not in study.experiments or not isinstance(settings, retrieval.RetrievalSettings):
         return ""
-    has_texts = [
-        has_caption_features(dataset, name)
-        or (count_missing_rows(dataset, name) > 0 and registry.has_text_tower(name))  # else the name may be imported
-        for name in study.backbones
-    ]
-    if all(has_texts) or not settings.text_encoder or has_caption_features(dataset, settings.text_encoder):
+    texts = [registry.has_text_tower(name) or has_caption_features(dataset, name) for name in study.backbones]
+    if all(texts) or not settings.text_encoder or has_caption_features(dataset, settings.text_encoder):
         return ""
     try:
         check_captioned_parents(dataset)
@@ -180,6 +177,7 @@ def run_study(
     check_settings(context, study)
     empty = [name for name in named if name not in context.backbones]
     notes = (f"Excluded because no image has a feature: {', '.join(empty)}.",) if empty else ()
+    small_splits = tuple(f"{line[0].upper()}{line[1:]}." for line in describe_small_splits(dataset))
     for experiment in list_experiments(study):
         try:
             result = experiment.run(context, context.get_settings(experiment))
@@ -192,4 +190,5 @@ def run_study(
                 settings={},
                 dataset=describe_dataset(dataset),
             )
-        yield result.model_copy(update={"notes": (*result.notes, *notes)})
+        shown = (*notes, *small_splits) if result.tables else notes
+        yield result.model_copy(update={"notes": (*result.notes, *shown)})
