@@ -39,9 +39,10 @@ def summarise_changes(rows: Sequence[Row], evaluations: Sequence[Evaluation]) ->
 
 def _describe_change(name: str, measure: str, before: Estimate, after: Estimate, change: Interval) -> str:
     """Return a sentence that says whether a projection raises or lowers a measure, or that the data cannot tell."""
+    low, high = (f"{100 * end:+.1f}".replace("-", "−") for end in (change.low, change.high))
     values = (
         f"{format_percent(before.value)} before, {format_percent(after.value)} after (95 % interval of the change: "
-        f"{100 * change.low:+.1f} to {100 * change.high:+.1f} points)"
+        f"{low} to {high} points)"
     )
     if change.low <= 0 <= change.high:
         return f"the data cannot tell whether {name} changes {measure}: {values}."
