@@ -154,6 +154,7 @@ def test_children_that_no_caption_made_count_for_their_cluster(tmp_path: Path) -
     result = retrieval.run(Context(dataset, ["planted"]), RetrievalSettings())
     cells = find_row(result, "of the image").cells
     assert set(cells) == {f"{split}_cluster_{k}" for split in ("val", "test") for k in (1, 3, 5)}
+    assert {column.key for column in result.tables[0].columns} == set(cells)
     assert cells["test_cluster_1"].value > 0.95
 
 

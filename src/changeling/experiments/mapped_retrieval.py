@@ -52,12 +52,13 @@ def compute_mapped_rows(
 
 
 def build_mapped_table(dataset: Dataset, rows: Sequence[Row], text_encoder: str) -> Table:
-    """Return the table of all rows."""
+    """Return the table of all rows, without the columns that none of them has."""
+    columns = [column for column in list_recall_columns(rows) if any(column.key in row.cells for row in rows)]
     return Table(
         key="mapped_retrieval",
         title="Caption retrieval from children, through a map from captions to images",
         labels=("Generator", "Backbone", _TRAINED_ON),
-        columns=list_recall_columns(rows),
+        columns=tuple(columns),
         rows=sort_by_generator(dataset, rows),
         note=f"For backbones without a text tower. The captions are encoded by {text_encoder}, and a linear map from "
         "there to the features of images is trained on the captions of the parents of the train split, never on "
