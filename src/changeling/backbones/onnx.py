@@ -29,13 +29,19 @@ class OnnxBackbone:
         dim: D, the length of a feature.
     """
 
-    def __init__(self, path: Path, name: str, layer: str | None = None) -> None:
-        """Open the graph at `path`. Raises BackboneError if it is not one, or has no such layer."""
+    def __init__(
+        self, path: Path, name: str, layer: str | None = None, *, preprocessing: Preprocessing | None = None
+    ) -> None:
+        """Open the graph at `path`. `preprocessing` overrides that of its metadata.
+
+        Raises:
+            BackboneError: it is not a graph, or has no such layer.
+        """
         self._session = open_session(path)
         self._layer, self.name = select_layer([output.name for output in self._session.get_outputs()], layer, name)
         metadata = self._session.get_modelmeta().custom_metadata_map
-        self.weights = metadata.get(_WEIGHTS) or _hash_file(path)
-        self.preprocessing = _read_preprocessing(metadata, path)
+        self.weights = metadata.get(_WEIGHTS) or hash_file(path)
+        self.preprocessing = preprocessing or _read_preprocessing(metadata, path)
         self._input = self._session.get_inputs()[0].name
         side = self.preprocessing.crop
         self.dim = self.encode(np.zeros((1, 3, side, side), np.float32)).shape[1]
@@ -110,6 +116,7 @@ def open_session(path: Path) -> Any:
         raise BackboneError(f"{path} is not an ONNX model that onnxruntime can run: {one_line(error)}") from None
 
 
-def _hash_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """Sixteen hexadecimal digits of the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

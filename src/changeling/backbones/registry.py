@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from changeling.backbones import packaged
 from changeling.backbones.onnx import OnnxBackbone, find_default_layer, read_layers
+from changeling.backbones.onnx_text import OnnxTextBackbone, read_description
 from changeling.backbones.packaged import PackagedModel
 from changeling.backbones.text_encoder import TextEncoder
 from changeling.errors import BackboneError
@@ -88,8 +89,9 @@ def load_backbone(name: str, progress: Progress = silent, *, runtime: Runtime = 
     `open_clip:hf-hub:ORG/NAME`; `timm:NAME`, `timm:FOLDER` or `timm:hf-hub:ORG/NAME`; `onnx:FILE`. Those of
     open_clip and timm need PyTorch. A backbone with a text tower is a `TextBackbone` at its default layer.
 
-    The weights of an alias are fetched on first use and stored in the cache. An ONNX file without metadata gets
-    images preprocessed as for ImageNet classifiers (short side 256, centre 224); its outputs are its layers.
+    The weights of an alias are fetched on first use and stored in the cache. The outputs of an ONNX file are its
+    layers; `FILE.onnx.json` beside it may describe its preprocessing and its text tower (see `onnx_text`). Without
+    that and without metadata, images are preprocessed as for ImageNet classifiers (short side 256, centre 224).
 
     Args:
         name: see above.
@@ -109,9 +111,8 @@ def load_backbone(name: str, progress: Progress = silent, *, runtime: Runtime = 
         raise BackboneError(f"{parsed.base} is an ONNX file: it does not run on torch")
     if isinstance(parsed.model, PackagedModel):
         path = packaged.cached_onnx_file(parsed.base, parsed.model, progress)
-    else:
-        path = _onnx_path(parsed.model)
-    return OnnxBackbone(path, parsed.base, parsed.layer or None)
+        return OnnxBackbone(path, parsed.base, parsed.layer or None)
+    return _load_onnx_backbone(parsed)
 
 
 def check_backbone(name: str) -> None:
@@ -144,12 +145,15 @@ def canonical_name(name: str) -> str:
 
 
 def has_text_tower(name: str) -> bool:
-    """Return whether a backbone is a `TextBackbone`: a model of open_clip, at its default layer.
+    """Return whether a backbone is a `TextBackbone`.
 
-    Nothing is fetched, and no weights are loaded. False for a name that is not of a backbone.
+    That is a model of open_clip, or an ONNX file whose description has a text tower, at its default layer. Nothing is
+    fetched, and no weights are loaded. False for a name that is not of a backbone.
     """
     try:
         parsed = _parse_name(name)
+        if parsed.family == "onnx":
+            return _has_described_text_tower(parsed)
     except BackboneError:
         return False
     return parsed.family == "open_clip" and parsed.layer in ("", _default_layer(parsed))
@@ -193,6 +197,20 @@ def _onnx_path(model: str) -> Path:
     if not path.is_file():
         raise BackboneError(f"{path}: no such ONNX file")
     return path
+
+
+def _load_onnx_backbone(parsed: _ParsedName) -> Backbone:
+    path = _onnx_path(str(parsed.model))
+    description = read_description(path)
+    if description.text and _has_described_text_tower(parsed):
+        return OnnxTextBackbone(path, parsed.base, description.preprocessing, description.text)
+    return OnnxBackbone(path, parsed.base, parsed.layer or None, preprocessing=description.preprocessing)
+
+
+def _has_described_text_tower(parsed: _ParsedName) -> bool:
+    """Whether the description of an ONNX file has a text tower, and the layer is the default one."""
+    has_text = read_description(_onnx_path(str(parsed.model))).text is not None
+    return has_text and parsed.layer in ("", _default_layer(parsed))
 
 
 def _load_torch_backbone(name: str, model: str, layer: str, runtime: Runtime, progress: Progress) -> Backbone:
