@@ -138,6 +138,14 @@ def test_temperature_only_scales_the_loss(plant: Plant) -> None:
     assert (a * b).sum(axis=1).min() > 0.99
 
 
+def test_equal_features_have_equal_projections() -> None:
+    rng = np.random.default_rng(0)
+    features = np.tile(rng.normal(size=(203, 64)).astype(np.float32), (2, 1))
+    projection = Projection(rng.normal(size=(64, 64)).astype(np.float32), losses=(0.0,), bound=0.0, clusters=1)
+    first, second = np.split(projection.project(features), 2)
+    assert (first == second).all()
+
+
 def test_training_uses_whole_clusters_of_the_train_split_only(plant: Plant) -> None:
     dataset = plant(style=1.0)
     features = load_features(dataset, "planted")

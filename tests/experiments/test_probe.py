@@ -14,7 +14,7 @@ from changeling.datasets.schema import ImageRow, Split
 from changeling.errors import DatasetError
 from changeling.experiments import probe
 from changeling.experiments.base import Context
-from changeling.experiments.linear_probe import ProbeSettings, fit_probe, select_training_rows
+from changeling.experiments.linear_probe import LinearProbe, ProbeSettings, fit_probe, select_training_rows
 from changeling.features.store import load_features
 from tests.experiments.conftest import Plant, keep_images, store
 
@@ -50,6 +50,14 @@ def test_scores_match_scikit_learn(plant: Plant) -> None:
     model.fit(scaler.transform(features.values[rows]), dataset.labels[rows])
     expected = model.decision_function(scaler.transform(features.values))
     assert fitted.predict_scores(features.values) == pytest.approx(expected, abs=2e-3)
+
+
+def test_equal_features_have_equal_scores() -> None:
+    rng = np.random.default_rng(0)
+    features = np.tile(rng.normal(size=(203, 64)).astype(np.float32), (2, 1))
+    fitted = LinearProbe(np.zeros(64), np.ones(64), rng.normal(size=64), 0.1, 1.0, training_images=1, is_converged=True)
+    first, second = np.split(fitted.predict_scores(features), 2)
+    assert (first == second).all()
 
 
 def test_training_uses_the_parents_and_one_child_per_cluster(plant: Plant) -> None:

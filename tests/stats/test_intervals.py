@@ -135,6 +135,12 @@ def test_balanced_accuracy_is_the_mean_of_the_recalls() -> None:
     assert (interval.clusters, interval.images) == (2, 6)
 
 
+def test_balanced_accuracy_rests_on_the_clusters_of_either_label() -> None:
+    labels, clusters = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 2])  # a parent alone, and a child alone
+    recalls = [metrics.recall(labels, labels, clusters, label) for label in (0, 1)]
+    assert intervals.mean_interval(*recalls).clusters == 3
+
+
 def test_a_paired_difference_is_narrower_than_an_unpaired_one() -> None:
     rng = np.random.default_rng(0)
     right = rng.random((200, 5)) < 0.8

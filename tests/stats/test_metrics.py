@@ -61,6 +61,17 @@ def test_exact_copies_are_ties_and_no_hits() -> None:
     assert (smallest.value, largest.value) == (0.0, 0.0)
 
 
+def test_a_parent_with_a_copy_among_its_children_is_no_hit() -> None:
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(200), 6)
+    labels = np.tile([FAKE, REAL, FAKE, FAKE, FAKE, FAKE], 200)
+    features = rng.normal(size=(200, 6, 128)).astype(np.float32)
+    features[:, 5] = features[:, 1]  # the parent
+    features[::2, [0, 2, 3, 4]] = features[::2, :1] + 0.1 * features[::2, [0, 2, 3, 4]]  # both are far from the others
+    smallest, largest = metrics.distance_accuracies(features.reshape(1200, 128), labels, clusters)
+    assert (smallest.value, largest.value) == (0.0, 0.0)
+
+
 @st.composite
 def clustered(draw: st.DrawFn) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Features, labels and clusters of random, uneven sizes, shuffled."""

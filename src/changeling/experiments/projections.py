@@ -80,10 +80,11 @@ class Projection:
         return before - self.loss < 0.01 * abs(self.losses[0] - self.loss)
 
     def project(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the projections of features (N, D), of unit length (N, D)."""
+        """Return the projections of features (N, D), of unit length (N, D). Equal features have equal projections."""
         projected = np.empty_like(values)
+        weight = self.weight.T.astype(np.float64)  # a product in float32 rounds equal rows unequally
         for start in range(0, len(values), _BLOCK):
-            projected[start : start + _BLOCK] = l2_normalize(values[start : start + _BLOCK] @ self.weight.T)[0]
+            projected[start : start + _BLOCK] = l2_normalize(values[start : start + _BLOCK] @ weight)[0]
         return projected
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtrit
 from scipy.stats import rankdata
 
@@ -25,7 +26,8 @@ class ClusterStatistic:
             seen, if the images of a cluster are right and wrong together.
         max_size: the number of trials that it is worth at most.
         quantile: 97.5 % quantile of Student's t for the degrees of freedom of the variance.
-        clusters, images: what the value rests on.
+        is_counted: bool (C,): the clusters that the value rests on.
+        images: how many it rests on.
     """
 
     value: float
@@ -33,8 +35,13 @@ class ClusterStatistic:
     boundary_size: float
     max_size: float
     quantile: float
-    clusters: int
+    is_counted: NDArray[np.bool_]
     images: int
+
+    @property
+    def clusters(self) -> int:
+        """How many clusters the value rests on."""
+        return int(self.is_counted.sum())
 
     @property
     def variance(self) -> float:
@@ -44,7 +51,8 @@ class ClusterStatistic:
 
 def ratio_statistic(ratio: Ratio) -> ClusterStatistic:
     """Linearise a `Ratio` over its clusters (Taylor linearisation: Cochran, 1977, Sampling Techniques, section 6.4)."""
-    counted = int((ratio.denominator > 0).sum())
+    is_counted = ratio.denominator > 0
+    counted = int(is_counted.sum())
     total = float(ratio.denominator.sum())
     residuals = ratio.numerator - ratio.value * ratio.denominator
     return ClusterStatistic(
@@ -53,7 +61,7 @@ def ratio_statistic(ratio: Ratio) -> ClusterStatistic:
         boundary_size=_independent_clusters(ratio.denominator),
         max_size=total,
         quantile=_quantile(counted),
-        clusters=counted,
+        is_counted=is_counted,
         images=ratio.images,
     )
 
@@ -75,7 +83,8 @@ def auroc_statistic(labels: Ints, scores: Floats, clusters: Ints) -> ClusterStat
     is_fake = labels == 1
     fakes, reals = int(is_fake.sum()), int((~is_fake).sum())
     if not fakes or not reals:
-        return ClusterStatistic(float("nan"), np.zeros(count), 0.0, np.inf, _quantile(count), count, len(labels))
+        is_counted = np.ones(count, np.bool_)
+        return ClusterStatistic(float("nan"), np.zeros(count), 0.0, np.inf, _quantile(count), is_counted, len(labels))
     ranks = rankdata(scores)
     below_fake = (ranks[is_fake] - rankdata(scores[is_fake])) / reals  # share of the reals below each fake
     above_real = 1 - (ranks[~is_fake] - rankdata(scores[~is_fake])) / fakes  # share of the fakes above each real
@@ -89,7 +98,7 @@ def auroc_statistic(labels: Ints, scores: Floats, clusters: Ints) -> ClusterStat
         boundary_size=4 * m * n / (m + n),
         max_size=np.inf,
         quantile=_quantile(count),
-        clusters=count,
+        is_counted=np.ones(count, np.bool_),
         images=len(labels),
     )
 
@@ -127,7 +136,7 @@ def combine_seeds(runs: Sequence[Ratio | ClusterStatistic]) -> ClusterStatistic:
         boundary_size=float(np.mean([one.boundary_size for one in statistics])),
         max_size=float(np.sum([one.max_size for one in statistics])),
         quantile=float(np.sqrt(margin / (within + between))) if margin else first.quantile,
-        clusters=first.clusters,
+        is_counted=np.any([one.is_counted for one in statistics], axis=0),
         images=first.images,
     )
 

@@ -102,8 +102,8 @@ def combination_interval(statistics: Sequence[Ratio | ClusterStatistic], weights
     ]
     bounds = float(np.minimum(weights, 0).sum()), float(np.maximum(weights, 0).sum())
     low, high = np.clip([value - reach[0], value + reach[1]], *bounds)
-    clusters, images = (max(getattr(part, name) for part in parts) for name in ("clusters", "images"))
-    return Interval(value, float(low), float(high), clusters, images)
+    clusters = int(np.any([part.is_counted for part in parts], axis=0).sum())
+    return Interval(value, float(low), float(high), clusters, max(part.images for part in parts))
 
 
 def bootstrap(

@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Distance = Literal["cosine", "l2"]
 DistanceTo = Literal["others", "fakes"]
+TIE_TOLERANCE = 1e-12  # distances that differ by less are ties: a matrix product rounds equal rows unequally
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ def distance_accuracies(
         means = _mean_distances(features[members], distance, is_target)
         parent, others = means[parents[0]], np.delete(means, parents[0])
         cluster = clusters[members[0]]
-        smallest[cluster], largest[cluster] = parent < others.min(), parent > others.max()
+        tolerance = TIE_TOLERANCE * max(1.0, float(means.max()))
+        smallest[cluster], largest[cluster] = parent < others.min() - tolerance, parent > others.max() + tolerance
         counted[cluster] = 1
         images += len(members)
     return Ratio(smallest, counted, images), Ratio(largest, counted, images)

@@ -1,0 +1,1 @@
+"""A second computation of a whole study, which imports nothing of what it checks."""
