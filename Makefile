@@ -11,7 +11,7 @@ test: .venv-test/installed system
 	.venv-test/bin/ruff format --check .
 	.venv-test/bin/mypy
 	.venv-test/bin/lint-imports
-	OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest --cov
+	OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest --cov --numprocesses auto
 
 .venv/installed: pyproject.toml requirements.lock src/changeling/__init__.py
 	$(PYTHON) -m venv .venv

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from changeling.backbones.onnx import OnnxBackbone
 from changeling.datasets.dataset import Dataset
@@ -21,6 +23,19 @@ from tests import helpers
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("dev", deadline=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+class FileScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """The tests of a file run in one process, as they share fixtures; those on Ray, which share a cluster, also do."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "tests/distributed" if file.startswith("tests/distributed/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileScheduling:
+    """Return how tests are distributed when pytest runs with `--numprocesses`."""
+    return FileScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

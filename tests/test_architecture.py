@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from changeling.datasets.bundled import BUNDLED
 from changeling.datasets.dataset import Dataset
 from changeling.results.result import Result
 from tests import helpers
@@ -166,7 +167,8 @@ def used(extended_source: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     for number in range(3):
         helpers.natural(number, side=48).save(folder / "photographs" / f"{number}.png")
     (folder / "study.toml").write_text(
-        'experiments = ["square"]\n[generators.static]\nkind = "noise"\nmodel = "none"\nsize = 8\n'
+        'dataset = "bundled:true-clusters"\nexperiments = ["square"]\n'
+        '[generators.static]\nkind = "noise"\nmodel = "none"\nsize = 8\n'
     )
     environment = {**os.environ, "PYTHONPATH": str(extended_source), "COLUMNS": "200"}
     process = subprocess.run(
@@ -203,7 +205,7 @@ def test_experiment_and_metric_of_the_page_are_planned_run_and_reported(used: tu
     assert '"square"' in found["init"]
     assert "square" in found["plan"]
     result = Result.load(folder / "study" / "results" / "square.json")
-    dataset = Dataset(PACKAGE / "data" / "true-clusters")
+    dataset = Dataset(BUNDLED["bundled:true-clusters"])
     is_real_test = (dataset.labels == 0) & (dataset.column("split") == "test")
     is_square = dataset.column("width") == dataset.column("height")
     assert result.tables[0].rows[0].cells["test"].value == pytest.approx(is_square[is_real_test].mean())

@@ -22,8 +22,8 @@ from PIL import Image
 from changeling import __version__
 from changeling.backbones import text_encoder
 from changeling.backbones.onnx import OnnxBackbone
+from changeling.datasets.bundled import BUNDLED
 from changeling.datasets.dataset import Dataset
-from changeling.demo import STUDY
 from changeling.detect.output import FIELDS
 from changeling.errors import WeightsError
 from changeling.experiments.registry import EXPERIMENTS
@@ -205,7 +205,9 @@ def test_a_study_runs_from_its_file_and_replaces_the_results_of_an_earlier_one(t
     written = run_changeling("init", tmp_path / "study.toml")
     assert written.returncode == 0
     text = (tmp_path / "study.toml").read_text()
-    text = text.replace('"bundled" ', '"tiny" ', 1).replace("backbones = []", f'backbones = ["onnx:{tiny_onnx}@proj"]')
+    text = text.replace('"bundled:reconstructions"', '"tiny"', 1).replace(
+        "backbones = []", f'backbones = ["onnx:{tiny_onnx}@proj"]'
+    )
     text = text.replace("epochs = 25", "epochs = 2").replace("min_steps = 500", "min_steps = 2")
     text = text.replace('output = "study"', 'output = "deep/study"')
     (tmp_path / "study.toml").write_text(text)
@@ -271,13 +273,13 @@ def test_a_study_that_fails_before_its_first_result_leaves_the_earlier_report(tm
     ],
 )
 def test_extracting_the_bundled_clusters_is_refused(backbone: str, message: str, tmp_path: Path) -> None:
-    before = sorted(STUDY.rglob("*"))
+    before = sorted(BUNDLED["bundled:true-clusters"].rglob("*"))
     (tmp_path / "study.toml").write_text(f'backbones = ["clip-vit-b16", "{backbone}"]')
     for options in ([], ["--dry-run"]):
         ran = run_changeling("study", tmp_path / "study.toml", *options)
         assert ran.returncode == 2
         assert message in ran.stderr
-    assert sorted(STUDY.rglob("*")) == before
+    assert sorted(BUNDLED["bundled:true-clusters"].rglob("*")) == before
     assert not (tmp_path / "study").exists()
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from changeling.datasets.bundled import BUNDLED
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import ImageRow, Role, Split
-from changeling.demo import STUDY
 from changeling.errors import DatasetError
 from changeling.experiments import confounds
 from changeling.experiments.base import Context
@@ -139,7 +139,7 @@ def test_missing_files_are_excluded_and_counted(tmp_path: Path) -> None:
 
 
 def test_a_dataset_without_files_is_not_run_and_the_result_gives_the_reason() -> None:
-    (result,) = run_study(Dataset(STUDY), Study(experiments=("confounds",)))
+    (result,) = run_study(Dataset(BUNDLED["bundled:true-clusters"]), Study(experiments=("confounds",)))
     assert result.summary == "Not run: the image files do not exist."
 
 

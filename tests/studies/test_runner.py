@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from changeling.datasets.bundled import BUNDLED
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import ImageRow
-from changeling.demo import STUDY
 from changeling.errors import BackboneError, FeatureError, StudyError
 from changeling.experiments.disentangle import DisentangleSettings
 from changeling.experiments.linear_probe import ProbeSettings
@@ -77,7 +77,7 @@ def test_without_features_the_error_names_the_command(plant: Plant) -> None:
 
 
 def test_the_bundled_study_has_18_clusters() -> None:
-    dataset = Dataset(STUDY)
+    dataset = Dataset(BUNDLED["bundled:true-clusters"])
     clusters = {
         c
         for c, s in zip(dataset.column("cluster_id"), dataset.column("source"), strict=True)
@@ -122,7 +122,7 @@ def test_a_backbone_without_features_is_excluded(plant: Plant) -> None:
 
 def test_the_bundled_clusters_accept_only_their_own_backbones() -> None:
     with pytest.raises(StudyError, match=r"features by clip-vit-b16, .* not by clip-vit-b16@pre, and their"):
-        check_study(Dataset(STUDY), Study(backbones=("clip-vit-b16", "clip-vit-b16@pre")))
+        check_study(Dataset(BUNDLED["bundled:true-clusters"]), Study(backbones=("clip-vit-b16", "clip-vit-b16@pre")))
 
 
 def test_a_backbone_named_twice_is_an_error(plant: Plant) -> None:

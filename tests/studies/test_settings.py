@@ -30,6 +30,11 @@ MISTAKES = {
         r"\[distances\] has no setting "
         r"'perplexity'; it belongs in \[embedding\]",
     ),
+    "a bundled dataset's name": (
+        '"bundled:reconstructions"',
+        '"bundled:true-cluster"',
+        r"there is no 'bundled:true-cluster'; did you mean 'bundled:true-clusters'",
+    ),
     "an experiment's name": (
         '"distances", ',
         '"distance", ',

@@ -60,7 +60,7 @@ def demo(
     ),
 ) -> None:
     """Run the detector and a study on real images. Takes a few minutes and downloads 180 MB the first time."""
-    from changeling.demo import run_demo
+    from changeling.demo.run import run_demo
 
     run_demo(output)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,21 +36,24 @@ class _Tile:
     alt: str
 
 
-def write_report(results: Sequence[Result], output: Path) -> Path:
+def write_report(results: Sequence[Result], output: Path, links: Mapping[str, str] | None = None) -> Path:
     """Write the page to `output` atomically and return its path. The same results and pictures give the same bytes.
 
     A picture that cannot be read becomes an empty frame with its error.
 
+    Args:
+        links: other reports that the page links to below its findings: the text of each link, and its address.
+
     Raises:
         ReportError: the page cannot be written.
     """
-    page = _render(results)
+    page = _render(results, links or {})
     with write_report_file(output) as temporary:
         temporary.write_bytes(page)
     return output
 
 
-def _render(results: Sequence[Result]) -> bytes:
+def _render(results: Sequence[Result], links: Mapping[str, str]) -> bytes:
     """Return the page as UTF-8. Lone surrogates, as in paths that are not UTF-8, are escaped."""
     environment = Environment(
         autoescape=True,
@@ -74,7 +77,7 @@ def _render(results: Sequence[Result]) -> bytes:
         "lay_out": lay_out,
     }
     html = environment.get_template("template.html").render(
-        title=TITLE, results=results, methods=describe_methods(results), version=__version__
+        title=TITLE, results=results, links=links, methods=describe_methods(results), version=__version__
     )
     return html.encode("utf-8", "backslashreplace")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from changeling.backbones import registry
+from changeling.datasets.bundled import BUNDLED, is_bundled
 from changeling.datasets.dataset import Dataset
 from changeling.datasets.splits import describe_small_splits
 from changeling.errors import DatasetError, FeatureError, StudyError
@@ -20,7 +20,7 @@ from changeling.features.captions import has_caption_features
 from changeling.features.store import count_missing_rows, has_features, list_extracted_backbones
 from changeling.progress import Progress, silent
 from changeling.results.result import Result
-from changeling.studies.settings import BUNDLED, Study
+from changeling.studies.settings import Study
 
 
 def open_dataset(study: Study, folder: Path) -> Dataset:
@@ -30,17 +30,13 @@ def open_dataset(study: Study, folder: Path) -> Dataset:
         StudyError: there is no such folder.
         DatasetError: the folder is not a dataset.
     """
-    path = _bundled_path() if study.dataset == BUNDLED else folder / study.dataset
+    path = BUNDLED.get(study.dataset, folder / study.dataset)
     if not path.exists():
         raise StudyError(
             f"the dataset {path} does not exist; make it with `changeling import` (such as `import cocofake`) or "
             "`changeling build`, or correct `dataset` in the study file"
         )
     return Dataset(path)
-
-
-def _bundled_path() -> Path:
-    return Path(str(files("changeling"))) / "data" / "true-clusters"
 
 
 def list_experiments(study: Study) -> list[Experiment[Any]]:
@@ -54,7 +50,7 @@ def list_backbones(dataset: Dataset, study: Study) -> tuple[str, ...]:
     Raises:
         FeatureError: the study names none, and none has features.
         BackboneError: there is no backbone of a name.
-        StudyError: a backbone is named twice, or is not one of those of the bundled clusters.
+        StudyError: a backbone is named twice, or is not one of those of a bundled dataset.
     """
     extracted = list_extracted_backbones(dataset)
     backbones = study.backbones or extracted
@@ -62,12 +58,11 @@ def list_backbones(dataset: Dataset, study: Study) -> tuple[str, ...]:
         raise FeatureError(
             f"{dataset.path} has no features yet; run `changeling extract {dataset.path} --backbone clip-vit-b16`"
         )
-    is_bundled = dataset.path.resolve() == _bundled_path().resolve()
     for name in backbones:
-        if is_bundled and name not in extracted:
+        if is_bundled(dataset.path) and name not in extracted:
             registry.canonical_name(name)  # raises BackboneError if there is no such backbone
             raise StudyError(
-                f"the bundled clusters have features by {', '.join(extracted)}, not by {name}, and their "
+                f"the bundled datasets have features by {', '.join(extracted)}, not by {name}, and their "
                 "image files are not part of the package"
             )
         _check_named_once(name, backbones)

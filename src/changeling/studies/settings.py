@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_v
 from changeling.build.job import Build
 from changeling.build.parents import Parents
 from changeling.build.settings import BuildSettings
+from changeling.datasets.bundled import BUNDLED
 from changeling.datasets.dataset import Dataset
 from changeling.errors import StudyError
 from changeling.experiments.base import BackboneSettings, Settings
@@ -21,7 +22,6 @@ from changeling.experiments.registry import EXPERIMENTS
 from changeling.generators.presets import fill_from_presets
 from changeling.generators.settings import GeneratorSettings
 
-BUNDLED = "bundled"  # as a dataset: the clusters in the package
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -39,7 +39,7 @@ class Study(Settings):
         settings: the settings of every experiment, by name; a study file has a table for each.
     """
 
-    dataset: str = BUNDLED
+    dataset: str = "bundled:reconstructions"
     output: str = "study"
     backbones: tuple[str, ...] = ()  # empty: all that have features
     experiments: tuple[str, ...] = tuple(EXPERIMENTS)
@@ -49,6 +49,13 @@ class Study(Settings):
     build: BuildSettings = BuildSettings()
     generators: Annotated[dict[str, GeneratorSettings], BeforeValidator(fill_from_presets)] = Field(default={})
     settings: Mapping[str, Settings] = Field(default={}, validate_default=True)
+
+    @field_validator("dataset")
+    @classmethod
+    def _check_dataset(cls, dataset: str) -> str:
+        if dataset.startswith("bundled:") and dataset not in BUNDLED:
+            raise ValueError(f"dataset: there is no {dataset!r}; {_suggest(dataset, BUNDLED)}")
+        return dataset
 
     @field_validator("experiments")
     @classmethod
@@ -77,7 +84,7 @@ class Study(Settings):
             BuildError: the parents have no captions.
         """
         for is_wrong, message in (
-            (self.dataset == BUNDLED, "set dataset to the folder to make, such as 'cocofake'"),
+            (self.dataset in BUNDLED, "set dataset to the folder to make, such as 'cocofake'"),
             (not self.build.parents, "set parents in [build] to a dataset with captions, such as 'coco'"),
             (not self.generators, 'add a generator, such as the table [generators."stable-diffusion-v1.4"]'),
         ):

@@ -1,0 +1,1 @@
+"""The demo: verdicts on sample images, and studies of the bundled datasets."""

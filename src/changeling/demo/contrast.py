@@ -1,0 +1,129 @@
+"""The first Result of the demo: what its two studies say together.
+
+A reconstruction shares content, composition, size and file encoding with its photograph, so only the traces of a
+generator's decoder can tell them apart. A child that was made from a description differs in everything else, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from changeling.experiments.reporting import select_best_row
+from changeling.results.format import format_count, format_interval, format_percent
+from changeling.results.result import Column, Estimate, Result, Row, Table
+
+TITLE = "Do traces of the decoder alone give generated images away?"
+_DATA = {  # of each study, in the table
+    "reconstructions": "photographs and their reconstructions",
+    "true-clusters": "photographs and images from their descriptions",
+}
+_CELLS = {  # column key -> experiment whose first table has it, key there, label, group
+    "auroc": ("probe", "test_auroc", "AUROC", "Linear probe"),
+    "balanced": ("probe", "test_balanced", "Balanced", "Linear probe"),
+    "max": ("distances", "test_max", "Max distance", "Parent"),
+}
+
+
+def contrast_studies(studies: Mapping[str, Sequence[Result]]) -> Result:
+    """Return a Result that sets the probes and distances of the bundled datasets side by side.
+
+    Args:
+        studies: the Results of a study of each of the datasets "reconstructions" and "true-clusters".
+    """
+    tables = {
+        study: {result.experiment: result.tables[0] for result in results if result.tables}
+        for study, results in studies.items()
+    }
+    probes = {study: tables[study]["probe"].rows for study in _DATA}
+    summaries = (
+        _summarise_reconstructions(probes["reconstructions"]),
+        _summarise_children(probes["true-clusters"]),
+    )
+    first = next(result for result in studies["reconstructions"] if result.experiment == "probe")
+    return Result(
+        experiment="contrast",
+        title=TITLE,
+        summary=" ".join(summaries),
+        settings={},
+        tables=(_build_table([row for study in _DATA for row in _build_rows(study, tables[study])]),),
+        versions=first.versions,
+        notes=(
+            "A reconstruction is a photograph that the autoencoder of a generator encoded and decoded; nothing was "
+            "generated. It has the content, size and file encoding of its photograph, so what distinguishes the two is "
+            "low-level: the traces of encoder and decoder.",
+            "An image that was generated from a description of a photograph differs from it in everything that the "
+            "description leaves open. What distinguishes the two can be low-level, or composition, or style.",
+        ),
+    )
+
+
+def _build_rows(study: str, tables: Mapping[str, Table]) -> list[Row]:
+    """Return a row for each backbone: that of all generators together."""
+    rows = []
+    for probe_row in tables["probe"].rows:
+        if probe_row.labels["Generator"] == tables["probe"].rows[0].labels["Generator"]:
+            cells = {key: _find_cell(tables[name], source, probe_row) for key, (name, source, _, _) in _CELLS.items()}
+            rows.append(
+                Row(
+                    labels={"Test images": _DATA[study], "Backbone": probe_row.labels["Backbone"]},
+                    cells={key: cell for key, cell in cells.items() if cell},
+                )
+            )
+    return rows
+
+
+def _find_cell(table: Table, key: str, like: Row) -> Estimate | None:
+    """Return the cell of a table for the generator and backbone of a row; None if there is none."""
+    return next((row.cells.get(key) for row in table.rows if row.labels == like.labels), None)
+
+
+def _build_table(rows: Sequence[Row]) -> Table:
+    return Table(
+        key="contrast",
+        title="Traces of the decoder alone, and everything that a generator changes",
+        labels=("Test images", "Backbone"),
+        columns=tuple(
+            Column(key=key, label=label, group=group, better="none" if key == "max" else "high")
+            for key, (_, _, label, group) in _CELLS.items()
+        ),
+        rows=tuple(rows),
+        note="AUROC: probability that a generated image scores higher than a photograph; 50 % is chance. Balanced: "
+        "mean of the accuracies on photographs and on generated images. Max distance: share of clusters in which the "
+        "photograph is farther from the generated images than these are from each other, on average.",
+    )
+
+
+def _summarise_reconstructions(rows: Sequence[Row]) -> str:
+    auroc, features = _select_auroc(rows)
+    figures = f"AUROC {format_percent(auroc.value)}, 95 % interval {format_interval(auroc)}; chance is 50 %"
+    images = f"{format_count(auroc.images, 'image', 'images')} of {format_count(auroc.clusters, 'cluster', 'clusters')}"
+    if auroc.low > 0.5:
+        return (
+            f"Yes: a photograph that only passed through the autoencoder of a generator, with content, size and file "
+            f"encoding unchanged, can be told from the original by {features} ({figures}; {images})."
+        )
+    return (
+        f"Not by these features: photographs that only passed through the autoencoder of a generator cannot be told "
+        f"from the originals by {features} ({figures}; {images})."
+    )
+
+
+def _summarise_children(rows: Sequence[Row]) -> str:
+    auroc, features = _select_auroc(rows)
+    figures = f"AUROC {format_percent(auroc.value)}, {format_interval(auroc)}"
+    clusters = format_count(auroc.clusters, "cluster", "clusters")
+    if auroc.low > 0.5:
+        return f"Images generated from descriptions of photographs can be told from these, too ({figures}; {clusters})."
+    return (
+        f"For images generated from descriptions of photographs, {clusters} are too few to tell "
+        f"({features}: {figures})."
+    )
+
+
+def _select_auroc(rows: Sequence[Row]) -> tuple[Estimate, str]:
+    """Return the AUROC of the backbone with the best validation AUROC, and a phrase that names its features."""
+    best = select_best_row(rows, "auroc")
+    if best is None:
+        raise ValueError("the study has no AUROC on a test split")
+    row, features = best
+    return row.cells["test_auroc"], features

@@ -1,0 +1,89 @@
+"""Run the demo: verdicts on sample images, studies of the bundled datasets, and a report of both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from changeling.datasets.bundled import BUNDLED
+from changeling.datasets.dataset import Dataset
+from changeling.demo.contrast import contrast_studies
+from changeling.demo.detector_result import describe_detector
+from changeling.demo.samples import fetch_samples
+from changeling.detect.detector import Detector, Verdict
+from changeling.detect.model import ModelInfo
+from changeling.detect.output import build_table
+from changeling.experiments.projections import CHECKPOINTS
+from changeling.progress import progress_bars
+from changeling.report.exports import write_exports
+from changeling.report.page import write_report
+from changeling.results.folder import RESULTS
+from changeling.results.result import Result
+from changeling.studies.runner import run_study
+from changeling.studies.settings import Study
+
+STUDIES = {  # folder of the output, in the order of the report -> what the link to its report says
+    "reconstructions": "472 photographs and their reconstructions by five autoencoders",
+    "true-clusters": "18 photographs and the images that generators made from their descriptions",
+}
+
+
+def run_demo(output: Path) -> None:
+    """Label sample images, study the bundled datasets, and write results and reports below `output`.
+
+    Raises:
+        WeightsError: images or weights are not in the cache and cannot be downloaded.
+    """
+    console = Console(highlight=False)
+    console.rule("[bold]1. Is this image generated?[/]")
+    with progress_bars("bytes") as progress:
+        samples = fetch_samples(output / "pictures", progress)
+        detector = Detector.load(progress=progress)
+    verdicts = list(detector.detect(samples))
+    _print_verdicts(console, verdicts, detector.model)
+    console.rule("[bold]2. How can we tell? Two studies[/]")
+    studies = {name: _study_bundled(console, name, output / name) for name in STUDIES}
+    results = [contrast_studies(studies), describe_detector(detector.model, verdicts)]
+    for result in results:
+        result.save(output / RESULTS)
+    links = {title: f"../{name}/report/index.html" for name, title in STUDIES.items()}
+    report = write_report(results, output / "report" / "index.html", links)
+    console.rule("[bold]Findings[/]")
+    for result in results:
+        console.print(f"[bold]{result.title}[/]\n{result.summary}\n")
+    console.print(f"[bold]Open the report:[/] {report.absolute()}", soft_wrap=True)
+    console.print("Then try   changeling detect YOUR-IMAGES")
+
+
+def _study_bundled(console: Console, name: str, output: Path) -> list[Result]:
+    """Study a bundled dataset with the default settings, and write results, tables and report below `output`."""
+    console.print(f"[bold]{STUDIES[name]}[/]")
+    dataset = Dataset(BUNDLED[f"bundled:{name}"])
+    results = []
+    with progress_bars() as progress:
+        for result in run_study(dataset, Study(), projections=output / CHECKPOINTS, progress=progress):
+            # The package has no images, so results that only show images are left out.
+            if result.tables or result.plots or result.maps:
+                result.save(output / RESULTS)
+                results.append(result)
+    for result in results:
+        console.print(f"[bold]{result.paper or result.title}[/]  {result.summary}")
+    write_exports(results, output)
+    write_report(results, output / "report" / "index.html")
+    return results
+
+
+def _print_verdicts(console: Console, verdicts: Sequence[Verdict], model: ModelInfo) -> None:
+    """Print the verdicts, the number of each label for real and for generated images, and the thresholds."""
+    console.print(build_table(verdicts))
+    for folder, title in (("real", "photographs"), ("fake", "generated images")):
+        labels = Counter(verdict.label for verdict in verdicts if Path(verdict.path).parent.name == folder)
+        counts = ", ".join(f"{labels[label]} labelled {label}" for label in ("real", "unsure", "fake"))
+        console.print(f"Of {labels.total()} {title}: {counts}.")
+    console.print(
+        f"Fake: a probability above {model.fake_above:.2f}, as 5 % of held-out photographs have. Real: below "
+        f"{model.real_below:.2f}, as 20 % of held-out generated images have. Unsure: in between."
+    )
