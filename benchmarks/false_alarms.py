@@ -29,14 +29,12 @@ def label_at_random(dataset: Dataset, folder: Path, seed: int) -> Dataset:
     draw = np.random.default_rng(seed)
     rows = []
     for number, row in enumerate(dataset.images.filter(dataset.labels == 0).to_pylist()):
-        role: Role = "child" if draw.random() < 0.5 else "parent"
-        split: Split = "test" if draw.random() < 0.5 else "train"
+        is_fake, is_test = draw.random(2) < 0.5
+        role: Role = "child" if is_fake else "parent"
+        split: Split = "test" if is_test else "train"
         image = ImageRow(**row | {"path": str(dataset.resolve_path(row["path"]).absolute())})
-        rows.append(
-            replace(
-                image, cluster_id=str(number), role=role, split=split, generator="coin" if role == "child" else None
-            )
-        )
+        generator = "coin" if is_fake else None
+        rows.append(replace(image, cluster_id=str(number), role=role, split=split, generator=generator))
     return write_dataset(folder, rows, [])
 
 
