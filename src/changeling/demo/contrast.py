@@ -121,9 +121,9 @@ def _summarise_children(rows: Sequence[Row]) -> str:
 
 
 def _select_auroc(rows: Sequence[Row]) -> tuple[Estimate, str]:
-    """Return the AUROC of the backbone with the best validation AUROC, and a phrase that names its features."""
+    """Return the test AUROC of the backbone with the highest validation AUROC, and the name of its features."""
     best = select_best_row(rows, "auroc")
     if best is None:
         raise ValueError("the study has no AUROC on a test split")
-    row, features = best
-    return row.cells["test_auroc"], features
+    row, _ = best
+    return row.cells["test_auroc"], f"{row.labels['Backbone']} features"

@@ -32,7 +32,9 @@ TITLES = {  # of the studies, by the folder that they are written to
 STUDIES = {
     # S and T would take minutes on so many clusters
     "reconstructions": Study(experiments=("distances", "probe", "crossgen")),
-    "true-clusters": Study(experiments=("distances", "probe", "disentangle", "embedding")),
+    "true-clusters": Study(
+        backbones=("clip-vit-b16", "dinov2-vit-s14"), experiments=("distances", "probe", "disentangle", "embedding")
+    ),
 }
 
 

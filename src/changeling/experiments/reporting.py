@@ -84,23 +84,25 @@ def select_best_row(rows: Sequence[Row], column: str) -> tuple[Row, str] | None:
 
 
 def summarise_by_generator(dataset: Dataset, rows: Sequence[Row], summarise: Callable[[Sequence[Row]], str]) -> str:
-    """Return the summary of a table; if generators share captions, a summary of each generator's rows.
+    """Return the summary of a table; if each generator made whole clusters, a summary of each generator's rows.
 
-    Two children of one caption, as in the paper's setting, belong to different clusters: a row of all generators then
-    rests on clusters that are twice as large as those of the paper.
+    In the paper's setting every generator made a child of each of five captions of a parent: a row of all generators
+    then rests on clusters that are twice as large as those of the paper.
     """
     generators = list(dict.fromkeys(row.labels["Generator"] for row in rows if row.labels["Generator"] != ALL_LABEL))
-    if not generators or not _has_shared_captions(dataset):
+    if not generators or not _has_whole_clusters(dataset):
         return summarise(rows)
     by_generator = {name: [row for row in rows if row.labels["Generator"] == name] for name in generators}
     return " ".join(f"{name}: {summarise(generator_rows)}" for name, generator_rows in by_generator.items())
 
 
-def _has_shared_captions(dataset: Dataset) -> bool:
-    """Return whether a caption has children by several generators."""
+def _has_whole_clusters(dataset: Dataset) -> bool:
+    """Return whether captions have children by several generators, and each generator several children a cluster."""
     columns = (dataset.clusters.tolist(), dataset.images["caption_index"].to_pylist(), dataset.column("generator"))
     children = {key for key in zip(*columns, strict=True) if key[1] is not None and key[2] is not None}
-    return len({(cluster, index) for cluster, index, _ in children}) < len(children)
+    captions = {(cluster, index) for cluster, index, _ in children}
+    clusters = {(cluster, generator) for cluster, _, generator in children}
+    return len(captions) < len(children) and 2 * len(clusters) <= len(children)
 
 
 def describe_dataset(dataset: Dataset) -> dict[str, str | int]:
