@@ -25,7 +25,15 @@ def make_study(auroc: tuple[float, float, float], validation: float = 0.7) -> li
             key=experiment, title=experiment, labels=("Generator", "Backbone"), columns=names, rows=tuple(rows)
         )
     return [
-        Result(experiment=name, title=name, summary="", settings={}, tables=(table,)) for name, table in tables.items()
+        Result(
+            experiment=name,
+            title=name,
+            summary="",
+            settings={},
+            tables=(table,),
+            dataset={"name": "d", "hash": "ab", "images": 564},
+        )
+        for name, table in tables.items()
     ]
 
 
@@ -50,11 +58,11 @@ def test_the_summary_claims_what_the_intervals_allow(
 def test_the_table_has_the_cells_of_all_generators_of_both_studies() -> None:
     studies = {"reconstructions": make_study((0.8, 0.7, 0.9)), "true-clusters": make_study((0.6, 0.4, 0.8))}
     (table,) = contrast_studies(studies).tables
-    assert [(row.labels["Test images"].split()[-1], row.labels["Backbone"]) for row in table.rows] == [
+    assert [(row.labels["Photographs"].split()[-1], row.labels["Backbone"]) for row in table.rows] == [
         ("reconstructions", "other"),
         ("reconstructions", "chosen"),
-        ("descriptions", "other"),
-        ("descriptions", "chosen"),
+        ("them", "other"),
+        ("them", "chosen"),
     ]
     assert [round(row.cells["max"].value, 3) for row in table.rows] == [0.7, 0.8, 0.5, 0.6]
     assert all(set(row.cells) == {"auroc", "balanced", "max"} for row in table.rows)

@@ -10,8 +10,8 @@ import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from changeling.backbones.onnx import OnnxBackbone
+from changeling.datasets.bundled import BUNDLED
 from changeling.datasets.dataset import Dataset
-from changeling.demo import STUDY
 from changeling.errors import DatasetError
 from changeling.experiments import robustness
 from changeling.experiments.base import Context, Machine
@@ -185,7 +185,7 @@ def test_single_images_are_sampled_from_both_classes_in_turn(plant: Plant) -> No
 
 
 def test_features_without_image_files_are_not_enough() -> None:
-    (result,) = run_study(Dataset(STUDY), Study(experiments=("robustness",)))
+    (result,) = run_study(Dataset(BUNDLED["bundled:true-clusters"]), Study(experiments=("robustness",)))
     assert result.summary == "Not run: the image files do not exist, so they cannot be transformed."
 
 

@@ -14,14 +14,15 @@ from changeling.results.result import Column, Estimate, Result, Row, Table
 
 TITLE = "Do traces of the decoder alone give generated images away?"
 _DATA = {  # of each study, in the table
-    "reconstructions": "photographs and their reconstructions",
-    "true-clusters": "photographs and images from their descriptions",
+    "reconstructions": "and their reconstructions",
+    "true-clusters": "and images that generators made from descriptions of them",
 }
-_CELLS = {  # column key -> experiment whose first table has it, key there, label, group
-    "auroc": ("probe", "test_auroc", "AUROC", "Linear probe"),
-    "balanced": ("probe", "test_balanced", "Balanced", "Linear probe"),
-    "max": ("distances", "test_max", "Max distance", "Parent"),
-}
+_CELLS = {"auroc": "probe", "balanced": "probe", "max": "distances"}  # metric -> experiment whose first table has it
+_COLUMNS = (
+    Column(key="auroc", label="AUROC", group="Linear probe", chance=0.5),
+    Column(key="balanced", label="Balanced", group="Linear probe", chance=0.5),
+    Column(key="max", label="Max distance", group="Photograph", better="none"),
+)
 
 
 def contrast_studies(studies: Mapping[str, Sequence[Result]]) -> Result:
@@ -34,19 +35,23 @@ def contrast_studies(studies: Mapping[str, Sequence[Result]]) -> Result:
         study: {result.experiment: result.tables[0] for result in results if result.tables}
         for study, results in studies.items()
     }
-    probes = {study: tables[study]["probe"].rows for study in _DATA}
     summaries = (
-        _summarise_reconstructions(probes["reconstructions"]),
-        _summarise_children(probes["true-clusters"]),
+        _summarise_reconstructions(tables["reconstructions"]["probe"].rows),
+        _summarise_children(tables["true-clusters"]["probe"].rows),
     )
-    first = next(result for result in studies["reconstructions"] if result.experiment == "probe")
+    probe_results = [result for study in _DATA for result in studies[study] if result.experiment == "probe"]
     return Result(
         experiment="contrast",
         title=TITLE,
         summary=" ".join(summaries),
         settings={},
         tables=(_build_table([row for study in _DATA for row in _build_rows(study, tables[study])]),),
-        versions=first.versions,
+        dataset={
+            "name": " and ".join(_DATA),
+            "hash": " and ".join(str(result.dataset["hash"]) for result in probe_results),
+            "images": sum(int(result.dataset["images"]) for result in probe_results),
+        },
+        versions=probe_results[0].versions,
         notes=(
             "A reconstruction is a photograph that the autoencoder of a generator encoded and decoded; nothing was "
             "generated. It has the content, size and file encoding of its photograph, so what distinguishes the two is "
@@ -62,10 +67,10 @@ def _build_rows(study: str, tables: Mapping[str, Table]) -> list[Row]:
     rows = []
     for probe_row in tables["probe"].rows:
         if probe_row.labels["Generator"] == tables["probe"].rows[0].labels["Generator"]:
-            cells = {key: _find_cell(tables[name], source, probe_row) for key, (name, source, _, _) in _CELLS.items()}
+            cells = {key: _find_cell(tables[name], f"test_{key}", probe_row) for key, name in _CELLS.items()}
             rows.append(
                 Row(
-                    labels={"Test images": _DATA[study], "Backbone": probe_row.labels["Backbone"]},
+                    labels={"Photographs": _DATA[study], "Backbone": probe_row.labels["Backbone"]},
                     cells={key: cell for key, cell in cells.items() if cell},
                 )
             )
@@ -81,11 +86,8 @@ def _build_table(rows: Sequence[Row]) -> Table:
     return Table(
         key="contrast",
         title="Traces of the decoder alone, and everything that a generator changes",
-        labels=("Test images", "Backbone"),
-        columns=tuple(
-            Column(key=key, label=label, group=group, better="none" if key == "max" else "high")
-            for key, (_, _, label, group) in _CELLS.items()
-        ),
+        labels=("Photographs", "Backbone"),
+        columns=_COLUMNS,
         rows=tuple(rows),
         note="AUROC: probability that a generated image scores higher than a photograph; 50 % is chance. Balanced: "
         "mean of the accuracies on photographs and on generated images. Max distance: share of clusters in which the "
