@@ -15,7 +15,7 @@ from changeling.results.result import Column, Estimate, Result, Row, Table
 TITLE = "Do traces of the decoder alone give generated images away?"
 _DATA = {  # of each study, in the table
     "reconstructions": "and their reconstructions",
-    "true-clusters": "and images that generators made from descriptions of them",
+    "true-clusters": "and generated images",
 }
 _CELLS = {"auroc": "probe", "balanced": "probe", "max": "distances"}  # metric -> experiment whose first table has it
 _COLUMNS = (
