@@ -155,7 +155,6 @@ def test_an_encoded_image_has_the_encoding_that_was_asked_for(encoding: Encoding
         ("BMP", {}, PNG_ENCODING),
         ("TIFF", {"compression": "jpeg"}, PNG_ENCODING),
     ],
-    ids=str,
 )
 def test_the_encoding_is_read_from_the_header(
     format: str, options: dict[str, object], encoding: Encoding, tmp_path: Path
