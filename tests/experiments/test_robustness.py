@@ -15,8 +15,9 @@ from changeling.datasets.dataset import Dataset
 from changeling.errors import DatasetError
 from changeling.experiments import robustness
 from changeling.experiments.base import Context, Machine
+from changeling.experiments.image_samples import draw_sample, sample_clusters
 from changeling.experiments.linear_probe import ProbeSettings, fit_probe_on_rows
-from changeling.experiments.robustness import RobustnessSettings, sample_clusters
+from changeling.experiments.robustness import RobustnessSettings
 from changeling.experiments.robustness_tables import STRENGTHS, TRAININGS, Scores, build_tables, summarise
 from changeling.features import transformed
 from changeling.features.extract import extract
@@ -92,7 +93,7 @@ def test_the_result_is_that_of_probes_on_features_of_the_transformed_files(
     ran: Ran, tiny_backbone: OnnxBackbone
 ) -> None:
     dataset, labels = ran.context.dataset, ran.context.dataset.labels
-    sample = robustness.draw_sample(ran.context, SETTINGS)
+    sample = draw_sample(ran.context, SETTINGS)
     values = load_features(dataset, tiny_backbone.name).values
     clean = fit_probe_on_rows(values, labels, sample.train, sample.val)
     scores = []
@@ -109,7 +110,7 @@ def test_the_result_is_that_of_probes_on_features_of_the_transformed_files(
 
 
 def test_the_second_probe_learns_from_each_training_image_twice(ran: Ran) -> None:
-    train = robustness.draw_sample(ran.context, SETTINGS).train
+    train = draw_sample(ran.context, SETTINGS).train
     variants = robustness._draw_variants(ran.context, train)
     assert [variant.row for variant in variants] == train.tolist()
     assert len({variant.transformation for variant in variants}) > 5
@@ -138,7 +139,7 @@ def test_a_second_run_encodes_nothing_and_is_the_same(ran: Ran, monkeypatch: pyt
 
 def test_the_plan_counts_what_is_not_encoded_yet(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(speed=1e11, dims={ran.context.backbones[0]: 16, "clip-vit-b16": 512, "dinov2-vit-s14": 384})
-    sample = robustness.draw_sample(ran.context, SETTINGS)
+    sample = draw_sample(ran.context, SETTINGS)
     count = len(sample.train) + len(sample.val) + len(sample.test) * len(STRENGTHS)
     costs = {}
     for name in ("clip-vit-b16", "dinov2-vit-s14"):
@@ -155,11 +156,11 @@ def test_an_image_that_cannot_be_read_is_left_out(tmp_path: Path, tiny_backbone:
     extract(dataset, tiny_backbone)
     context = Context(dataset, [tiny_backbone.name])
     settings = RobustnessSettings(images=4, training_images=8)
-    row = robustness.draw_sample(context, settings).test[1]
+    row = draw_sample(context, settings).test[1]
     dataset.resolve_path(dataset.column("path")[row]).unlink()
     result = robustness.run(context, settings)
     assert any("1 test image." in note for note in result.notes)
-    images = len(robustness.draw_sample(context, settings).test) - 1
+    images = len(draw_sample(context, settings).test) - 1
     assert {cell.images for table in result.tables for row in table.rows for cell in row.cells.values()} == {images}
 
 

@@ -12,6 +12,7 @@ from changeling.experiments import (
     embedding,
     gallery,
     probe,
+    reencoded,
     retrieval,
     robustness,
 )
@@ -27,6 +28,7 @@ EXPERIMENTS: dict[str, Experiment[Any]] = {  # in the order in which they run: t
         embedding.EXPERIMENT,
         gallery.EXPERIMENT,
         confounds.EXPERIMENT,
+        reencoded.EXPERIMENT,
         crossgen.EXPERIMENT,
         robustness.EXPERIMENT,
     )

@@ -23,7 +23,7 @@ from changeling.errors import BackboneError, FeatureError
 from changeling.features.extract import BATCH, decode_row
 from changeling.features.parts import FeatureHeader, FeaturePartFormat, FeatureParts, feature_folder, store_name
 from changeling.files import explain_full_disk
-from changeling.images.transformations import TRANSFORMATIONS, VERSION, transform
+from changeling.images.transformations import REENCODING, TRANSFORMATIONS, VERSION, transform
 from changeling.images.transforms import Preprocessing
 from changeling.parts import PartStore
 from changeling.progress import Progress, silent
@@ -127,6 +127,7 @@ def variant_loader(
     dataset: Dataset, preprocessing: Preprocessing, seed: int
 ) -> Callable[[Variant], NDArray[np.float32]]:
     """A function that makes the pixels (3, H, W) of a variant; it may raise ImageError."""
+    known = TRANSFORMATIONS | {REENCODING.name: REENCODING}
 
     @lru_cache(maxsize=2)  # the variants of an image follow each other
     def decode(row: int) -> Image.Image:
@@ -136,7 +137,7 @@ def variant_loader(
 
     def load(variant: Variant) -> NDArray[np.float32]:
         key = f"{seed}/{dataset.images['image_id'][variant.row].as_py()}"
-        transformation = TRANSFORMATIONS[variant.transformation]
+        transformation = known[variant.transformation]
         return preprocessing(transform(decode(variant.row), transformation, variant.strength, key))
 
     return load

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
-from changeling.images.encode import Codec, recompress
+from changeling.images.encode import WEB_QUALITY, Codec, recompress, reencode_for_web
 
 _RESAMPLING = (Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resampling.BILINEAR)
 _OVERLAY = "SAMPLE"
@@ -161,6 +161,11 @@ def share_repeatedly(image: Image.Image, times: float, rng: Generator) -> Image.
     return image
 
 
+def reencode(image: Image.Image, quality: float, rng: Generator) -> Image.Image:
+    """Scale to a short side of at most 384 pixels and save as JPEG of a fixed quality, as `reencode_for_web` does."""
+    return reencode_for_web(image)
+
+
 def _draw_direction(factor: float, rng: Generator) -> float:
     """Return the factor, or its inverse for half of the keys."""
     return factor if rng.random() < 0.5 else 1 / factor
@@ -194,3 +199,4 @@ TRANSFORMATIONS = {
         Transformation("social media", "times shared", (1, 2, 3, 4, 5), share_repeatedly, keeps_size=False),
     )
 }
+REENCODING = Transformation("re-encoding", "JPEG quality", (WEB_QUALITY,), reencode, keeps_size=False)
