@@ -40,9 +40,14 @@ def make_study(auroc: tuple[float, float, float], validation: float = 0.7) -> li
 @pytest.mark.parametrize(
     ("reconstructions", "children", "begins", "says"),
     [
-        ((0.8, 0.76, 0.84), (0.7, 0.55, 0.83), "Yes: ", "can be told from these, too (AUROC 70.0 %, 55.0 % to 83.0 %"),
+        (
+            (0.8, 0.76, 0.84),
+            (0.7, 0.55, 0.83),
+            "Yes: ",
+            "can be distinguished from these, too (AUROC 70.0 %, 55.0 % to 83.0 %",
+        ),
         ((0.8, 0.76, 0.84), (0.6, 0.45, 0.75), "Yes: ", "94 clusters are too few to tell"),
-        ((0.52, 0.47, 0.57), (0.7, 0.55, 0.83), "Not by these features: ", "can be told from these, too"),
+        ((0.52, 0.47, 0.57), (0.7, 0.55, 0.83), "Not by these features: ", "can be distinguished from these, too"),
     ],
 )
 def test_the_summary_claims_what_the_intervals_allow(

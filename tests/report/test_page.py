@@ -75,7 +75,7 @@ def test_the_page_shows_every_number_with_its_interval_and_count(study: list[Res
         assert text in shown.text
     for result in study:
         assert shown.text.count(result.summary) >= 2
-        assert all(text in shown.text for text in result.notes)
+        assert all(text.replace("`", "") in shown.text for text in result.notes)
     assert len(shown.all("table")) == 7 + 5 + 1
 
 

@@ -22,7 +22,7 @@ SplitOption = Annotated[
     str,
     typer.Option(
         metavar="SHARES",
-        help="Draw the split of each cluster anew, with these shares of train, val and test, such as 0.8/0.1/0.1.",
+        help="Draw a new split for each cluster, with these shares of train, val and test, such as 0.8/0.1/0.1.",
     ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="The seed with which --split draws.")]
@@ -72,7 +72,7 @@ exports = typer.Typer(help="Write a dataset for others, images and all.", no_arg
 
 
 def run_import(importer: Importer, output: Path, split: str = "", seed: int = 0) -> None:
-    """Make a dataset, draw its splits anew if `split` gives their shares, and print a summary."""
+    """Make a dataset, draw new splits if `split` gives their shares, and print a summary."""
     from changeling.datasets.splits import describe_small_splits, parse_shares, redraw_splits
     from changeling.progress import progress_bars
 

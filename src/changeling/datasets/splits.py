@@ -35,13 +35,13 @@ def parse_shares(text: str) -> Shares:
     except ValueError:
         raise DatasetError(f"--split {text}: write the shares of train, val and test, such as 0.8/0.1/0.1") from None
     total = train + val + test
-    if not min(train, val, test) >= 0 or not any(math.isclose(total, whole, rel_tol=1e-6) for whole in (1, 100)):
+    if not min(train, val, test) >= 0 or not any(math.isclose(total, expected, rel_tol=1e-6) for expected in (1, 100)):
         raise DatasetError(f"--split {text}: the shares must be at least 0 and add up to 1 (or to 100)")
     return Shares(train / total, val / total, test / total)
 
 
 def redraw_splits(dataset: Dataset, shares: Shares, seed: int = 0) -> Dataset:
-    """Draw the split of every cluster anew from a hash of its id and the seed, and write images.parquet."""
+    """Draw a new split for every cluster from a hash of its id and the seed, and write images.parquet."""
     splits = [assign_split(name, shares.val, shares.test, seed) for name in dataset.column("cluster_id").tolist()]
     index = dataset.images.schema.get_field_index("split")
     images = dataset.images.set_column(index, "split", pa.array(splits, pa.string()))

@@ -102,11 +102,11 @@ def _summarise_reconstructions(rows: Sequence[Row]) -> str:
     if auroc.low > 0.5:
         return (
             f"Yes: a photograph that only passed through the autoencoder of a generator, with content, size and file "
-            f"encoding unchanged, can be told from the original by {features} ({figures}; {images})."
+            f"encoding unchanged, can be distinguished from the original by {features} ({figures}; {images})."
         )
     return (
-        f"Not by these features: photographs that only passed through the autoencoder of a generator cannot be told "
-        f"from the originals by {features} ({figures}; {images})."
+        f"Not by these features: photographs that only passed through the autoencoder of a generator cannot be "
+        f"distinguished from the originals by {features} ({figures}; {images})."
     )
 
 
@@ -115,7 +115,10 @@ def _summarise_children(rows: Sequence[Row]) -> str:
     figures = f"AUROC {format_percent(auroc.value)}, {format_interval(auroc)}"
     clusters = format_count(auroc.clusters, "cluster", "clusters")
     if auroc.low > 0.5:
-        return f"Images generated from descriptions of photographs can be told from these, too ({figures}; {clusters})."
+        return (
+            "Images generated from descriptions of photographs can be distinguished from these, too "
+            f"({figures}; {clusters})."
+        )
     return (
         f"For images generated from descriptions of photographs, {clusters} are too few to tell "
         f"({features}: {figures})."

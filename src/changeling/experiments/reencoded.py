@@ -3,8 +3,9 @@
 Real and fake images of a dataset often come in other formats, sizes and qualities, and a probe may learn these instead
 of what a generator leaves. A sample of the images is scaled to a short side of at most 384 pixels and saved as JPEG of
 quality 86, real and fake alike, and encoded by each backbone again. One probe is trained and tested on the images as
-shipped, another one on the same images encoded alike. What the second one scores does not come from the files. The
-image files are needed, and the backbones; features of re-encoded images are stored in the dataset.
+shipped, another one on the same images encoded alike. What the second one scores does not come from the files; what it
+loses may, or may come from detail that the encoding removes. The image files are needed, and the backbones; features of
+re-encoded images are stored in the dataset.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from changeling.stats import metrics
 from changeling.stats.cluster_statistics import ClusterStatistic, auroc_statistic
 from changeling.stats.intervals import difference_interval, mean_interval, statistic_interval
 
-FORMS = {"shipped": "As shipped", "alike": "Encoded alike"}
+ENCODINGS = {"shipped": "As shipped", "reencoded": "Encoded alike"}
 PREFIX = "reencoded"  # of the part files
 
 
@@ -51,7 +52,7 @@ class ReencodedSettings(SampleSettings):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A probe of one form of the images, its AUROC on the test images, and that on those to choose C on, if any."""
+    """A probe of one encoding of the images, its AUROC on the test images, and that on those to choose C on, if any."""
 
     probe: LinearProbe
     auroc: ClusterStatistic
@@ -60,7 +61,7 @@ class Outcome:
 
 
 def run(context: Context, settings: ReencodedSettings) -> Result:
-    """Encode the sample alike, and train and test a probe on each form of it.
+    """Encode the sample alike, and train and test a probe on each encoding of it.
 
     Raises:
         DatasetError: there are no image files, a split lacks real or fake images, or no backbone can be loaded.
@@ -74,17 +75,19 @@ def run(context: Context, settings: ReencodedSettings) -> Result:
     for features in context.load_features():
         name = features.header.backbone
         try:
-            outcomes = _compare_forms(context, features, sample)
+            outcomes = _compare_encodings(context, features, sample)
         except (BackboneError, WeightsError) as error:
             notes.append(f"Excluded, because it cannot encode images again: {name} ({error}).")
             continue
         rows.append(Row(labels={"Backbone": name}, cells=_list_cells(outcomes)))
         validation.append(outcomes["shipped"].validation)
         sources.append(describe_source(features))
-        fitted |= {f"C of {name}, {FORMS[form].lower()}": outcome.probe.c for form, outcome in outcomes.items()}
+        fitted |= {
+            f"C of {name}, {ENCODINGS[encoding].lower()}": outcome.probe.c for encoding, outcome in outcomes.items()
+        }
         notes += [
-            f"The probe on {name} features did not converge ({FORMS[form].lower()})."
-            for form, outcome in outcomes.items()
+            f"The probe on {name} features did not converge ({ENCODINGS[encoding].lower()})."
+            for encoding, outcome in outcomes.items()
             if not outcome.probe.is_converged
         ]
     if not rows:
@@ -117,7 +120,7 @@ def cost(context: Context, settings: ReencodedSettings, machine: Machine) -> Cos
     return estimate_encoding(context, {PREFIX: sum(map(len, (sample.train, sample.val, sample.test)))}, machine)
 
 
-def _compare_forms(context: Context, features: Features, sample: Sample) -> dict[str, Outcome]:
+def _compare_encodings(context: Context, features: Features, sample: Sample) -> dict[str, Outcome]:
     """Train and test a probe on the images as shipped, and another one on those encoded alike.
 
     Raises:
@@ -134,8 +137,10 @@ def _compare_forms(context: Context, features: Features, sample: Sample) -> dict
     for part in np.unique(parts):
         if not has_both_classes(labels[parts == part]):
             raise DatasetError(f"{dataset.path}: the {part} split needs real and fake images that can be read")
-    forms = {"shipped": features.values[rows[valid]], "alike": encoded[valid]}
-    return {form: _evaluate(context, values, labels, clusters, parts) for form, values in forms.items()}
+    values_by_encoding = {"shipped": features.values[rows[valid]], "reencoded": encoded[valid]}
+    return {
+        encoding: _evaluate(context, values, labels, clusters, parts) for encoding, values in values_by_encoding.items()
+    }
 
 
 def _evaluate(
@@ -164,14 +169,14 @@ def _evaluate(
 
 def _list_cells(outcomes: dict[str, Outcome]) -> dict[str, Estimate]:
     """Return the cells of a backbone's row."""
-    cells = {f"{form}_{key}": cell for form, outcome in outcomes.items() for key, cell in outcome.cells.items()}
-    return cells | {"lost": make_estimate(difference_interval(outcomes["shipped"].auroc, outcomes["alike"].auroc))}
+    cells = {f"{encoding}_{key}": cell for encoding, outcome in outcomes.items() for key, cell in outcome.cells.items()}
+    return cells | {"lost": make_estimate(difference_interval(outcomes["shipped"].auroc, outcomes["reencoded"].auroc))}
 
 
 def _build_table(rows: Sequence[Row]) -> Table:
     columns = [
-        Column(key=f"{form}_{key}", label=label, group=title, chance=0.5)
-        for form, title in FORMS.items()
+        Column(key=f"{encoding}_{key}", label=label, group=title, chance=0.5)
+        for encoding, title in ENCODINGS.items()
         for key, label in (("auroc", "AUROC"), ("balanced", "Balanced"))
     ]
     return Table(
@@ -182,22 +187,26 @@ def _build_table(rows: Sequence[Row]) -> Table:
         rows=tuple(rows),
         note="Encoded alike: real and fake images with a short side of at most 384 pixels, JPEG 86, 4:2:0, for "
         "training and testing. Lost: the paired difference of the AUROCs on the same test images, in percentage "
-        "points. An interval above 0 is evidence that part of the accuracy comes from the files.",
+        "points. An interval above 0 is evidence that part of the accuracy comes from the files, or from detail that "
+        "the encoding removes.",
     )
 
 
 def _summarise(row: Row) -> str:
     """Return what is left of the AUROC of a backbone, that with the highest one on the images to choose C on."""
-    shipped, alike, lost = (row.cells[key] for key in ("shipped_auroc", "alike_auroc", "lost"))
+    shipped, reencoded, lost = (row.cells[key] for key in ("shipped_auroc", "reencoded_auroc", "lost"))
     start = (
         f"A linear probe on {row.labels['Backbone']} features has an AUROC of {format_percent(shipped.value)} on "
         f"{format_count(shipped.images, 'test image', 'test images')} as shipped (95 % interval "
-        f"{format_interval(shipped)}), and of {format_percent(alike.value)} ({format_interval(alike)}) if real and "
-        "fake images are encoded alike"
+        f"{format_interval(shipped)}), and of {format_percent(reencoded.value)} ({format_interval(reencoded)}) if real "
+        "and fake images are encoded alike"
     )
     if lost.low > 0:
         ends = f"{100 * lost.low:.1f} to {100 * lost.high:.1f}"
-        return f"{start}: {100 * lost.value:.1f} points ({ends}) come from the files, not from the pictures."
+        return (
+            f"{start}: {100 * lost.value:.1f} points ({ends}) come from the files, or from detail that the encoding "
+            "removes."
+        )
     return f"{start}: no loss that these data can tell."
 
 

@@ -71,11 +71,11 @@ class VariantSet:
         """Return the header of a part all of whose variants can be encoded."""
         start, stop = self.parts.row_range(index)
         ids, hashes = (self.dataset.images[name] for name in ("image_id", "sha256"))
-        facts = [
+        described = [
             (ids[variant.row].as_py(), hashes[variant.row].as_py(), variant.transformation, variant.strength)
             for variant in self.variants[start:stop]
         ]
-        digest = hashlib.sha256(json.dumps([self.seed, facts]).encode()).hexdigest()[:12]
+        digest = hashlib.sha256(json.dumps([self.seed, described]).encode()).hexdigest()[:12]
         return self.header.model_copy(update={"view": VIEW, "rows": (start, stop), "images": digest, "errors": {}})
 
     def _has_part(self, index: int) -> bool:

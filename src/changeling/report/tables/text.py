@@ -60,12 +60,13 @@ def format_small_sample_warning(table: Table) -> str:
 def format_paper_agreement(table: Table) -> str:
     """Return a sentence with how many estimates agree with the paper's values; "" if the paper has none."""
     verdicts = [cell.verdict for cell in list_cells(table)]
-    agree, differ, unclear = (verdicts.count(verdict) for verdict in ("agrees", "differs", "cannot tell"))
-    if not agree + differ + unclear:
+    agreeing, differing, unclear = (verdicts.count(verdict) for verdict in ("agrees", "differs", "cannot tell"))
+    if not agreeing + differing + unclear:
         return ""
+    compared = format_count(agreeing + differing + unclear, "value", "values")
     return (
-        f"Compared with the paper ({format_count(agree + differ + unclear, 'value', 'values')}): {agree:,} × agrees, "
-        f"{differ:,} × differs, {unclear:,} × cannot tell."
+        f"Compared with the paper ({compared}): {agreeing:,} × agrees, "
+        f"{differing:,} × differs, {unclear:,} × cannot tell."
     )
 
 
