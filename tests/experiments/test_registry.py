@@ -15,7 +15,7 @@ from tests.experiments.conftest import Plant, draw_files
 def test_every_experiment_has_a_cost_on_a_dataset_that_it_can_run_on(name: str, plant: Plant) -> None:
     dataset = plant(style=1.0, generators=2, with_captions=True)
     draw_files(dataset)
-    backbone = "clip-vit-b16" if name == "robustness" else "planted"  # it encodes images
+    backbone = "clip-vit-b16" if name in ("reencoded", "robustness") else "planted"  # they encode images
     context, experiment = Context(dataset, [backbone]), EXPERIMENTS[name]
     settings = context.get_settings(experiment)
     experiment.check(context, settings)
