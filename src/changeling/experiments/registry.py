@@ -28,8 +28,8 @@ EXPERIMENTS: dict[str, Experiment[Any]] = {  # in the order in which they run: t
         embedding.EXPERIMENT,
         gallery.EXPERIMENT,
         confounds.EXPERIMENT,
-        reencoded.EXPERIMENT,
         crossgen.EXPERIMENT,
+        reencoded.EXPERIMENT,
         robustness.EXPERIMENT,
     )
 }
