@@ -50,17 +50,23 @@ def test_probability_and_label_come_from_the_head(images: list[str], tiny_backbo
         probability = 1 / (1 + np.exp(-6 * score))
         assert verdict.probability == pytest.approx(probability, abs=1e-5)
         assert verdict.label == ("fake" if probability > 0.6 else "real" if probability < 0.4 else "unsure")
+        assert verdict.reason == ("between" if verdict.label == "unsure" else None)
         assert verdict.error is None
 
 
-def test_small_and_plain_images_are_unsure(tmp_path: Path, tiny_backbone: OnnxBackbone) -> None:
+def test_unsure_verdicts_have_a_reason(tmp_path: Path, tiny_backbone: OnnxBackbone) -> None:
     images = {"white": Image.new("RGB", (300, 200), "white"), "icon": helpers.natural(1, side=31)}
     images |= {"natural": helpers.natural(1), "generated": helpers.generated(2)}
     for name, image in images.items():
         image.save(tmp_path / f"{name}.png")
-    detector = Detector(helpers.tiny_detector(tiny_backbone), tiny_backbone)
-    verdicts = detector.detect(tmp_path / f"{name}.png" for name in images)
-    assert [verdict.label for verdict in verdicts] == ["unsure", "unsure", "real", "fake"]
+    paths = [tmp_path / f"{name}.png" for name in images]
+    trained = helpers.tiny_detector(tiny_backbone)
+    verdicts = list(Detector(trained, tiny_backbone).detect([*paths, paths[1]]))
+    labels = [(verdict.label, verdict.reason) for verdict in verdicts]
+    assert labels == [("unsure", "flat"), ("unsure", "too small"), ("real", None), ("fake", None), labels[1]]
+    wide = replace(trained, model=trained.model.model_copy(update={"real_below": 0.0, "fake_above": 1.0}))
+    verdicts = list(Detector(wide, tiny_backbone).detect(paths))
+    assert [verdict.reason for verdict in verdicts] == ["flat", "too small", "between", "between"]
 
 
 def test_a_single_path_is_an_error(tiny_backbone: OnnxBackbone) -> None:

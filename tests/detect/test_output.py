@@ -22,7 +22,7 @@ BYTES = os.fsdecode(b"caf\xe9.png")  # not UTF-8
 VERDICTS = [
     Verdict("a.jpg", "real", 0.0625, "tiny"),
     Verdict("b,c \"d\".png", "fake", 1 - 1e-12, "tiny"),
-    Verdict("two\nlines.png", "unsure", 0.5, "tiny"),
+    Verdict("two\nlines.png", "unsure", 0.5, "tiny", reason="between"),
     Verdict(BYTES, "fake", 0.75, "tiny"),
     Verdict("[red]ü.png", "real", 1e-300, "tiny"),
     Verdict("", None, None, "tiny", "missing", "the path is empty"),
@@ -35,7 +35,7 @@ ESCAPED = "caf\\xe9.png"  # how it is written in UTF-8 files
 
 
 def test_the_first_fields_are_the_documented_ones() -> None:
-    assert FIELDS[:6] == ("path", "label", "probability", "model", "status", "error")
+    assert FIELDS[:7] == ("path", "label", "probability", "model", "status", "error", "reason")
 
 
 def test_jsonl_contains_every_verdict(tmp_path: Path) -> None:
@@ -88,6 +88,7 @@ def test_a_table_contains_no_control_characters(tmp_path: Path) -> None:
     text = (tmp_path / "v.txt").read_text(encoding="utf-8")
     for shown in ("0.062", "two\\nlines.png", ESCAPED, "[red]ü.png", "truncated", "the path is empty"):
         assert shown in text
+    assert re.search(r"0\.500 +unsure: between +two", text)
     assert "\x1b" not in text
     assert build_table(VERDICTS).row_count == len(VERDICTS)
 

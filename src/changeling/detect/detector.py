@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ from changeling.images.decode import read_file
 from changeling.progress import Progress, silent
 
 BATCH_SIZE = 4
-# A smaller or a plain image is unsure, whatever its probability.
+Reason = Literal["between", "too small", "flat"]
+# A smaller or a flatter image is unsure, whatever its probability.
 MIN_SHORT_SIDE = 32  # pixels
 MIN_PIXEL_STD = 0.02  # of the preprocessed pixels, in the channel that varies most
 
@@ -30,11 +32,13 @@ class Verdict:
 
     Attributes:
         path: as it was given.
-        label: real, fake or unsure (small and plain images are always unsure); None if the image cannot be read.
+        label: real, fake or unsure; None if the image cannot be read.
         probability: of being generated, in [0, 1]; None if the image cannot be read.
         model: the detector's name.
         status: "ok", or why the file cannot be read, in one word.
         error: the same as a sentence; None if the image was read.
+        reason: why the label is unsure, otherwise None: the probability is between the thresholds, or the image is too
+            small or too flat, that is nearly of one colour, to be judged.
     """
 
     path: str
@@ -43,6 +47,15 @@ class Verdict:
     model: str
     status: Status = "ok"
     error: str | None = None
+    reason: Reason | None = None
+
+
+@dataclass(slots=True)
+class _Picture:
+    """An image to detect. Loading its pixels sets the reason why it cannot be judged, if there is one."""
+
+    path: str
+    reason: Reason | None = None
 
 
 class Detector:
@@ -86,21 +99,25 @@ class Detector:
         """
         if isinstance(paths, str | bytes | os.PathLike):
             raise TypeError("detect takes several paths: put a single one in a list")
-        preprocessing = self._backbone.preprocessing
-        small_or_plain: set[str] = set()
-
-        def load_pixels(path: str) -> NDArray[np.float32]:
-            decoded = preprocessing.decode(read_file(path))
-            pixels = preprocessing(decoded.image)
-            is_small = min(decoded.width, decoded.height) < MIN_SHORT_SIDE
-            if is_small or float(pixels.std(axis=(1, 2)).max()) < MIN_PIXEL_STD:
-                small_or_plain.add(path)
-            return pixels
-
-        for encoded in engine.encode(map(os.fsdecode, paths), load_pixels, self._backbone, batch_size=BATCH_SIZE):
+        pictures = (_Picture(os.fsdecode(path)) for path in paths)
+        for encoded in engine.encode(pictures, self._load_pixels, self._backbone, batch_size=BATCH_SIZE):
             if encoded.feature is None:
-                yield Verdict(encoded.job, None, None, self.model.name, encoded.status, encoded.error)
+                yield Verdict(encoded.job.path, None, None, self.model.name, encoded.status, encoded.error)
             else:
                 probability = float(self._trained.predict_probabilities(encoded.feature[None])[0])
-                label = "unsure" if encoded.job in small_or_plain else self._trained.choose_label(probability)
-                yield Verdict(encoded.job, label, probability, self.model.name)
+                yield self._judge(encoded.job, probability)
+
+    def _load_pixels(self, picture: _Picture) -> NDArray[np.float32]:
+        preprocessing = self._backbone.preprocessing
+        decoded = preprocessing.decode(read_file(picture.path))
+        pixels = preprocessing(decoded.image)
+        if min(decoded.width, decoded.height) < MIN_SHORT_SIDE:
+            picture.reason = "too small"
+        elif float(pixels.std(axis=(1, 2)).max()) < MIN_PIXEL_STD:
+            picture.reason = "flat"
+        return pixels
+
+    def _judge(self, picture: _Picture, probability: float) -> Verdict:
+        label = "unsure" if picture.reason else self._trained.choose_label(probability)
+        reason = picture.reason or ("between" if label == "unsure" else None)
+        return Verdict(picture.path, label, probability, self.model.name, reason=reason)

@@ -73,9 +73,10 @@ def build_table(verdicts: Iterable[Verdict]) -> Table:
         probability = "" if verdict.probability is None else f"{verdict.probability:.3f}"
         label = verdict.label or verdict.status
         colour = COLOURS.get(label, "magenta")
+        label_and_reason = f"{label}: {verdict.reason}" if verdict.reason else label
         table.add_row(
             probability,
-            f"[{colour}]{label}[/]",
+            f"[{colour}]{label_and_reason}[/]",
             escape(escape_unprintable(verdict.path)),
             escape(escape_unprintable(verdict.error or "")),
         )
