@@ -71,19 +71,26 @@ def test_detect_prints_one_verdict_per_image_and_a_summary(model: Path, pictures
     assert f"1 unreadable (1 {broken['status']})" in ran.stderr
 
 
-def test_all_formats_hold_the_same_verdicts(model: Path, pictures: Path, tmp_path: Path) -> None:
+def read_cell(field: str, cell: str) -> str | float | None:
+    """Return a cell of a CSV file of verdicts as JSON has it."""
+    if not cell:
+        return None
+    return float(cell) if field in ("probability", "lowest", "highest") else cell
+
+
+@pytest.mark.parametrize("options", [[], ["--stable"]])
+def test_all_formats_hold_the_same_verdicts(options: list[str], model: Path, pictures: Path, tmp_path: Path) -> None:
     output = {}
     for name in ("json", "jsonl", "csv", "parquet"):
         output[name] = tmp_path / f"verdicts.{name}"
-        ran = run_changeling("detect", pictures, "--model", model, "--format", name, "--output", output[name])
+        ran = run_changeling("detect", pictures, "--model", model, "--format", name, "--output", output[name], *options)
         assert (ran.returncode, ran.stdout) == (0, "")
     verdicts = [list(json.loads(line).values()) for line in output["jsonl"].read_text().splitlines()]
+    assert all((verdict[-1] is None) == (not options or verdict[2] is None) for verdict in verdicts)
     assert [list(row.values()) for row in json.loads(output["json"].read_text())] == verdicts
     header, *csv_rows = csv.reader(io.StringIO(output["csv"].read_text()))
     assert tuple(header) == FIELDS
-    assert [[r[0], r[1] or None, float(r[2]) if r[2] else None, *(v or None for v in r[3:])] for r in csv_rows] == (
-        verdicts
-    )
+    assert [[read_cell(*cell) for cell in zip(FIELDS, row, strict=True)] for row in csv_rows] == verdicts
     assert [list(row.values()) for row in pq.read_table(output["parquet"]).to_pylist()] == verdicts
     table = run_changeling("detect", pictures, "--model", model).stdout
     assert all(text in table for text in ("0.png", "broken.jpg", "probability"))

@@ -161,3 +161,43 @@ def test_closing_early_stops_loading() -> None:
     assert count <= 16
     time.sleep(0.02)
     assert len(loaded) == count
+
+
+def load_views(job: int) -> NDArray[np.float32]:
+    """Return job % 3 + 1 views, the first of which is `load(job)`."""
+    return np.stack([load(job) + 100 * view for view in range(job % 3 + 1)])
+
+
+@pytest.mark.parametrize("count", [0, 1, 20])
+def test_the_views_of_a_job_are_one_batch_with_failures_in_place(count: int) -> None:
+    backbone = Doubling()
+    done = list(engine.encode_views(range(count), load_views, backbone, workers=3))
+    assert [one.job for one in done] == list(range(count))
+    for one in done:
+        if one.job in BAD:
+            assert one == Encoded(one.job, None, "corrupt", f"job {one.job}")
+        else:
+            assert one.feature is not None
+            assert one.feature[:, 0].tolist() == [2 * (one.job + 100 * view) for view in range(one.job % 3 + 1)]
+    assert backbone.batches == [job % 3 + 1 for job in range(count) if job not in BAD]
+
+
+def test_views_are_loaded_ahead_while_others_are_encoded_and_no_further() -> None:
+    loaded: list[int] = []
+    during: list[int] = []
+
+    def load_and_record(job: int) -> NDArray[np.float32]:
+        loaded.append(job)
+        return np.full((2, 1), job, np.float32)
+
+    class Slow(Doubling):
+        def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+            deadline = time.monotonic() + 5
+            expected = min(int(pixels.max()) + 1 + engine.VIEWED_AHEAD, 20)
+            while len(loaded) < expected and time.monotonic() < deadline:
+                time.sleep(0.001)
+            during.append(len(loaded) - expected)
+            return super().encode(pixels)
+
+    list(engine.encode_views(range(20), load_and_record, Slow(), workers=2))
+    assert during == [0] * 20

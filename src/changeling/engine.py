@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -17,16 +18,27 @@ from changeling.backbones.registry import Backbone
 from changeling.errors import ImageError, Status
 
 Job = TypeVar("Job")  # identifies an image: a path, or a row of a dataset
-Load = Callable[[Job], NDArray[np.float32]]  # job -> pixels (3, H, W); may raise ImageError
-Pending = deque[tuple[Job, Future[NDArray[np.float32]]]]  # jobs that are being loaded, in order
+Pixels = NDArray[np.float32]  # (3, H, W), or (V, 3, H, W) for the views of one image
+Load = Callable[[Job], Pixels]  # may raise ImageError
+VIEWED_AHEAD = 4  # images whose views are loaded ahead
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded(Generic[Job]):
-    """The result of one job: a feature (D,), or None with a status and an error."""
+    """The result of one job: a feature (D,) or the features of its views (V, D), or None with a status and an error."""
 
     job: Job
     feature: NDArray[np.float32] | None
+    status: Status = "ok"
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded(Generic[Job]):
+    """The pixels of one job, or None with a status and an error."""
+
+    job: Job
+    pixels: Pixels | None
     status: Status = "ok"
     error: str | None = None
 
@@ -44,20 +56,22 @@ def encode(
     `load` runs in `workers` threads. A job for which it raises ImageError is yielded with the status of the error. At
     most four batches of jobs are held at a time, however many jobs there are and however many of them fail.
     """
-    jobs = iter(jobs)
-    with ThreadPoolExecutor(workers or count_decoding_threads()) as pool:
-        pending: Pending[Job] = deque()
+    with closing(_load_ahead(jobs, load, 2 * batch_size, workers)) as loaded:
+        while batch := _take_batch(loaded, batch_size):
+            yield from _encode_batch(backbone, batch)
 
-        def submit_jobs() -> None:
-            for job in itertools.islice(jobs, 2 * batch_size - len(pending)):
-                pending.append((job, pool.submit(load, job)))
 
-        try:
-            submit_jobs()
-            while pending:
-                yield from _encode_batch(backbone, pending, batch_size, submit_jobs)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+def encode_views(
+    jobs: Iterable[Job], load_views: Load[Job], backbone: Backbone, *, workers: int | None = None
+) -> Iterator[Encoded[Job]]:
+    """Load the pixels (V, 3, H, W) of the views of each job and encode them as one batch; yield results in order.
+
+    `load_views` runs in `workers` threads. A job for which it raises ImageError gets the status of the error.
+    """
+    with closing(_load_ahead(jobs, load_views, VIEWED_AHEAD, workers)) as loaded:
+        for image in loaded:
+            features = None if image.pixels is None else backbone.encode(image.pixels)
+            yield Encoded(image.job, features, image.status, image.error)
 
 
 def count_decoding_threads() -> int:
@@ -66,27 +80,50 @@ def count_decoding_threads() -> int:
     return min(cores, 4)
 
 
-def _encode_batch(
-    backbone: Backbone, pending: Pending[Job], batch_size: int, submit_jobs: Callable[[], None]
-) -> list[Encoded[Job]]:
-    """Encode the next `batch_size` images; return their results in order, with those of the jobs that failed.
+def _load_ahead(
+    jobs: Iterable[Job], load: Load[Job], ahead: int, workers: int | None
+) -> Generator[_Loaded[Job], None, None]:
+    """Yield the pixels of each job in order, while threads load the next `ahead` jobs."""
+    jobs = iter(jobs)
+    with ThreadPoolExecutor(workers or count_decoding_threads()) as pool:
+        pending: deque[tuple[Job, Future[Pixels]]] = deque()
 
-    The batch ends early after twice as many jobs, or when there are none left. `submit_jobs` is called after each job.
-    """
-    results: list[Encoded[Job]] = []
-    pixels: list[NDArray[np.float32]] = []
-    positions: list[int] = []  # of the jobs with pixels, in `results`
-    while pending and len(pixels) < batch_size and len(results) < 2 * batch_size:
-        job, future = pending.popleft()
+        def submit_jobs() -> None:
+            for job in itertools.islice(jobs, ahead - len(pending)):
+                pending.append((job, pool.submit(load, job)))
+
         try:
-            pixels.append(future.result())
-            positions.append(len(results))
-            results.append(Encoded(job, None))
-        except ImageError as error:
-            results.append(Encoded(job, None, error.status, str(error)))
-        submit_jobs()
-    if pixels:
-        features = backbone.encode(np.stack(pixels))
-        for position, feature in zip(positions, features, strict=True):
-            results[position] = Encoded(results[position].job, feature)
-    return results
+            submit_jobs()
+            while pending:
+                job, future = pending.popleft()
+                loaded = _wait_for_pixels(job, future)
+                submit_jobs()
+                yield loaded
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _wait_for_pixels(job: Job, future: Future[Pixels]) -> _Loaded[Job]:
+    try:
+        return _Loaded(job, future.result())
+    except ImageError as error:
+        return _Loaded(job, None, error.status, str(error))
+
+
+def _take_batch(loaded: Iterator[_Loaded[Job]], batch_size: int) -> list[_Loaded[Job]]:
+    """Take jobs until `batch_size` of them have pixels; fewer after twice as many jobs, or when there are none left."""
+    batch: list[_Loaded[Job]] = []
+    for image in itertools.islice(loaded, 2 * batch_size):
+        batch.append(image)
+        if sum(one.pixels is not None for one in batch) == batch_size:
+            break
+    return batch
+
+
+def _encode_batch(backbone: Backbone, batch: Sequence[_Loaded[Job]]) -> Iterator[Encoded[Job]]:
+    """Encode a batch as one; yield its results in order, with those of the jobs that failed."""
+    pixels = [image.pixels for image in batch if image.pixels is not None]
+    features = iter(backbone.encode(np.stack(pixels)) if pixels else ())
+    for image in batch:
+        feature = None if image.pixels is None else next(features)
+        yield Encoded(image.job, feature, image.status, image.error)

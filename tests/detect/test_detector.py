@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from PIL import Image
 from changeling import engine
 from changeling.backbones.onnx import OnnxBackbone
 from changeling.detect import detector
-from changeling.detect.detector import Detector, Verdict
-from changeling.detect.model import Head
+from changeling.detect.detector import MIN_AGREEING, Detector, Verdict, is_unstable
+from changeling.detect.model import Head, Label
 from changeling.errors import ModelError
 from changeling.images.decode import read_file
+from changeling.images.deliveries import DELIVERIES, deliver_in_all_ways
 from tests import helpers, hostile
 
 # MiB for all hostile files: the largest image has 88 million pixels, which take 710 MiB with an alpha channel
@@ -128,6 +130,81 @@ def test_a_detector_is_loaded_from_a_folder(tmp_path: Path, images: list[str], t
     loaded = Detector.load(tmp_path / "model")
     assert loaded.model == trained.model
     assert list(loaded.detect(images)) == list(Detector(trained, tiny_backbone).detect(images))
+
+
+VIEWS = len(DELIVERIES) + 1
+
+
+def test_a_stable_verdict_has_the_median_and_the_range_over_deliveries(
+    images: list[str], tiny_backbone: OnnxBackbone
+) -> None:
+    trained = helpers.tiny_detector(tiny_backbone)
+    preprocessing = tiny_backbone.preprocessing
+    for verdict in Detector(trained, tiny_backbone).detect_stable(images[:4]):
+        image = preprocessing.decode(read_file(verdict.path)).image
+        views = np.stack([preprocessing(view) for view in (image, *deliver_in_all_ways(image))])
+        probabilities = trained.predict_probabilities(tiny_backbone.encode(views))
+        assert len(probabilities) == VIEWS
+        assert verdict.probability == pytest.approx(np.median(probabilities), abs=1e-6)
+        assert (verdict.lowest, verdict.highest) == pytest.approx((min(probabilities), max(probabilities)), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("real", "unsure", "fake", "label", "unstable"),
+    [
+        (VIEWS, 0, 0, "real", False),
+        (0, 0, VIEWS, "fake", False),
+        (0, VIEWS - MIN_AGREEING, MIN_AGREEING, "fake", False),
+        (0, VIEWS - MIN_AGREEING + 1, MIN_AGREEING - 1, "fake", True),
+        (MIN_AGREEING - 1, VIEWS - MIN_AGREEING + 1, 0, "real", True),
+        (VIEWS - 1, 0, 1, "real", True),
+        (1, 0, VIEWS - 1, "fake", True),
+        (1, VIEWS - 2, 1, "unsure", True),
+        (0, VIEWS - 1, 1, "unsure", False),
+        (0, VIEWS, 0, "unsure", False),
+    ],
+)
+def test_labels_that_differ_too_much_are_unstable(
+    real: int, unsure: int, fake: int, label: Label, unstable: bool
+) -> None:
+    assert is_unstable(label, {"real": real, "unsure": unsure, "fake": fake}) == unstable
+    assert is_unstable(label, Counter({"real": real, "unsure": unsure, "fake": fake})) == unstable
+
+
+def test_an_image_whose_label_depends_on_its_delivery_is_unsure(tmp_path: Path, tiny_backbone: OnnxBackbone) -> None:
+    """The checkerboard by which the tiny detector recognises a generated image does not survive scaling."""
+    paths = [tmp_path / "generated.png", tmp_path / "natural.png", tmp_path / "white.png", tmp_path / "icon.png"]
+    images = [helpers.generated(2), helpers.natural(1), Image.new("RGB", (300, 200), "white"), helpers.natural(1, 31)]
+    for image, path in zip(images, paths, strict=True):
+        image.resize((4 * image.width, 4 * image.height), Image.Resampling.NEAREST).save(path)
+    images[3].save(paths[3])
+    tiny_detector = Detector(helpers.tiny_detector(tiny_backbone), tiny_backbone)
+    (plain, *_), stable = list(tiny_detector.detect(paths)), list(tiny_detector.detect_stable(paths))
+    assert (plain.label, plain.lowest, plain.highest) == ("fake", None, None)
+    print([(v.label, v.reason, v.probability, v.lowest, v.highest) for v in stable])
+    assert [(v.label, v.reason) for v in stable] == [
+        ("unsure", "unstable"),
+        ("real", None),
+        ("unsure", "flat"),
+        ("unsure", "too small"),
+    ]
+    assert all(v.lowest is not None and v.probability is not None and v.highest is not None for v in stable)
+    assert all(v.lowest <= v.probability <= v.highest for v in stable)
+
+
+def test_stable_detection_reads_each_file_once_and_yields_errors_in_order(
+    images: list[str], tmp_path: Path, tiny_backbone: OnnxBackbone
+) -> None:
+    tiny_detector = Detector(helpers.tiny_detector(tiny_backbone), tiny_backbone)
+    opens = helpers.FileOpens(tmp_path)
+    with opens:
+        verdicts = list(tiny_detector.detect_stable(images))
+    assert opens.counts == {f"{n}.png": 1 for n in range(10)}
+    assert [verdict.path for verdict in verdicts] == images
+    for n in (4, 10):
+        assert verdicts[n] == Verdict(images[n], None, None, "tiny", verdicts[n].status, verdicts[n].error)
+    with pytest.raises(TypeError, match="put a single one in a list"):
+        list(tiny_detector.detect_stable("photo.jpg"))
 
 
 HOSTILE = """

@@ -25,17 +25,18 @@ VERDICTS = [
     Verdict("two\nlines.png", "unsure", 0.5, "tiny", reason="between"),
     Verdict(BYTES, "fake", 0.75, "tiny"),
     Verdict("[red]ü.png", "real", 1e-300, "tiny"),
+    Verdict("moving.png", "unsure", 0.7, "tiny", reason="unstable", lowest=0.125, highest=0.875),
     Verdict("", None, None, "tiny", "missing", "the path is empty"),
     Verdict("cut\x1b[2J.gif", None, None, "tiny", "truncated", "cannot be decoded: ends, \"early\"\x1b[2J"),
 ]  # fmt: skip
-COUNTS = {"real": 2, "fake": 2, "unsure": 1, "missing": 1, "truncated": 1}
+COUNTS = {"real": 2, "fake": 2, "unsure": 2, "missing": 1, "truncated": 1}
 FORMATS = tuple(VerdictFormat)
 TEXT_FORMATS = [format for format in FORMATS if format is not VerdictFormat.PARQUET]
 ESCAPED = "caf\\xe9.png"  # how it is written in UTF-8 files
 
 
 def test_the_first_fields_are_the_documented_ones() -> None:
-    assert FIELDS[:7] == ("path", "label", "probability", "model", "status", "error", "reason")
+    assert FIELDS[:9] == ("path", "label", "probability", "model", "status", "error", "reason", "lowest", "highest")
 
 
 def test_jsonl_contains_every_verdict(tmp_path: Path) -> None:
@@ -71,14 +72,15 @@ def test_parquet_contains_every_verdict(tmp_path: Path) -> None:
     counts = write_verdicts(VERDICTS, VerdictFormat.PARQUET, tmp_path / "v.parquet")
     table = pq.read_table(tmp_path / "v.parquet")
     assert table.column_names == list(FIELDS)
-    assert str(table.schema.field("probability").type) == "double"
+    for name in ("probability", "lowest", "highest"):
+        assert str(table.schema.field(name).type) == "double"
     expected = [asdict(verdict) | {"path": ESCAPED if verdict.path == BYTES else verdict.path} for verdict in VERDICTS]
     assert table.to_pylist() == expected
     assert counts == COUNTS
 
 
 def test_parquet_has_the_same_schema_if_all_files_are_unreadable(tmp_path: Path) -> None:
-    write_verdicts(VERDICTS[5:], VerdictFormat.PARQUET, tmp_path / "none.parquet")
+    write_verdicts(VERDICTS[6:], VerdictFormat.PARQUET, tmp_path / "none.parquet")
     write_verdicts(VERDICTS, VerdictFormat.PARQUET, tmp_path / "all.parquet")
     assert pq.read_schema(tmp_path / "none.parquet") == pq.read_schema(tmp_path / "all.parquet")
 
@@ -89,6 +91,7 @@ def test_a_table_contains_no_control_characters(tmp_path: Path) -> None:
     for shown in ("0.062", "two\\nlines.png", ESCAPED, "[red]ü.png", "truncated", "the path is empty"):
         assert shown in text
     assert re.search(r"0\.500 +unsure: between +two", text)
+    assert re.search(r"0\.700 \(0\.125 to 0\.875\) +unsure: unstable +moving", text)
     assert "\x1b" not in text
     assert build_table(VERDICTS).row_count == len(VERDICTS)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,15 +16,19 @@ from changeling import engine
 from changeling.backbones import registry
 from changeling.backbones.registry import Backbone
 from changeling.detect.model import BUNDLED, Label, ModelInfo, TrainedModel, load_model
+from changeling.engine import Encoded
 from changeling.errors import Status
-from changeling.images.decode import read_file
+from changeling.images.decode import DecodedImage, read_file
+from changeling.images.deliveries import DELIVERIES, deliver_in_all_ways
 from changeling.progress import Progress, silent
 
 BATCH_SIZE = 4
-Reason = Literal["between", "too small", "flat"]
+Reason = Literal["between", "too small", "flat", "unstable"]
 # A smaller or a flatter image is unsure, whatever its probability.
 MIN_SHORT_SIDE = 32  # pixels
 MIN_PIXEL_STD = 0.02  # of the preprocessed pixels, in the channel that varies most
+# A stable label is that of so many of the image and its deliveries, while none of them has the opposite label.
+MIN_AGREEING = len(DELIVERIES) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,8 @@ class Verdict:
         status: "ok", or why the file cannot be read, in one word.
         error: the same as a sentence; None if the image was read.
         reason: why the label is unsure, otherwise None: the probability is between the thresholds, or the image is too
-            small or too flat, that is nearly of one colour, to be judged.
+            small or too flat, that is nearly of one colour, to be judged; or it is unstable (see `detect_stable`).
+        lowest, highest: probability over the image and its deliveries; None from `detect`, which has no deliveries.
     """
 
     path: str
@@ -48,6 +54,8 @@ class Verdict:
     status: Status = "ok"
     error: str | None = None
     reason: Reason | None = None
+    lowest: float | None = None
+    highest: float | None = None
 
 
 @dataclass(slots=True)
@@ -97,27 +105,79 @@ class Detector:
         Raises:
             TypeError: a single path was passed instead of several.
         """
-        if isinstance(paths, str | bytes | os.PathLike):
-            raise TypeError("detect takes several paths: put a single one in a list")
-        pictures = (_Picture(os.fsdecode(path)) for path in paths)
+        pictures = _make_pictures(paths)
         for encoded in engine.encode(pictures, self._load_pixels, self._backbone, batch_size=BATCH_SIZE):
             if encoded.feature is None:
-                yield Verdict(encoded.job.path, None, None, self.model.name, encoded.status, encoded.error)
+                yield self._describe_error(encoded)
             else:
                 probability = float(self._trained.predict_probabilities(encoded.feature[None])[0])
                 yield self._judge(encoded.job, probability)
 
+    def detect_stable(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Verdict]:
+        """Yield verdicts as `detect` does, each on an image as it is and after each of `images.deliveries.DELIVERIES`.
+
+        The probability is their median. The label is unsure, and unstable, if both real and fake are among the labels
+        of the deliveries, or if fewer than `MIN_AGREEING` have the label of the median. A file is read and decoded
+        once, and encoded once for each delivery.
+
+        Raises:
+            TypeError: a single path was passed instead of several.
+        """
+        for encoded in engine.encode_views(_make_pictures(paths), self._load_views, self._backbone):
+            if encoded.feature is None:
+                yield self._describe_error(encoded)
+            else:
+                yield self._judge_views(encoded.job, self._trained.predict_probabilities(encoded.feature))
+
     def _load_pixels(self, picture: _Picture) -> NDArray[np.float32]:
+        """Return the preprocessed pixels (3, H, W) of a picture."""
+        decoded = self._backbone.preprocessing.decode(read_file(picture.path))
+        pixels = self._backbone.preprocessing(decoded.image)
+        picture.reason = _find_reason(decoded, pixels)
+        return pixels
+
+    def _load_views(self, picture: _Picture) -> NDArray[np.float32]:
+        """Return the preprocessed pixels (V, 3, H, W) of a picture as it is and after each delivery."""
         preprocessing = self._backbone.preprocessing
         decoded = preprocessing.decode(read_file(picture.path))
-        pixels = preprocessing(decoded.image)
-        if min(decoded.width, decoded.height) < MIN_SHORT_SIDE:
-            picture.reason = "too small"
-        elif float(pixels.std(axis=(1, 2)).max()) < MIN_PIXEL_STD:
-            picture.reason = "flat"
-        return pixels
+        views = [preprocessing(decoded.image)]
+        picture.reason = _find_reason(decoded, views[0])
+        views += [preprocessing(delivered) for delivered in deliver_in_all_ways(decoded.image)]
+        return np.stack(views)
 
     def _judge(self, picture: _Picture, probability: float) -> Verdict:
         label = "unsure" if picture.reason else self._trained.choose_label(probability)
         reason = picture.reason or ("between" if label == "unsure" else None)
         return Verdict(picture.path, label, probability, self.model.name, reason=reason)
+
+    def _judge_views(self, picture: _Picture, probabilities: NDArray[np.float64]) -> Verdict:
+        """Return the verdict on a picture from the probabilities (V,) of its views."""
+        verdict = self._judge(picture, float(np.median(probabilities)))
+        verdict = replace(verdict, lowest=float(probabilities.min()), highest=float(probabilities.max()))
+        counts = Counter(self._trained.choose_label(probability) for probability in probabilities.tolist())
+        if picture.reason is None and is_unstable(verdict.label, counts):
+            return replace(verdict, label="unsure", reason="unstable")
+        return verdict
+
+    def _describe_error(self, encoded: Encoded[_Picture]) -> Verdict:
+        return Verdict(encoded.job.path, None, None, self.model.name, encoded.status, encoded.error)
+
+
+def is_unstable(label: Label | None, counts: Mapping[Label, int]) -> bool:
+    """Whether an image is unstable, from the label of its median probability and the labels of its deliveries."""
+    has_opposites = bool(counts.get("real") and counts.get("fake"))
+    return has_opposites or (label in ("real", "fake") and counts.get(label, 0) < MIN_AGREEING)
+
+
+def _make_pictures(paths: Iterable[str | os.PathLike[str]]) -> Iterator[_Picture]:
+    """Return a picture for each path. Raises TypeError if `paths` is a single path."""
+    if isinstance(paths, str | bytes | os.PathLike):
+        raise TypeError("detect takes several paths: put a single one in a list")
+    return (_Picture(os.fsdecode(path)) for path in paths)
+
+
+def _find_reason(decoded: DecodedImage, pixels: NDArray[np.float32]) -> Reason | None:
+    """Return why an image with these preprocessed pixels (3, H, W) cannot be judged, or None."""
+    if min(decoded.width, decoded.height) < MIN_SHORT_SIDE:
+        return "too small"
+    return "flat" if float(pixels.std(axis=(1, 2)).max()) < MIN_PIXEL_STD else None

@@ -70,12 +70,11 @@ def build_table(verdicts: Iterable[Verdict]) -> Table:
     table.add_column("path", overflow="fold")
     table.add_column("", style="dim", overflow="fold")
     for verdict in verdicts:
-        probability = "" if verdict.probability is None else f"{verdict.probability:.3f}"
         label = verdict.label or verdict.status
         colour = COLOURS.get(label, "magenta")
         label_and_reason = f"{label}: {verdict.reason}" if verdict.reason else label
         table.add_row(
-            probability,
+            _format_probability(verdict),
             f"[{colour}]{label_and_reason}[/]",
             escape(escape_unprintable(verdict.path)),
             escape(escape_unprintable(verdict.error or "")),
@@ -87,6 +86,15 @@ def escape_unprintable(text: str) -> str:
     """Return text for any terminal and any UTF-8 file: control characters and bytes that are not UTF-8 are escaped."""
     text = _escape_bytes(text)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _format_probability(verdict: Verdict) -> str:
+    """Return the probability as text, with its range over deliveries where there is one."""
+    if verdict.probability is None:
+        return ""
+    if verdict.lowest is None:
+        return f"{verdict.probability:.3f}"
+    return f"{verdict.probability:.3f} ({verdict.lowest:.3f} to {verdict.highest:.3f})"
 
 
 def _count_verdicts(verdicts: Iterable[Verdict], counts: Counter[str]) -> Iterator[Verdict]:
@@ -131,7 +139,7 @@ def _write_parquet(verdicts: Iterable[Verdict], path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types = {"probability": pa.float64()}
+    types = dict.fromkeys(("probability", "lowest", "highest"), pa.float64())
     schema = pa.schema([(name, types.get(name, pa.string())) for name in FIELDS])
     rows = [asdict(verdict) | {"path": _escape_bytes(verdict.path)} for verdict in verdicts]
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)

@@ -14,9 +14,8 @@ from changeling.images.decode import DecodedImage, ImageFile, decode_image
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _DRAFT = 2  # a JPEG may be decoded at a reduced size of at least this many times `resize`
-_MAX_ASPECT = (
-    4  # longer images are cropped to this aspect ratio first, or resizing 1 x 1,000,000 pixels would fill the memory
-)
+# longer images are cropped to this aspect ratio first, or resizing 1 x 1,000,000 pixels would fill the memory
+MAX_ASPECT = 4
 
 
 class Preprocessing(BaseModel):
@@ -48,7 +47,7 @@ class Preprocessing(BaseModel):
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """RGB image of any size -> float32 (3, crop, crop)."""
-        small = self._resize(_limit_aspect(image, _MAX_ASPECT))
+        small = self._resize(limit_aspect(image))
         square = centre_crop(small, self.crop)
         pixels = np.asarray(square, dtype=np.float32) / np.float32(255)
         normalised = (pixels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
@@ -75,9 +74,9 @@ def resize_square(image: Image.Image, side: int) -> Image.Image:
     return centre_crop(image, min(image.size)).resize((side, side), Image.Resampling.LANCZOS)
 
 
-def _limit_aspect(image: Image.Image, aspect: int) -> Image.Image:
-    """Crop the centre of an image that is more than `aspect` times as long as wide."""
-    longest = aspect * min(image.size)
+def limit_aspect(image: Image.Image) -> Image.Image:
+    """Crop the centre of an image that is more than `MAX_ASPECT` times as long as wide."""
+    longest = MAX_ASPECT * min(image.size)
     if max(image.size) <= longest:
         return image
     width, height = min(image.width, longest), min(image.height, longest)
