@@ -181,15 +181,17 @@ def test_an_image_whose_label_depends_on_its_delivery_is_unsure(tmp_path: Path, 
     tiny_detector = Detector(helpers.tiny_detector(tiny_backbone), tiny_backbone)
     (plain, *_), stable = list(tiny_detector.detect(paths)), list(tiny_detector.detect_stable(paths))
     assert (plain.label, plain.lowest, plain.highest) == ("fake", None, None)
-    print([(v.label, v.reason, v.probability, v.lowest, v.highest) for v in stable])
     assert [(v.label, v.reason) for v in stable] == [
         ("unsure", "unstable"),
         ("real", None),
         ("unsure", "flat"),
         ("unsure", "too small"),
     ]
-    assert all(v.lowest is not None and v.probability is not None and v.highest is not None for v in stable)
-    assert all(v.lowest <= v.probability <= v.highest for v in stable)
+    for verdict in stable:
+        assert verdict.lowest is not None
+        assert verdict.probability is not None
+        assert verdict.highest is not None
+        assert verdict.lowest <= verdict.probability <= verdict.highest
 
 
 def test_stable_detection_reads_each_file_once_and_yields_errors_in_order(
