@@ -53,7 +53,7 @@ def score_held_out(dataset: Dataset) -> tuple[metrics.Ints, metrics.Floats]:
     with progress_bars() as progress:
         features, indices = extract_training_features(dataset, registry.load_backbone(model.backbone), progress)
     rows = read_rows(dataset, indices)
-    projection = Projection.fit([features.images, features.augmented], EARLY_DIMS, seed=0)
+    projection = Projection.fit([features.images, features.copies], EARLY_DIMS, seed=0)
     weights = compute_sample_weights(rows, GENERATOR_WEIGHTS)
     folds, c = list(split_folds(rows, seed=0)), float(model.settings["C"])
     return indices, compute_held_out_scores(projection.transform_all(features), rows, weights, folds, c).images

@@ -12,8 +12,9 @@ from changeling.datasets.importers.folder import read_folder
 from changeling.datasets.importers.import_dataset import import_dataset
 from changeling.detect.cross_validation import FOLDS, HeldOutScores, split_folds
 from changeling.detect.detector import Detector
+from changeling.detect.evaluation import measure_held_out
 from changeling.detect.fitting import fit_logistic_regression
-from changeling.detect.held_out import measure_held_out
+from changeling.detect.held_out import HELD_OUT_FILE, HeldOutImages
 from changeling.detect.model import load_model
 from changeling.detect.train import TrainingSettings, train_detector
 from changeling.detect.training_set import ImageRows, compute_sample_weights, read_rows
@@ -48,8 +49,8 @@ def make_rows(count: int = 400, seed: int = 0) -> ImageRows:
 def test_a_detector_is_trained_measured_saved_and_loaded(folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
     dataset = import_dataset(read_folder(folder), tmp_path / "dataset")
     trained = train_detector(dataset, f"onnx:{tiny_onnx}", tmp_path / "mine", TrainingSettings(seed=1))
-    overall, resaved = trained.model.held_out[:2]
-    assert (overall.generator, overall.images, resaved.generator) == ("all", 30, "all, re-saved")
+    overall, copies = trained.model.held_out[:2]
+    assert (overall.generator, overall.images, copies.generator) == ("all", 30, "all, cropped and re-saved")
     assert overall.auroc[0] > 0.8
     assert overall.auroc[1] <= overall.auroc[0] <= overall.auroc[2]
     assert (trained.model.name, trained.model.trained_on["real images"]) == ("mine", 30)
@@ -72,7 +73,7 @@ def test_training_is_reproducible_and_reuses_its_features(folder: Path, tiny_onn
     for name in ("one", "two"):
         train_detector(dataset, f"onnx:{tiny_onnx}", tmp_path / name / "detector", TrainingSettings(seed=1))
     one, two = (tmp_path / name / "detector" for name in ("one", "two"))
-    for file in ("model.json", "head.safetensors", "README.md"):
+    for file in ("model.json", "head.safetensors", "README.md", HELD_OUT_FILE):
         assert (one / file).read_bytes() == (two / file).read_bytes()
     assert list_extracted_backbones(dataset) == (f"onnx:{tiny_onnx}",)  # those of augmented images are not for studies
 
@@ -157,7 +158,7 @@ def test_fakes_that_cannot_be_held_out_are_an_error(tmp_path: Path, tiny_onnx: P
 def test_random_scores_have_the_metrics_of_chance() -> None:
     rows = make_rows(2000)
     scores = np.random.default_rng(3).normal(size=2000)
-    overall = measure_held_out(rows, HeldOutScores(scores, scores), seed=0)[0]
+    overall = measure_held_out(HeldOutImages(rows, HeldOutScores(scores, scores)), seed=0)[0]
     assert overall.auroc[1] <= 0.5 <= overall.auroc[2]
     assert overall.tpr_at_5[1] <= 0.05 <= overall.tpr_at_5[2]
 

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from changeling.images import augmentations
-from changeling.images.augmentations import CROPPED_AND_RESAVED, RESAVED, Augmentation, crop_and_resave, resave
+from changeling.images.augmentations import CROPPED_AND_RESAVED, crop_and_resave
 from changeling.images.encode import compress
 from tests import helpers
 
-ALL = pytest.mark.parametrize("augmentation", [CROPPED_AND_RESAVED, RESAVED], ids=lambda value: value.name)
 SIZES = st.integers(1, 700)
 
 
@@ -35,47 +34,30 @@ def compressions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
     return calls
 
 
-def test_the_names_under_which_features_are_stored_stay() -> None:
+def test_the_name_under_which_features_are_stored_stays() -> None:
     assert (CROPPED_AND_RESAVED.name, CROPPED_AND_RESAVED.apply) == ("view-1", crop_and_resave)
-    assert (RESAVED.name, RESAVED.apply) == ("resave-1", resave)
 
 
-@ALL
-def test_the_same_key_gives_the_same_pixels(augmentation: Augmentation, photograph: Image.Image) -> None:
+def test_the_same_key_gives_the_same_pixels(photograph: Image.Image) -> None:
     before = photograph.tobytes()
-    images = [augmentation.apply(photograph, "key 1") for _ in range(2)]
+    images = [crop_and_resave(photograph, "key 1") for _ in range(2)]
     assert images[0].size == images[1].size
     assert images[0].tobytes() == images[1].tobytes()
     assert photograph.tobytes() == before
 
 
-@ALL
-def test_other_keys_give_other_images(augmentation: Augmentation, photograph: Image.Image) -> None:
-    images = {augmentation.apply(photograph, f"key {number}").tobytes() for number in range(20)}
+def test_other_keys_give_other_images(photograph: Image.Image) -> None:
+    images = {crop_and_resave(photograph, f"key {number}").tobytes() for number in range(20)}
     assert len(images) == 20
 
 
-@ALL
 @settings(max_examples=60, deadline=None)
 @given(width=SIZES, height=SIZES, key=st.text(max_size=20))
-def test_any_size_gives_an_rgb_image_that_is_never_scaled_up(
-    augmentation: Augmentation, width: int, height: int, key: str
-) -> None:
-    result = augmentation.apply(Image.new("RGB", (width, height), (200, 90, 30)), key)
+def test_any_size_gives_an_rgb_image_that_is_never_scaled_up(width: int, height: int, key: str) -> None:
+    result = crop_and_resave(Image.new("RGB", (width, height), (200, 90, 30)), key)
     assert result.mode == "RGB"
     assert 1 <= min(result.size) <= min(512, width, height)
     assert np.abs(np.asarray(result, dtype=int).mean(axis=(0, 1)) - (200, 90, 30)).max() < 6
-
-
-@settings(max_examples=60, deadline=None)
-@given(width=SIZES, height=SIZES, key=st.text(max_size=20))
-def test_resaved_images_have_a_short_side_of_224_to_512_and_the_same_aspect(width: int, height: int, key: str) -> None:
-    result = resave(Image.new("RGB", (width, height)), key)
-    short = min(width, height)
-    assert min(224, short) <= min(result.size) <= min(512, short)
-    scale = min(result.size) / short
-    assert result.width == pytest.approx(width * scale, abs=1)
-    assert result.height == pytest.approx(height * scale, abs=1)
 
 
 @settings(max_examples=60, deadline=None)
@@ -103,15 +85,12 @@ def test_half_of_the_crops_are_mirrored() -> None:
     assert 70 < sum(mirrored) < 130  # a fair coin is outside once in 40,000 times
 
 
-@ALL
-def test_codecs_qualities_and_subsampling_have_the_documented_ranges(
-    augmentation: Augmentation, compressions: list[tuple[str, int, int]]
-) -> None:
+def test_codecs_qualities_and_subsampling_have_the_documented_ranges(compressions: list[tuple[str, int, int]]) -> None:
     image = helpers.natural(0, side=64)
     counts = []
     for number in range(400):
         before = len(compressions)
-        augmentation.apply(image, f"{number}")
+        crop_and_resave(image, f"{number}")
         counts.append(len(compressions) - before)
     codecs, qualities, subsamplings = zip(*compressions, strict=True)
     assert set(counts) == {0, 1, 2}
@@ -123,14 +102,11 @@ def test_codecs_qualities_and_subsampling_have_the_documented_ranges(
     assert set(subsamplings) == {0, 2}
 
 
-@ALL
-def test_real_and_generated_images_of_one_size_are_changed_alike(
-    augmentation: Augmentation, compressions: list[tuple[str, int, int]]
-) -> None:
+def test_real_and_generated_images_of_one_size_are_changed_alike(compressions: list[tuple[str, int, int]]) -> None:
     """The change depends on the key and the size, not on the pixels."""
     changes = []
     for image in (helpers.natural(1, side=260), helpers.generated(1, side=260)):
         compressions.clear()
-        sizes = [augmentation.apply(image, f"{number}").size for number in range(40)]
+        sizes = [crop_and_resave(image, f"{number}").size for number in range(40)]
         changes.append((sizes, list(compressions)))
     assert changes[0] == changes[1]

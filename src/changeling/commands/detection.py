@@ -21,6 +21,29 @@ def detect(
     model: Annotated[
         Path | None, typer.Option(help="Use the detector in this folder (see `train`) instead of the bundled one.")
     ] = None,
+    false_positive_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            max=0.2,
+            help="Set how many of a source's real images may be called fake; kept on most held-out sources. "
+            "Default: 0.01.",
+        ),
+    ] = None,
+    false_negative_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            max=0.2,
+            help="Set how many of a source's generated images may be called real, in the same way. Default: 0.1.",
+        ),
+    ] = None,
+    prior: Annotated[
+        float,
+        typer.Option(
+            help="Set the share of generated images among yours, between 0 and 1. It moves probabilities, not labels."
+        ),
+    ] = 0.5,
     format: Annotated[
         VerdictFormat | None,
         typer.Option(
@@ -42,6 +65,7 @@ def detect(
     ] = False,
 ) -> None:
     """Label each image real, fake or unsure."""
+    from changeling.detect.card import describe_error_rates
     from changeling.detect.detector import Detector
     from changeling.detect.inputs import find_images
     from changeling.detect.output import LABELS, format_summary, write_verdicts
@@ -50,7 +74,13 @@ def detect(
     verdict_format = resolve_format(format, output)
     images = find_images(paths, sys.stdin.buffer)
     with progress_bars("bytes") as progress:
-        detector = Detector.load(model, progress)
+        detector = Detector.load(
+            model,
+            progress,
+            false_positive_rate=false_positive_rate,
+            false_negative_rate=false_negative_rate,
+            prior=prior,
+        )
     started = time.monotonic()
     with progress_bars() as progress:
         found = detector.detect_stable(images) if stable else detector.detect(images)
@@ -58,6 +88,8 @@ def detect(
         counts = write_verdicts(verdicts, verdict_format, output)
     seconds = time.monotonic() - started
     typer.echo(f"{format_summary(counts)}; {seconds:.1f} s, {len(images) / seconds:.1f} images/s", err=True)
+    if false_positive_rate is not None or false_negative_rate is not None:
+        typer.echo(describe_error_rates(detector.model), err=True)
     if not any(counts[label] for label in LABELS):
         raise typer.Exit(1)
 

@@ -13,6 +13,7 @@ from changeling.datasets.dataset import Dataset
 from changeling.demo.contrast import contrast_studies
 from changeling.demo.detector_result import describe_detector
 from changeling.demo.samples import fetch_samples
+from changeling.detect.card import describe_error_rates
 from changeling.detect.detector import Detector, Verdict
 from changeling.detect.model import ModelInfo
 from changeling.detect.output import build_table
@@ -87,6 +88,6 @@ def _print_verdicts(console: Console, verdicts: Sequence[Verdict], model: ModelI
         counts = ", ".join(f"{labels[label]} labelled {label}" for label in ("real", "unsure", "fake"))
         console.print(f"Of {labels.total()} {title}: {counts}.")
     console.print(
-        f"Fake: a probability above {model.fake_above:.2f}, as 5 % of held-out photographs have. Real: below "
-        f"{model.real_below:.2f}, as 20 % of held-out generated images have. Unsure: in between."
+        f"Fake: a probability above {model.fake_above:.3f}. Real: below {model.real_below:.3f}. Unsure: in between.\n"
+        f"{describe_error_rates(model)}"
     )

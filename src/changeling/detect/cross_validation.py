@@ -24,10 +24,10 @@ Fold = tuple[Ints, Ints]  # indices of the images to train on, and of those to t
 
 @dataclass(frozen=True, slots=True)
 class HeldOutScores:
-    """Scores (N,) of images and of their resaved copies by heads that were not trained on them; NaN where untested."""
+    """Scores (N,) of images and of their copies by heads that were not trained on them; NaN where untested."""
 
     images: Floats
-    resaved: Floats
+    copies: Floats
 
 
 def can_hold_out_sources(rows: ImageRows) -> bool:
@@ -83,21 +83,21 @@ def choose_c(
 def compute_held_out_scores(
     features: TrainingFeatures, rows: ImageRows, weights: Floats, folds: Sequence[Fold], c: float
 ) -> HeldOutScores:
-    """Fit a head in each fold and score its test images and their resaved copies."""
+    """Fit a head in each fold and score its test images and their copies."""
     scores = HeldOutScores(np.full(len(rows.labels), np.nan), np.full(len(rows.labels), np.nan))
     for train, test in folds:
         weight, bias = fit_logistic_regression(
-            features.images[train], features.augmented[train], rows.select(train), weights[train], c
+            features.images[train], features.copies[train], rows.select(train), weights[train], c
         )
         scores.images[test] = features.images[test] @ weight + bias
-        scores.resaved[test] = features.resaved[test] @ weight + bias
+        scores.copies[test] = features.copies[test] @ weight + bias
     return scores
 
 
 def _compute_weighted_auroc(rows: ImageRows, scores: HeldOutScores, weights: Floats) -> float:
-    """Return the AUROC on images plus that on resaved copies, each image weighted as in training."""
+    """Return the AUROC on images plus that on copies, each image weighted as in training."""
     total = 0.0
-    for some_scores in (scores.images, scores.resaved):
+    for some_scores in (scores.images, scores.copies):
         is_tested = np.isfinite(some_scores)
         labels, tested_weights = rows.labels[is_tested], weights[is_tested][None]
         total += float(metrics.weighted_auroc(labels, some_scores[is_tested], tested_weights)[0])

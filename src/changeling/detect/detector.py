@@ -17,7 +17,7 @@ from changeling.backbones import registry
 from changeling.backbones.registry import Backbone
 from changeling.detect.model import BUNDLED, Label, ModelInfo, TrainedModel, load_model
 from changeling.engine import Encoded
-from changeling.errors import Status
+from changeling.errors import ModelError, Status
 from changeling.images.decode import DecodedImage, read_file
 from changeling.images.deliveries import DELIVERIES, deliver_in_all_ways
 from changeling.progress import Progress, silent
@@ -85,16 +85,43 @@ class Detector:
         return self._trained.model
 
     @classmethod
-    def load(cls, model: str | os.PathLike[str] | None = None, progress: Progress = silent) -> Detector:
+    def load(
+        cls,
+        model: str | os.PathLike[str] | None = None,
+        progress: Progress = silent,
+        *,
+        false_positive_rate: float | None = None,
+        false_negative_rate: float | None = None,
+        prior: float = 0.5,
+    ) -> Detector:
         """Load the detector in the folder `model`, by default the bundled one.
 
         The backbone's weights are downloaded on first use.
 
+        Args:
+            model: a folder that `train` wrote.
+            progress: reports a download.
+            false_positive_rate: the share of a source's real images that may be called fake, from 0.001 to 0.2. It sets
+                the threshold of `fake`, which keeps it on most held-out sources; by default 0.01.
+            false_negative_rate: the share of a source's fake images that may be called real, in the same way; by
+                default 0.1.
+            prior: the share of fakes among the images to be judged, in (0, 1). It moves probabilities, not labels.
+
         Raises:
-            ModelError: the folder is not a detector, or its backbone has changed since it was trained.
+            ModelError: the folder is not a detector, its backbone has changed since it was trained, it has no held-out
+                scores to set a threshold from, or a rate or the prior is out of range.
             WeightsError: the weights cannot be downloaded.
         """
-        trained = load_model(Path(model) if model is not None else BUNDLED)
+        folder = Path(model) if model is not None else BUNDLED
+        trained = load_model(folder)
+        if false_positive_rate is not None or false_negative_rate is not None:
+            from changeling.detect.thresholds import change_error_rates
+
+            trained = change_error_rates(trained, folder, false_positive_rate, false_negative_rate)
+        if not 0 < prior < 1:
+            raise ModelError(f"the prior must be between 0 and 1, not {prior:g}")
+        if prior != 0.5:
+            trained = trained.with_prior(prior)
         return cls(trained, registry.load_backbone(trained.model.backbone, progress))
 
     def detect(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Verdict]:

@@ -47,8 +47,8 @@ class Projection:
         return np.asarray((features[:, self.skipped_dims :] - self.mean) @ self.components, dtype=np.float32)
 
     def transform_all(self, features: TrainingFeatures) -> TrainingFeatures:
-        """Project all three forms of the features."""
-        return TrainingFeatures(*map(self.transform, (features.images, features.augmented, features.resaved)))
+        """Project both forms of the features."""
+        return TrainingFeatures(*map(self.transform, (features.images, features.copies)))
 
     def convert_head(self, weight: Floats, bias: float) -> Head:
         """Return a linear head on the components (K,) as a head on the features (D,)."""

@@ -1,50 +1,87 @@
-"""Metrics of a detector on held-out images: overall, on resaved copies, and for each generator."""
+"""Held-out scores of a detector's training images: written beside it, since thresholds for other rates need them."""
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from changeling.detect.cross_validation import HeldOutScores
-from changeling.detect.model import HeldOut
 from changeling.detect.training_set import ImageRows
-from changeling.stats import metrics
-from changeling.stats.intervals import bootstrap
-from changeling.stats.metrics import Floats, Ints
+from changeling.errors import ModelError
+from changeling.files import atomic_write
+from changeling.stats.metrics import Ints
 
-MIN_GENERATOR_IMAGES = 10  # tested fakes that a generator needs for metrics of its own
-
-
-def measure_held_out(rows: ImageRows, scores: HeldOutScores, seed: int) -> list[HeldOut]:
-    """Return the metrics on all tested images, on their resaved copies, and for each generator, the largest first."""
-    tested = np.flatnonzero(np.isfinite(scores.images))
-    measured = [
-        _measure("all", rows, scores.images, tested, seed),
-        _measure("all, re-saved", rows, scores.resaved, tested, seed),
+HELD_OUT_FILE = "held_out.parquet"
+_SCHEMA = pa.schema(
+    [
+        ("label", pa.int8()),
+        ("cluster", pa.int32()),
+        ("source", pa.string()),
+        ("generator", pa.string()),
+        ("score", pa.float32()),
+        ("copy_score", pa.float32()),
     ]
-    names, counts = np.unique([name for name in rows.generators if name is not None], return_counts=True)
-    for name in names[np.argsort(-counts, kind="stable")]:
-        selected = tested[((rows.generators == name) | (rows.labels == 0))[tested]]
-        if (rows.labels[selected] == 1).sum() >= MIN_GENERATOR_IMAGES:
-            measured.append(_measure(str(name), rows, scores.images, selected, seed))
-    return measured
+)
 
 
-def _measure(name: str, rows: ImageRows, scores: Floats, selected: Ints, seed: int) -> HeldOut:
-    """Return the metrics on the images at `selected`, with bootstrap intervals over clusters."""
-    labels, values, clusters = rows.labels[selected], scores[selected], rows.clusters[selected]
-    fake_clusters = len(set(clusters[labels == 1]))
+@dataclass(frozen=True, slots=True)
+class HeldOutImages:
+    """N images, each with its scores by a head that was trained without its source, cluster and generator."""
 
-    def measure_tpr(false_positive_rate: float) -> tuple[float, float, float]:
-        tpr = partial(metrics.true_positive_rate, false_positive_rate=false_positive_rate)
-        return bootstrap(lambda i: tpr(labels[i], values[i]), clusters, trials=fake_clusters, seed=seed)
+    rows: ImageRows
+    scores: HeldOutScores
 
-    return HeldOut(
-        generator=name,
-        clusters=fake_clusters,
-        images=int(labels.sum()),
-        auroc=bootstrap(lambda i: metrics.auroc(labels[i], values[i]), clusters, trials=fake_clusters, seed=seed),
-        tpr_at_5=measure_tpr(0.05),
-        tpr_at_1=measure_tpr(0.01),
-    )
+    @classmethod
+    def select_tested(cls, rows: ImageRows, scores: HeldOutScores) -> HeldOutImages:
+        """Return the images that were tested, with scores in single precision, as they are written."""
+        tested = np.flatnonzero(np.isfinite(scores.images))
+        images, copies = (values[tested].astype(np.float32) for values in (scores.images, scores.copies))
+        return cls(rows.select(tested), HeldOutScores(images.astype(np.float64), copies.astype(np.float64)))
+
+    def select(self, label: int) -> HeldOutImages:
+        """Return the real images (0) or the fake ones (1)."""
+        return self.take(np.flatnonzero(self.rows.labels == label))
+
+    def take(self, indices: Ints) -> HeldOutImages:
+        """Return the images at `indices`."""
+        scores = HeldOutScores(self.scores.images[indices], self.scores.copies[indices])
+        return HeldOutImages(self.rows.select(indices), scores)
+
+    def save(self, folder: Path) -> None:
+        """Write the table to the folder of the detector."""
+        columns = [
+            self.rows.labels.astype(np.int8),
+            self.rows.clusters.astype(np.int32),
+            self.rows.sources.tolist(),
+            self.rows.generators.tolist(),
+            self.scores.images.astype(np.float32),
+            self.scores.copies.astype(np.float32),
+        ]
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
+        with atomic_write(folder / HELD_OUT_FILE) as temporary:
+            pq.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA), temporary)
+
+
+def load_held_out(folder: Path) -> HeldOutImages:
+    """Read the table in the folder of a detector.
+
+    Raises:
+        ModelError: there is none, or it is not such a table.
+    """
+    path = folder / HELD_OUT_FILE
+    try:
+        table = pq.read_table(path, schema=_SCHEMA)
+    except FileNotFoundError:
+        raise ModelError(
+            f"{folder} has no {HELD_OUT_FILE}, so its error rates cannot be changed; train the detector again"
+        ) from None
+    except (OSError, pa.ArrowException) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from None
+    labels, clusters = (table[name].to_numpy().astype(np.int64) for name in ("label", "cluster"))
+    sources, generators = (np.array(table[name].to_pylist(), object) for name in ("source", "generator"))
+    scores, copies = (table[name].to_numpy().astype(np.float64) for name in ("score", "copy_score"))
+    return HeldOutImages(ImageRows(labels, clusters, sources, generators), HeldOutScores(scores, copies))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,17 +25,40 @@ Label = Literal["real", "fake", "unsure"]
 class HeldOut(BaseModel):
     """Metrics of a detector on held-out images: fakes by one generator, or by all, against all real images.
 
-    Each metric is a value with the ends of its 95 % interval.
+    Each metric is a value with the ends of its 95 % interval over sources, or clusters if sources were not held out.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     generator: str
-    clusters: int
+    clusters: int  # or sources, of the fakes
     images: int
     auroc: tuple[float, float, float]
     tpr_at_1: tuple[float, float, float] = Field(alias="found_at_1")  # TPR at 1 % FPR
     tpr_at_5: tuple[float, float, float] = Field(alias="found_at_5")  # TPR at 5 % FPR
+
+
+class ErrorRate(BaseModel):
+    """How well the threshold of a label keeps an error rate on held-out sources.
+
+    Attributes:
+        rate: of the images of a source, that may have the wrong label.
+        share: of all sources, that the threshold is chosen to keep the rate on.
+        sources: that were judged, each by thresholds chosen without it.
+        within: how many of them kept the rate, on images as they are and on their copies together.
+        low, high: the 95 % interval of the share that kept it.
+        mean: the mean error rate of the sources.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rate: float
+    share: float
+    sources: int
+    within: int
+    low: float
+    high: float
+    mean: float
 
 
 class ModelInfo(BaseModel):
@@ -54,6 +78,8 @@ class ModelInfo(BaseModel):
     trained_on: dict[str, str | int]
     settings: dict[str, str | int | float]
     held_out: tuple[HeldOut, ...] = ()
+    false_positives: ErrorRate | None = None  # real images labelled fake; None in older detectors
+    false_negatives: ErrorRate | None = None  # fake images labelled real
     versions: dict[str, str] = {}
 
 
@@ -88,11 +114,28 @@ class TrainedModel:
         probabilities: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(z, -500, 500)))
         return probabilities
 
+    def convert_score(self, score: float) -> float:
+        """Return the probability of a score."""
+        return 1 / (1 + math.exp(-min(max(self.model.slope * score + self.model.bias, -500.0), 500.0)))
+
     def choose_label(self, probability: float) -> Label:
         """Return the label of a probability, by the two thresholds."""
         if probability > self.model.fake_above:
             return "fake"
         return "real" if probability < self.model.real_below else "unsure"
+
+    def with_prior(self, prior: float) -> TrainedModel:
+        """Return the model for a population of which a share `prior` in (0, 1) is generated; labels do not change.
+
+        Probabilities and both thresholds are moved by Bayes' rule. They are calibrated for a prior of 0.5.
+        """
+        odds = prior / (1 - prior)
+        moved = {
+            name: probability * odds / (probability * odds + 1 - probability)
+            for name, probability in (("real_below", self.model.real_below), ("fake_above", self.model.fake_above))
+        }
+        bias = self.model.bias + math.log(odds)
+        return replace(self, model=self.model.model_copy(update={"bias": bias, **moved}))
 
     def check_backbone(self, backbone: Backbone) -> None:
         """Raise ModelError unless `backbone` gives the features that the head was trained on.

@@ -14,10 +14,19 @@ from changeling.backbones import registry
 from changeling.backbones.registry import Backbone
 from changeling.datasets.dataset import Dataset
 from changeling.detect.card import write_card
-from changeling.detect.cross_validation import FOLDS, HeldOutScores, can_hold_out_sources, choose_c
+from changeling.detect.cross_validation import FOLDS, can_hold_out_sources, choose_c
+from changeling.detect.evaluation import measure_calibration, measure_held_out
 from changeling.detect.fitting import COMPONENTS, WCCN_STRENGTH, Projection, fit_logistic_regression
-from changeling.detect.held_out import measure_held_out
+from changeling.detect.held_out import HeldOutImages
 from changeling.detect.model import Head, ModelInfo, TrainedModel
+from changeling.detect.thresholds import (
+    FALSE_NEGATIVE_RATE,
+    FALSE_POSITIVE_RATE,
+    SourceErrors,
+    choose_thresholds,
+    judge_sources,
+    summarise_errors,
+)
 from changeling.detect.training_set import (
     ImageRows,
     TrainingFeatures,
@@ -26,12 +35,8 @@ from changeling.detect.training_set import (
     read_rows,
 )
 from changeling.progress import Progress, silent
-from changeling.stats import metrics
-from changeling.stats.calibration import Platt, expected_calibration_error, fit_platt
-from changeling.stats.metrics import Floats
+from changeling.stats.calibration import Platt, fit_platt
 
-FALSE_ALARM_RATE = 0.05  # share of held-out real images above `fake_above`
-MISS_RATE = 0.20  # share of held-out fakes below `real_below`
 _PACKAGES = ("changeling", "numpy", "onnxruntime", "scikit-learn")
 
 
@@ -51,23 +56,14 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Calibration:
-    """The map from scores to probabilities, the thresholds of the labels, and how both do on held-out images."""
-
-    platt: Platt
-    real_below: float
-    fake_above: float
-    rates: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
 class _FittedHead:
-    """A head with the C, the held-out scores and the calibration that cross-validation gave."""
+    """A head, with the C and the held-out scores that cross-validation gave, and what was fitted to them and judged."""
 
     head: Head
     c: float
-    scores: HeldOutScores
-    calibration: _Calibration
+    held_out: HeldOutImages
+    judged: list[SourceErrors]
+    platt: Platt
 
 
 def train_detector(
@@ -79,9 +75,9 @@ def train_detector(
 ) -> TrainedModel:
     """Train a detector on all images of `dataset`, whatever their split, and write it to the folder `output`.
 
-    The head is trained on each image and on an augmented copy, whose size, codec, quality and crop are drawn from one
+    The head is trained on each image and on a copy, whose size, codec, quality and crop are drawn from one
     distribution for real and fake images. C, the calibration and the thresholds come from cross-validation: scores of
-    images, and of resaved copies, whose sources and generators were held out.
+    images, and of their copies, whose sources and generators were held out.
 
     Raises:
         DatasetError: there are too few real or fake images, or none that can be held out.
@@ -94,8 +90,9 @@ def train_detector(
     fitted = _fit_head(features, rows, settings, progress)
     model = _describe_model(output.name, dataset, backbone, rows, fitted, settings)
     trained = TrainedModel(model, fitted.head)
-    trained.save(output)
-    write_card(model, output / "README.md")
+    fitted.held_out.save(output)
+    write_card(model, fitted.judged, output / "README.md")
+    trained.save(output)  # last: a folder with model.json is a detector
     return trained
 
 
@@ -104,46 +101,43 @@ def _fit_head(
 ) -> _FittedHead:
     """Choose C by cross-validation, then fit the head to all images and calibrate it on the held-out scores."""
     weights = compute_sample_weights(rows, settings.generator_weights)
-    projection = Projection.fit([features.images, features.augmented], settings.skipped_dims, settings.seed)
+    projection = Projection.fit([features.images, features.copies], settings.skipped_dims, settings.seed)
     projected = projection.transform_all(features)
     c, scores = choose_c(projected, rows, weights, settings.seed, progress)
-    weight, bias = fit_logistic_regression(projected.images, projected.augmented, rows, weights, c)
-    return _FittedHead(projection.convert_head(weight, bias), c, scores, _calibrate(rows, scores, weights))
+    weight, bias = fit_logistic_regression(projected.images, projected.copies, rows, weights, c)
+    held_out = HeldOutImages.select_tested(rows, scores)
+    judged = judge_sources(held_out, FALSE_POSITIVE_RATE, FALSE_NEGATIVE_RATE, settings.seed)
+    return _FittedHead(projection.convert_head(weight, bias), c, held_out, judged, _fit_platt(held_out, settings))
 
 
-def _calibrate(rows: ImageRows, scores: HeldOutScores, weights: Floats) -> _Calibration:
-    """Fit Platt scaling to the scores of images and resaved copies, and set the thresholds to the two error rates."""
-    all_scores, labels = np.concatenate([scores.images, scores.resaved]), np.tile(rows.labels, 2)
-    is_tested = np.isfinite(all_scores)
-    platt = fit_platt(all_scores[is_tested], labels[is_tested], np.tile(weights, 2)[is_tested])
-    reals, fakes = (platt(all_scores[is_tested & (labels == label)]) for label in (0, 1))
-    fake_above = metrics.threshold_at(reals, FALSE_ALARM_RATE)
-    real_below = min(-metrics.threshold_at(-fakes, MISS_RATE), fake_above)
-    rates = {
-        "held-out reals called fake": float((reals > fake_above).mean()),
-        "held-out fakes called real": float((fakes < real_below).mean()),
-        "calibration error": expected_calibration_error(labels[is_tested], platt(all_scores[is_tested])),
-    }
-    return _Calibration(platt, real_below, fake_above, rates)
+def _fit_platt(held_out: HeldOutImages, settings: TrainingSettings) -> Platt:
+    """Fit Platt scaling to the scores of images and copies, every source of a class with equal weight."""
+    weights = compute_sample_weights(held_out.rows, settings.generator_weights)
+    scores = np.concatenate([held_out.scores.images, held_out.scores.copies])
+    return fit_platt(scores, np.tile(held_out.rows.labels, 2), np.tile(weights, 2))
 
 
 def _describe_model(
     name: str, dataset: Dataset, backbone: Backbone, rows: ImageRows, fitted: _FittedHead, settings: TrainingSettings
 ) -> ModelInfo:
-    """Return the content of model.json, with the metrics on held-out images."""
+    """Return the content of model.json, with the thresholds and the metrics on held-out images."""
+    thresholds = choose_thresholds(fitted.held_out, seed=settings.seed)
+    real_below, fake_above = fitted.platt(np.array([thresholds.real_below, thresholds.fake_above]))
     return ModelInfo(
         name=name,
         backbone=backbone.name,
         weights=backbone.weights,
         preprocessing=backbone.preprocessing.hash,
         head=fitted.head.hash,
-        slope=fitted.calibration.platt.slope,
-        bias=fitted.calibration.platt.bias,
-        real_below=fitted.calibration.real_below,
-        fake_above=fitted.calibration.fake_above,
+        slope=fitted.platt.slope,
+        bias=fitted.platt.bias,
+        real_below=float(real_below),
+        fake_above=float(fake_above),
         trained_on=_describe_dataset(dataset, rows),
         settings=_describe_settings(rows, settings, fitted),
-        held_out=tuple(measure_held_out(rows, fitted.scores, settings.seed)),
+        held_out=tuple(measure_held_out(fitted.held_out, settings.seed)),
+        false_positives=summarise_errors(fitted.judged, 0, FALSE_POSITIVE_RATE),
+        false_negatives=summarise_errors(fitted.judged, 1, FALSE_NEGATIVE_RATE),
         versions={"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in _PACKAGES},
     )
 
@@ -162,13 +156,15 @@ def _describe_dataset(dataset: Dataset, rows: ImageRows) -> dict[str, str | int]
 def _describe_settings(
     rows: ImageRows, settings: TrainingSettings, fitted: _FittedHead
 ) -> dict[str, str | int | float]:
+    calibration = measure_calibration(fitted.held_out, fitted.platt)
     factors = [f"{name} x {factor:g}" for name, factor in sorted(settings.generator_weights.items())]
     return {
         "folds": FOLDS,
         "principal components": COMPONENTS,
         "WCCN strength": WCCN_STRENGTH,
         "left out": "sources and generators" if can_hold_out_sources(rows) else "clusters",
-        **fitted.calibration.rates,
+        "median calibration error of a source": float(np.median(calibration)) if calibration else "unknown",
+        "worst calibration error of a source": calibration[-1] if calibration else "unknown",
         "generator weights": "; ".join(factors) or "1 each",
         "skipped dimensions": settings.skipped_dims,
         "C": fitted.c,

@@ -1,4 +1,4 @@
-"""The training set of a detector: labels and sources of images, their weights, and their features in three forms."""
+"""The training set of a detector: labels and sources of images, their weights, and their features in two forms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from changeling.errors import DatasetError
 from changeling.features.extract import extract
 from changeling.features.parts import store_name
 from changeling.features.store import load_features
-from changeling.images.augmentations import CROPPED_AND_RESAVED, RESAVED
+from changeling.images.augmentations import CROPPED_AND_RESAVED
 from changeling.progress import Progress
 from changeling.stats.metrics import Floats, Ints
 
@@ -40,11 +40,10 @@ class ImageRows:
 
 @dataclass(frozen=True, slots=True)
 class TrainingFeatures:
-    """Features of the same N images in three forms, each of shape (N, D)."""
+    """Features of the same N images in two forms, each of shape (N, D)."""
 
     images: Matrix  # as they are
-    augmented: Matrix  # resaved, cropped and mirrored at random
-    resaved: Matrix
+    copies: Matrix  # resaved, cropped and mirrored at random
 
 
 def read_rows(dataset: Dataset, indices: Ints) -> ImageRows:
@@ -71,7 +70,7 @@ def extract_training_features(
         FeatureError: existing features were extracted with other weights or from other images.
     """
     extracted = []
-    for augmentation in (None, CROPPED_AND_RESAVED, RESAVED):
+    for augmentation in (None, CROPPED_AND_RESAVED):
         extract(dataset, backbone, view=augmentation, progress=progress)
         name = store_name(backbone.name, augmentation.name if augmentation else "")
         extracted.append(load_features(dataset, name))

@@ -35,7 +35,7 @@ def crop_and_resave(image: Image.Image, key: str) -> Image.Image:
     from fake by them. The same `key` draws the same change.
     """
     draw = random.Random(key)  # noqa: S311 (a seed, not a secret)
-    image = _resave(image, draw)
+    image = _resave_at_random(image, draw)
     side_share = draw.uniform(0.5, 1.0) ** 0.5  # of the short side
     side = max(32, int(min(image.size) * side_share))
     side = min(side, *image.size)
@@ -44,16 +44,10 @@ def crop_and_resave(image: Image.Image, key: str) -> Image.Image:
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if draw.random() < 0.5 else image
 
 
-def resave(image: Image.Image, key: str) -> Image.Image:
-    """Scale an RGB image down and save it again, as a messenger or a web page may. The same `key` draws the same."""
-    return _resave(image, random.Random(key))  # noqa: S311
-
-
 CROPPED_AND_RESAVED = Augmentation("view-1", crop_and_resave)
-RESAVED = Augmentation("resave-1", resave)
 
 
-def _resave(image: Image.Image, draw: random.Random) -> Image.Image:
+def _resave_at_random(image: Image.Image, draw: random.Random) -> Image.Image:
     """Scale to a short side of 224 to 512 pixels (never up), and save as JPEG or WebP up to twice."""
     short = min(image.size)
     side = draw.randint(min(224, short), min(512, short))

@@ -41,8 +41,14 @@ def fit_platt(scores: Floats, labels: Ints, weights: Floats | None = None) -> Pl
     return Platt(float(solution.x[0] / spread), float(solution.x[1]))
 
 
-def expected_calibration_error(labels: Ints, probabilities: Floats, bins: int = 10) -> float:
-    """Mean gap between probability and share of fakes, over bins of equal width, weighted by their images."""
+def expected_calibration_error(
+    labels: Ints, probabilities: Floats, bins: int = 10, weights: Floats | None = None
+) -> float:
+    """Mean gap between probability and share of fakes, over bins of equal width, weighted by their images.
+
+    Arguments have the shape (N,); `weights` are 1 by default.
+    """
+    weights = np.ones(len(labels)) if weights is None else weights
     bin_indices = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
-    gaps = np.bincount(bin_indices, probabilities - labels, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    gaps = np.bincount(bin_indices, weights * (probabilities - labels), minlength=bins)
+    return float(np.abs(gaps).sum() / weights.sum())
