@@ -25,17 +25,41 @@ settings.register_profile("dev", deadline=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
-class FileScheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """The tests of a file run in one process, as they share fixtures; those on Ray, which share a cluster, also do."""
+# what runs longest, and so first: a process that began it last would run on alone; folders share costly fixtures
+LONGEST_GROUPS = (
+    "tests/distributed",
+    "tests/build",
+    "tests/report",
+    "tests/demo",
+    "tests/test_cli.py",
+    "tests/backbones/test_conformance.py",
+    "tests/backbones/test_true_weights.py",
+    "tests/backbones/test_torch_backbone.py",
+)
+
+
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """The tests of a group, which share fixtures, run in one process: one of `LONGEST_GROUPS`, or a file."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "tests/distributed" if file.startswith("tests/distributed/") else file
+        return get_group(nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileScheduling:
+def get_group(nodeid: str) -> str:
+    """Return the group of a test: one of `LONGEST_GROUPS`, or its file."""
+    file = nodeid.partition("::")[0]
+    return next((group for group in LONGEST_GROUPS if file == group or file.startswith(f"{group}/")), file)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the tests: the longest groups first, all else in the order of collection."""
+    order = {group: position for position, group in enumerate(LONGEST_GROUPS)}
+    items.sort(key=lambda item: order.get(get_group(item.nodeid), len(order)))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
     """Return how tests are distributed when pytest runs with `--numprocesses`."""
-    return FileScheduling(config, log)
+    return GroupScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
