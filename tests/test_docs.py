@@ -57,7 +57,7 @@ def test_python_blocks_run(
         if "gone" not in name:
             Path(name).parent.mkdir(parents=True, exist_ok=True)
             helpers.natural(number, side=300).save(name)
-    helpers.tiny_dataset(tmp_path / "cocofake")
+    helpers.tiny_dataset(tmp_path / "cocofake", clusters=4)
     exec(compile(code, page.name, "exec"), {})  # noqa: S102
     printed = capsys.readouterr().out
     for name in images:

@@ -2,7 +2,6 @@
 
 import csv
 import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -341,8 +340,7 @@ def _text(cells: Iterable[object]) -> list[str]:
 
 def test_the_command_says_what_it_found_by_its_exit_code_too(tables: Tables, tmp_path: Path) -> None:
     def run(*options: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "changeling", "audit", str(tables.folder), *options]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        return helpers.run_changeling("audit", tables.folder, *options)
 
     tables.audit()
     clean = run()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from changeling.datasets.importers import coco_annotations
 from changeling.datasets.importers.coco import find_photographs, read_coco
 from changeling.datasets.importers.coco_annotations import read_photographs
 from changeling.datasets.importers.import_dataset import import_dataset
@@ -89,11 +90,13 @@ def test_karpathys_file_brings_its_splits_and_first_five_captions(karpathy: Path
     assert dataset.captions["caption"].to_pylist()[:5] == [f"caption {index} of 7" for index in range(5)]
 
 
-def test_restval_forgotten_is_said_by_its_number(tmp_path: Path) -> None:
-    numbers = (number for number in range(1, IMAGES + 1) if split_of(number) != "restval")
+def test_restval_forgotten_is_said_by_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sum(split_of(number) == "train" for number in range(1, IMAGES + 1)) == coco_annotations.TRAIN2014_COUNT
+    monkeypatch.setattr(coco_annotations, "TRAIN2014_COUNT", 2)
+    numbers = (1, 2, 113_288, 120_000)
     path = write_karpathy(tmp_path / "dataset_coco.json", [entry_text(number, split_of(number)) for number in numbers])
     said = (
-        r"dataset_coco\.json has 82,783 / 5,000 / 5,000 images for train / val / test, but the Karpathy splits have "
+        r"dataset_coco\.json has 2 / 1 / 1 images for train / val / test, but the Karpathy splits have "
         r"113,287 / 5,000 / 5,000; the images marked `restval`, which belong to train, are missing"
     )
     with pytest.raises(DatasetError, match=said):

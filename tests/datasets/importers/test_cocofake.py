@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from changeling.datasets.importers.coco_annotations import Photograph
+from changeling.datasets.importers.coco_annotations import KARPATHY_COUNTS, Photograph
 from changeling.datasets.importers.cocofake import read_cocofake
 from changeling.datasets.importers.cocofake_release import describe_gaps, folder_name, read_release
 from changeling.datasets.importers.import_dataset import import_dataset
+from changeling.datasets.schema import SPLITS, Split
 from changeling.errors import DatasetError
-from tests.datasets.files import picture, rows
+from tests.datasets.files import entry_text, picture, rows, split_of, write_karpathy
 
 PHOTOGRAPHS = {
     number: Photograph(
@@ -98,7 +99,18 @@ def test_a_folder_that_is_no_release_says_so(tmp_path: Path) -> None:
         read_release(tmp_path, PHOTOGRAPHS)
 
 
-def test_two_generators_share_parents_captions_and_splits(karpathy: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def small_karpathy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file like Karpathy's with 3 / 1 / 2 images, as if there were no more; image 120,000 has seven captions."""
+    counts: dict[Split, int] = {"train": 3, "val": 1, "test": 2}
+    for split in SPLITS:
+        monkeypatch.setitem(KARPATHY_COUNTS, split, counts[split])
+    captions = {3: 5, 4: 5, 90_000: 5, 113_288: 5, 120_000: 7, 120_001: 5}
+    entries = [entry_text(number, split_of(number), count) for number, count in captions.items()]
+    return write_karpathy(tmp_path / "dataset_coco.json", entries)
+
+
+def test_two_generators_share_parents_captions_and_splits(small_karpathy: Path, tmp_path: Path) -> None:
     for number, part in ((3, "train2014"), (90_000, "val2014"), (120_000, "val2014"), (120_001, "val2014")):
         picture(tmp_path / f"coco/{part}/COCO_{part}_{number:012d}.jpg", (64, 48))
     for generator, number, part, count in (
@@ -112,7 +124,8 @@ def test_two_generators_share_parents_captions_and_splits(karpathy: Path, tmp_pa
             picture(tmp_path / generator / part / f"COCO_{part}_{number:012d}" / f"{index}.jpg")
     fakes = {"sd-1.4": tmp_path / "sd-1.4", "sd-2.1": tmp_path / "sd-2.1"}
     notes: list[str] = []
-    dataset = import_dataset(read_cocofake(karpathy, tmp_path / "coco", fakes, note=notes.append), tmp_path / "out")
+    images = read_cocofake(small_karpathy, tmp_path / "coco", fakes, note=notes.append)
+    dataset = import_dataset(images, tmp_path / "out")
     got = rows(dataset)
     assert len(got) == 3 + 14 + 5
     assert {row["source"] for row in got.values()} == {"cocofake"}
@@ -131,15 +144,15 @@ def test_two_generators_share_parents_captions_and_splits(karpathy: Path, tmp_pa
     assert dataset.captions["caption"].to_pylist()[-5:] == [f"caption {index} of 120000" for index in range(5)]
     assert dataset.captions.num_rows == 15
     assert notes == [
-        "photographs: train 2 of 113,287, val 0 of 5,000, test 2 of 5,000",
-        "sd-1.4: children: train 15 of 566,435, val 0 of 25,000, test 4 of 25,000",
+        "photographs: train 2 of 3, val 0 of 1, test 2 of 2",
+        "sd-1.4: children: train 15 of 15, val 0 of 5, test 4 of 10",
         "sd-1.4: 1 caption has no child, in 1 folder with fewer than five: 120000",
-        "sd-2.1: children: train 0 of 566,435, val 0 of 25,000, test 5 of 25,000",
+        "sd-2.1: children: train 0 of 15, val 0 of 5, test 5 of 10",
         "left out, without a photograph: 1 cluster of fakes",
         "left out, without a fake: 1 photograph",
     ]
     with pytest.raises(DatasetError, match=r"has both a photograph below .* and fakes"):
-        list(read_cocofake(karpathy, tmp_path / "coco/train2014", {"sd-2.1": tmp_path / "sd-2.1"}))
+        list(read_cocofake(small_karpathy, tmp_path / "coco/train2014", {"sd-2.1": tmp_path / "sd-2.1"}))
 
 
 def test_a_caption_file_has_no_splits(tmp_path: Path) -> None:
