@@ -14,6 +14,9 @@ from changeling.demo.run import STUDIES
 from changeling.demo.samples import GENERATED, PHOTOGRAPHS, fetch_samples
 from changeling.detect.detector import Detector
 from changeling.detect.model import load_model
+from changeling.experiments.crossgen import CrossgenSettings
+from changeling.experiments.disentangle import DisentangleSettings
+from changeling.experiments.linear_probe import ProbeSettings
 from changeling.progress import silent
 from changeling.results.folder import load_results
 from tests import helpers
@@ -21,6 +24,19 @@ from tests import helpers
 pytestmark = pytest.mark.network
 
 
+@pytest.fixture
+def quick_studies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the demo run the same experiments with settings that take seconds: one C, one draw, few training steps."""
+    quick = {
+        "probe": ProbeSettings(C=1.0),
+        "crossgen": CrossgenSettings(draws=1),
+        "disentangle": DisentangleSettings(epochs=1, min_steps=1),
+    }
+    for name, study in STUDIES.items():
+        monkeypatch.setitem(STUDIES, name, study.model_copy(update={"settings": {**study.settings, **quick}}))
+
+
+@pytest.mark.usefixtures("quick_studies")
 def test_the_demo_writes_verdicts_and_reports_and_needs_no_network_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
