@@ -11,7 +11,6 @@ versions of some packages. Both detectors are compared on every fourth image, as
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from changeling.detect.model import load_model
 from changeling.detect.training_set import compute_sample_weights, extract_training_features, read_rows
 from changeling.progress import progress_bars
 from changeling.stats import metrics
-from changeling.stats.intervals import bootstrap
+from changeling.stats.intervals import auroc_interval, bootstrap
 
 
 def main() -> None:
@@ -68,14 +67,15 @@ def score_with_peer(paths: list[str]) -> metrics.Floats:
 
 def format_metrics(labels: metrics.Ints, scores: metrics.Floats, clusters: metrics.Ints) -> str:
     """Return AUROC and the TPR at 5 % and 1 % FPR, with their intervals, as text."""
-    parts = []
-    for name, statistic in (
-        ("AUROC", metrics.auroc),
-        ("TPR at 5 % FPR", partial(metrics.true_positive_rate, false_positive_rate=0.05)),
-        ("TPR at 1 % FPR", partial(metrics.true_positive_rate, false_positive_rate=0.01)),
-    ):
-        value, low, high = bootstrap(lambda i, s=statistic: s(labels[i], scores[i]), clusters)  # type: ignore[misc]
-        parts.append(f"{name} {value:.3f} ({low:.3f} to {high:.3f})")
+    auroc = auroc_interval(labels, scores, clusters)  # by its effective sample size, which also holds near 1
+    parts = [f"AUROC {auroc.value:.3f} ({auroc.low:.3f} to {auroc.high:.3f})"]
+    for percent in (5, 1):
+
+        def compute_tpr(rows: metrics.Ints, false_positive_rate: float = percent / 100) -> float:
+            return metrics.true_positive_rate(labels[rows], scores[rows], false_positive_rate)
+
+        value, low, high = bootstrap(compute_tpr, clusters)
+        parts.append(f"TPR at {percent} % FPR {value:.3f} ({low:.3f} to {high:.3f})")
     return ", ".join(parts)
 
 
