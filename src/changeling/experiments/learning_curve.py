@@ -9,9 +9,9 @@ import numpy as np
 
 from changeling.datasets.dataset import Dataset
 from changeling.experiments.generator_probes import GeneratorProbes, Rows
-from changeling.experiments.reporting import make_estimate
+from changeling.experiments.reporting import make_curve, make_estimate
 from changeling.experiments.selection import draw_one_per_cluster
-from changeling.results.result import Curve, Estimate, Plot
+from changeling.results.result import Estimate, Plot
 from changeling.stats.cluster_statistics import combine_seeds
 from changeling.stats.intervals import statistic_interval
 
@@ -87,16 +87,7 @@ def plot_learning_curves(curves: Mapping[str, LearningCurve], draws: int) -> Ite
         x_log=True,
         share=True,
         chance=0.5,
-        curves=tuple(
-            Curve(
-                name=name,
-                x=curve.sizes,
-                y=tuple(estimate.value for estimate in curve.estimates),
-                low=tuple(estimate.low for estimate in curve.estimates),
-                high=tuple(estimate.high for estimate in curve.estimates),
-            )
-            for name, curve in curves.items()
-        ),
+        curves=tuple(make_curve(name, curve.sizes, curve.estimates) for name, curve in curves.items()),
         note=f"Each probe is trained on as many real images as clusters, with one random child by any generator to "
         f"each, and tested on all children. A point is the mean of {draws} random draws of clusters; its interval "
         "covers other draws as well as other test clusters. C is chosen on the whole validation split. A curve that "

@@ -13,10 +13,10 @@ from sklearn.utils.class_weight import compute_sample_weight
 from changeling.experiments.base import Context
 from changeling.experiments.linear_probe import ProbeSettings, select_training_rows
 from changeling.experiments.logistic_regression import fit_logistic_regressions, fit_model
-from changeling.experiments.reporting import make_estimate
+from changeling.experiments.reporting import make_curve, make_estimate
 from changeling.experiments.selection import renumber_clusters, select_rows
 from changeling.features.store import Features
-from changeling.results.result import Column, Curve, Estimate, Plot, Row, Table
+from changeling.results.result import Column, Estimate, Plot, Row, Table
 from changeling.stats import metrics
 from changeling.stats.intervals import mean_interval
 
@@ -122,16 +122,7 @@ def plot_curves(curves: Sequence[ProbeCurve]) -> list[Plot]:
             x_log=True,
             share=True,
             chance=0.5,
-            curves=tuple(
-                Curve(
-                    name=name,
-                    x=C_GRID,
-                    y=tuple(estimate.value for estimate in estimates),
-                    low=tuple(estimate.low for estimate in estimates),
-                    high=tuple(estimate.high for estimate in estimates),
-                )
-                for name, estimates in curve.linear.items()
-            ),
+            curves=tuple(make_curve(name, C_GRID, estimates) for name, estimates in curve.linear.items()),
             note=_note_unconverged([curve]).strip(),
         )
         for curve in curves

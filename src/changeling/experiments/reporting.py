@@ -12,7 +12,7 @@ from changeling.datasets.dataset import Dataset
 from changeling.experiments.selection import SPLIT_TITLES, list_generators
 from changeling.features.store import Features
 from changeling.results.format import ALL_LABEL, format_count
-from changeling.results.result import Estimate, Row, Source
+from changeling.results.result import Curve, Estimate, Row, Source
 from changeling.stats.cluster_statistics import ClusterStatistic, combine_seeds
 from changeling.stats.intervals import Interval, ratio_interval, statistic_interval
 from changeling.stats.metrics import Ratio
@@ -27,6 +27,17 @@ def make_estimate(interval: Interval, chance: float | None = None) -> Estimate:
         clusters=interval.clusters,
         images=interval.images,
         chance=chance,
+    )
+
+
+def make_curve(name: str, x: Sequence[float], estimates: Sequence[Interval | Estimate]) -> Curve:
+    """Return the line of a plot with an estimate at each x, and its interval."""
+    return Curve(
+        name=name,
+        x=tuple(x),
+        y=tuple(estimate.value for estimate in estimates),
+        low=tuple(estimate.low for estimate in estimates),
+        high=tuple(estimate.high for estimate in estimates),
     )
 
 

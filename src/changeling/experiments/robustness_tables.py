@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from changeling.experiments.reporting import make_estimate
+from changeling.experiments.reporting import make_curve, make_estimate
 from changeling.images.transformations import TRANSFORMATIONS, Transformation
 from changeling.results.format import format_count, format_interval, format_percent
 from changeling.results.result import Column, Curve, Estimate, Plot, Row, Table
@@ -237,13 +237,7 @@ def _mean_interval(statistics: Sequence[Statistic]) -> Interval:
 def _draw_curve(scores: Scores, training: str, name: str) -> Curve:
     statistics = scores.measure_auroc(training, UNCHANGED) + scores.measure_auroc(training, name)
     intervals = [statistic_interval(statistic) for statistic in statistics]
-    return Curve(
-        name=TRAININGS[training],
-        x=tuple(float(strength) for strength in range(len(intervals))),
-        y=tuple(interval.value for interval in intervals),
-        low=tuple(interval.low for interval in intervals),
-        high=tuple(interval.high for interval in intervals),
-    )
+    return make_curve(TRAININGS[training], range(len(intervals)), intervals)
 
 
 def _summarise_losses(scores: Scores) -> str:
