@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from datetime import date
 from itertools import combinations
 
+import numpy as np
+
 from changeling.experiments.generator_probes import Score, compare_means
 from changeling.experiments.learning_curve import LearningCurve
 from changeling.experiments.reporting import make_estimate
 from changeling.results.result import Column, Estimate, Row, Table
-from changeling.stats.intervals import LEVEL, statistic_interval
+from changeling.stats.intervals import LEVEL, Interval, statistic_interval
+from changeling.stats.metrics import Floats
+from changeling.stats.multiplicity import holm_adjusted, interval_p_value
 
 Scores = dict[str, Score]
 
@@ -197,31 +201,42 @@ def build_difference_table(backbones: Mapping[str, BackboneScores]) -> Table:
             },
         ),
     ]
-    rows = [
-        Row(
-            labels={"Between": group, "Difference": f"{first} minus {second}"},
-            cells={"difference": make_estimate(compare_means(scores[first], scores[second]))},
-        )
+    differences = {
+        (group, f"{first} minus {second}"): compare_means(scores[first], scores[second])
         for group, scores in groups
         for first, second in combinations(scores, 2)
+    }
+    p_values = holm_adjusted(np.array([interval_p_value(difference) for difference in differences.values()]))
+    rows = [
+        Row(
+            labels={"Between": group, "Difference": pair, "Holm-adjusted p": _format_p_value(p_value)},
+            cells={"difference": make_estimate(difference)},
+        )
+        for ((group, pair), difference), p_value in zip(differences.items(), p_values, strict=True)
     ]
     return Table(
         key="crossgen-differences",
         title="Differences in AUROC on a generator that was left out of training",
-        labels=("Between", "Difference"),
+        labels=("Between", "Difference", "Holm-adjusted p"),
         columns=(Column(key="difference", label="Difference of AUROC", better="none"),),
         rows=tuple(rows),
         note="Paired differences on the same real images, in percentage points: of backbones, on the mean over "
-        "left-out generators; of generators, on the mean over backbones. " + _describe_multiplicity(rows),
+        "left-out generators; of generators, on the mean over backbones. "
+        + _describe_multiplicity(list(differences.values()), p_values),
     )
 
 
-def _describe_multiplicity(rows: Sequence[Row]) -> str:
-    """Return a sentence with the number of intervals without 0, and how many chance would give."""
-    cells = [cell for row in rows for cell in row.cells.values()]
-    found = sum(cell.low > 0 or cell.high < 0 for cell in cells)
-    expected = (1 - LEVEL) * len(cells)
+def _describe_multiplicity(differences: Sequence[Interval], p_values: Floats) -> str:
+    """Return how many intervals do not contain 0, how many would not by chance, and how many are left if corrected."""
+    found = sum(difference.low > 0 or difference.high < 0 for difference in differences)
+    significant = int((p_values < 1 - LEVEL).sum())
     return (
-        f"Of {len(cells)} intervals, {found} {'does' if found == 1 else 'do'} not contain 0; if no two were different, "
-        f"about {expected:.2g} would not by chance. The intervals are not corrected for their number."
+        f"Of {len(differences)} intervals, {found} {'does' if found == 1 else 'do'} not contain 0; if no two were "
+        f"different, about {(1 - LEVEL) * len(differences):.2g} would not by chance. The intervals are not corrected "
+        f"for their number. The p-values are (Holm, 1979): with them, {significant} of the differences "
+        f"{'is' if significant == 1 else 'are'} significant at 5 %."
     )
+
+
+def _format_p_value(p_value: float) -> str:
+    return f"{p_value:.3f}" if p_value >= 0.001 else "< 0.001"
