@@ -332,6 +332,13 @@ def test_extract_fails_where_no_image_can_be_read(tiny_onnx: Path, tmp_path: Pat
         (["import", "cocofake", "k.json", "EMPTY", "--fakes", "EMPTY", "--output", "out"], "write GENERATOR=DIR"),
         (["import", "huggingface", "EMPTY", "--output", "out"], "empty"),
         (["import", "coco", "none.json", "EMPTY", "--output", "out"], "none.json cannot be read: No such file"),
+        (["import", "folder", "EMPTY", "--output", "SHORT"], "short.csv is a file where a folder is to be written"),
+        (
+            ["detect", "x.jpg", "--model", "MODEL", "--format", "xml"],
+            "--format xml: there is no such format; use table",
+        ),
+        (["audit", "DATASET", "--output", "EMPTY"], "empty is a folder; choose a file to write"),
+        (["train", "DATASET", "--output", "SHORT"], "short.csv is a file where a folder is to be written"),
     ],
 )
 def test_an_error_of_the_user_is_one_line_and_exit_code_2(
@@ -363,6 +370,31 @@ def test_an_error_of_the_user_is_one_line_and_exit_code_2(
     assert ran.stderr.startswith("changeling: ")
     assert message in ran.stderr
     assert ran.stderr.count("\n") == 1
+
+
+def test_a_study_whose_output_is_a_file_is_an_error_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text('output = "notes.txt/study"\nbackbones = ["clip-vit-b16"]')
+    (tmp_path / "notes.txt").write_text("of somebody")
+    for options in ([], ["--dry-run"]):
+        ran = run_changeling("study", tmp_path / "study.toml", *options)
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert ran.stderr == (
+            f"changeling: {tmp_path}/notes.txt is a file where a folder is to be written; choose another output\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "suggestion"),
+    [
+        (("import", "folders", "x", "--output", "y"), "No such command 'folders'. Did you mean 'folder'?"),
+        (("import", "feature", "x"), "No such command 'feature'. Did you mean 'features'?"),
+        (("export", "webdatset", "x", "--output", "y"), "No such command 'webdatset'. Did you mean 'webdataset'?"),
+    ],
+)
+def test_a_misspelt_format_is_an_error_with_a_suggestion(arguments: tuple[str, ...], suggestion: str) -> None:
+    ran = run_changeling(*arguments)
+    assert ran.returncode == 2
+    assert suggestion in ran.stderr
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

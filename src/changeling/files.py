@@ -1,4 +1,4 @@
-"""Atomic writes, free space on a disk, and cells of CSV files that spreadsheets do not run as formulas."""
+"""Atomic writes, checks of outputs, free disk space, and cells of CSV files that no spreadsheet runs as formulas."""
 
 import contextlib
 import errno
@@ -44,6 +44,22 @@ def explain_full_disk(folder: Path, error_class: type[ChangelingError]) -> Itera
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise error_class(f"{folder}: the disk is full; finished parts are kept: make room and start again") from None
+
+
+def check_output_file(path: Path) -> None:
+    """Raise ChangelingError if no file can be written to a path: it is a folder, or its folder cannot be made."""
+    if path.is_dir():
+        raise ChangelingError(f"{path} is a folder; choose a file to write")
+    check_output_folder(path.parent)
+
+
+def check_output_folder(folder: Path) -> None:
+    """Raise ChangelingError if a folder can be neither written to nor made."""
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise ChangelingError(f"{existing} is a file where a folder is to be written; choose another output")
+    if not os.access(existing, os.W_OK):
+        raise ChangelingError(f"{existing} may not be written to; choose another output")
 
 
 def free_bytes(folder: Path) -> int:

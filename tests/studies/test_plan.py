@@ -87,6 +87,10 @@ def test_an_experiment_that_cannot_run_has_the_reason(plant: Plant) -> None:
             Study(settings={"probe": ProbeSettings(train_on="g7")}),
             r"probe.train_on = 'g7': the dataset has no children by it; choose one of all, g0",
         ),
+        (
+            Study(settings={"disentangle": DisentangleSettings(train_on="g7")}),
+            r"disentangle.train_on = 'g7': the dataset has no children by it; choose one of each, all, g0",
+        ),
     ],
 )
 def test_settings_that_name_something_unknown_are_errors(plant: Plant, study: Study, message: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from changeling.commands.shared import RayOption, print_note
+from changeling.commands.shared import RayOption, print_note, suggest_command
 from changeling.errors import BuildError
 
 if TYPE_CHECKING:
@@ -25,15 +24,10 @@ class BuildGroup(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments of the group."""
         if not args or args[0] not in (*self.commands, "--help"):
-            self._check_spelling(ctx, args)
+            if args and not Path(args[0]).exists():
+                suggest_command(ctx, args[0], self.commands)
             args = [DEFAULT_COMMAND, *args]
         return super().parse_args(ctx, args)
-
-    def _check_spelling(self, ctx: Any, args: list[str]) -> None:
-        """Refuse a first argument that is no file and nearly the name of a command."""
-        similar = difflib.get_close_matches(args[0], self.commands, 1) if args and not Path(args[0]).exists() else []
-        if similar:
-            ctx.fail(f"No such command {args[0]!r}. Did you mean {similar[0]!r}?")
 
 
 builds = typer.Typer(

@@ -9,6 +9,7 @@ import typer
 
 from changeling.commands.formats import LazyFormatGroup, make_command
 from changeling.commands.shared import DatasetArgument, print_note
+from changeling.files import check_output_file, check_output_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,6 +78,7 @@ def run_import(importer: Importer, output: Path, split: str = "", seed: int = 0)
     from changeling.progress import progress_bars
 
     shares = parse_shares(split) if split else None
+    check_output_folder(output)
     with progress_bars() as progress:
         dataset = importer.import_to(output, note=print_note, progress=progress)
     if shares:
@@ -111,6 +113,8 @@ def audit(
     from changeling.datasets.dataset import Dataset
     from changeling.progress import progress_bars
 
+    if output:
+        check_output_file(output)
     with progress_bars() as progress:
         result = audit_dataset(Dataset(dataset), progress=progress)
     if result.findings:

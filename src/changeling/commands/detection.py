@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from changeling.commands.shared import BackboneOption, DatasetArgument
-from changeling.detect.formats import VerdictFormat, resolve_format
+from changeling.detect.formats import VerdictFormat, parse_format, resolve_format
 from changeling.errors import ModelError
+from changeling.files import check_output_file, check_output_folder
 
 
 def detect(
@@ -47,7 +48,9 @@ def detect(
     format: Annotated[
         VerdictFormat | None,
         typer.Option(
-            help="Set the format of the verdicts. Default: the suffix of --output, or a table on standard output."
+            parser=parse_format,
+            metavar=f"<{'|'.join(VerdictFormat)}>",
+            help="Set the format of the verdicts. Default: the suffix of --output, or a table on standard output.",
         ),
     ] = None,
     output: Annotated[
@@ -72,6 +75,8 @@ def detect(
     from changeling.progress import progress_bars, track
 
     verdict_format = resolve_format(format, output)
+    if output:
+        check_output_file(output)
     images = find_images(paths, sys.stdin.buffer)
     with progress_bars("bytes") as progress:
         detector = Detector.load(
@@ -118,6 +123,7 @@ def train(
 
     if (output / "model.json").exists():
         raise ModelError(f"{output} is a detector already; choose another --output or remove it")
+    check_output_folder(output)
     with progress_bars() as progress:
         settings = TrainingSettings(seed=seed)
         trained = train_detector(Dataset(dataset), backbone, output, settings, progress)

@@ -13,6 +13,8 @@ from typing import Any, get_type_hints
 import typer
 from typer.core import TyperGroup
 
+from changeling.commands.shared import suggest_command
+
 
 class LazyFormatGroup(TyperGroup):
     """A group with a subcommand for each format of a table, which is imported only when the group is used.
@@ -31,6 +33,11 @@ class LazyFormatGroup(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """The names of the formats and of the other commands."""
         return [*self.formats(), *super().list_commands(ctx)]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the first argument names; a misspelt format is an error with a suggestion."""
+        suggest_command(ctx, args[0], self.list_commands(ctx))
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of a format or another command; None if there is no such command."""

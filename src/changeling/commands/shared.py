@@ -1,7 +1,9 @@
 """Arguments and options that several commands take, and messages on standard error."""
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,3 +23,11 @@ RayOption = Annotated[
 def print_note(message: str) -> None:
     """Print a message to standard error."""
     typer.echo(message, err=True)
+
+
+def suggest_command(context: Any, name: str, commands: Iterable[str]) -> None:
+    """Fail with a suggestion if a name is not that of a command, but nearly."""
+    names = list(commands)
+    similar = difflib.get_close_matches(name, names, 1)
+    if name not in names and similar:
+        context.fail(f"No such command {name!r}. Did you mean {similar[0]!r}?")

@@ -10,6 +10,7 @@ import typer
 from changeling.commands.features import encode_captions, extract_features
 from changeling.commands.shared import print_note
 from changeling.errors import BackboneError, StudyError, WeightsError
+from changeling.files import check_output_folder
 
 if TYPE_CHECKING:
     from changeling.datasets.dataset import Dataset
@@ -49,6 +50,7 @@ def study(
     is_dataset = (file / "images.parquet").exists()
     loaded = Study(dataset=file.name, output=file.name) if is_dataset else load_study(file)
     dataset, output = open_dataset(loaded, file.parent), file.parent / loaded.output
+    check_output_folder(output)
     if dry_run:
         from changeling.studies.plan import plan_study, print_plan
 

@@ -21,6 +21,15 @@ class VerdictFormat(StrEnum):
 SUFFIXES = {f".{name.value}": name for name in VerdictFormat if name is not VerdictFormat.TABLE}
 
 
+def parse_format(name: str) -> VerdictFormat:
+    """Return the format of a name. Raises ChangelingError if there is none."""
+    try:
+        return VerdictFormat(name)
+    except ValueError:
+        *names, last = VerdictFormat
+        raise ChangelingError(f"--format {name}: there is no such format; use {', '.join(names)} or {last}") from None
+
+
 def resolve_format(requested: VerdictFormat | None, output: Path | None) -> VerdictFormat:
     """Return the requested format, or else that of the output's suffix, or a table where there is no output.
 

@@ -58,7 +58,7 @@ from changeling.experiments.reporting import (
 )
 from changeling.experiments.selection import has_both_classes, list_generators, select_all, select_rows
 from changeling.features.store import Features
-from changeling.results.format import format_count, format_label
+from changeling.results.format import ALL_LABEL, format_count, format_label
 from changeling.results.result import Result
 
 EACH = "each"  # as `train_on`: S and T of each generator of their own
@@ -153,8 +153,7 @@ def check(context: Context, settings: DisentangleSettings) -> None:
         StudyError: no image of the dataset is by the generator to train on.
     """
     dataset, valid = context.dataset, select_all(context.dataset)
-    if settings.train_on != EACH:
-        check_train_on(dataset, EXPERIMENT.name, settings.train_on)
+    check_train_on(dataset, EXPERIMENT.name, settings.train_on, (EACH, ALL_LABEL))
     for trained_on in _plan_training(dataset, valid, settings):
         check_probe(dataset, valid, settings.make_probe_settings(trained_on), context.seed)
 

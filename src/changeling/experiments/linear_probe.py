@@ -149,9 +149,9 @@ def estimate_fit_seconds(dataset: Dataset, dim: int, speed: float) -> float:
     return 36_000 * min(train, 2 * len(np.unique(dataset.clusters))) * dim / speed
 
 
-def check_train_on(dataset: Dataset, experiment: str, train_on: str) -> None:
-    """Raise StudyError if an experiment's setting `train_on` is neither "all" nor a generator of the dataset."""
-    known = sorted({ALL_LABEL, *(set(dataset.column("generator")) - {None})})
+def check_train_on(dataset: Dataset, experiment: str, train_on: str, words: Sequence[str] = (ALL_LABEL,)) -> None:
+    """Raise StudyError if an experiment's setting `train_on` is neither one of some words nor a generator."""
+    known = [*words, *sorted(set(dataset.column("generator")) - {None})]
     if train_on not in known:
         similar = difflib.get_close_matches(train_on, known, 1)
         others = len(known) - LISTED_GENERATORS
