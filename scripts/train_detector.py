@@ -18,35 +18,35 @@ from changeling.datasets.dataset import Dataset
 from changeling.datasets.importers.base import ImportedImage
 from changeling.datasets.importers.csv_list import read_csv
 from changeling.datasets.importers.import_dataset import import_dataset
+from changeling.detect.cross_validation import UNKNOWN
 from changeling.detect.model import BUNDLED
 from changeling.detect.train import TrainingSettings, train_detector
 from changeling.progress import progress_bars
 
 BACKBONE = "clip-vit-b16@blocks"
 EARLY_DIMS = 4 * 768  # of the first four blocks, which perform worse on resaved images
-# Generator families by a pattern of their names, so that a held-out generator is held out under all its names.
+# Generator families by a pattern of their names, so that a held-out generator is held out under all its names. The
+# first pattern that is found counts. Many images are by either of two services: these are one family.
 FAMILIES = {
     "dall-e, craiyon": r"dall-e|craiyon",
-    "ernie-image": r"ernie",
-    "flux": r"^flux\.|^flux-pro",
-    "gan": r"^gan-|stylegan",
-    "gemini, nano-banana": r"gemini|nano-banana",
-    "gpt-image": r"gpt-image|chatgpt",
-    "hidream": r"hidream",
-    "hunyuan": r"hunyuan",
-    "infinity": r"infinity",
-    "kandinsky": r"kandinsky|^KD2",
-    "lumina": r"lumina",
-    "midjourney": r"midjourney",
-    "playground": r"playground",
-    "sana": r"sana",
-    "stable diffusion 1, 2": r"^sd-1|^SD[12]|^stable[-_]diffusion|blipdiffusion",
-    "stable diffusion 3": r"^sd-3",
-    "stable diffusion xl": r"^sdxl|ssd-1b|segmind|segmoe|koala",
+    "gpt-image, gemini": r"gpt-|chatgpt|gemini|nano-banana|imagen",
+    "stable diffusion xl": r"sdxl|ssd-1b|segmind|segmoe|koala|lucid-realism|moodyreal",
+    "stable diffusion 3": r"^sd-3|sd_3|stable-diffusion-3",
+    "stable diffusion 1, 2": r"^sd-1|^SD[12]|^stable[-_]diffusion|blipdiffusion|facechain|sd-unknown|^sd/",
     "unknown diffusion models": r"^diffusion-unknown",
     "elsa-d3": r"^elsa-d3",
-    "z-image": r"^z-image",
+    "fibo": r"fibo",
+    "flux": r"flux|chroma|krea|mage-flow",
+    "gan": r"^gan|stylegan",
+    "kandinsky": r"kandinsky|^KD2",
+    "midjourney": r"midjourney|mj-like",
+    "z-image": r"z[-_]?image",
+    UNKNOWN: r"unknown|mixed|comfyui",
 }
+# These families are named as the part that their generators have in common.
+COMMON_PART = re.compile(
+    "auraflow|cogview|cosmos|ernie|hidream|hunyuan|infinity|longcat|lumina|pixart|playground|qwen|sana|seedream|wan"
+)
 # Older generators have many images, but are seldom used today: their images get a lower weight.
 OLD_GENERATORS = ("dall-e, craiyon", "glide", "stable diffusion 1, 2", "gan", "elsa-d3", "unknown diffusion models")
 GENERATOR_WEIGHTS = dict.fromkeys(OLD_GENERATORS, 0.3)
@@ -54,14 +54,21 @@ GENERATOR_WEIGHTS = dict.fromkeys(OLD_GENERATORS, 0.3)
 PUBLISHER = re.compile(r"^(web_(?:adri|codrops|kurlyto|frs|ml72))_")
 
 
+def find_family(generator: str) -> str:
+    """Return the family of a generator, or its own name if it belongs to none."""
+    for family, pattern in FAMILIES.items():
+        if re.search(pattern, generator):
+            return family
+    common = COMMON_PART.search(generator)
+    return common[0] if common else generator
+
+
 def read_listing(listing: Path) -> Iterator[ImportedImage]:
     """Yield the rows of the CSV file, with families as generators and publishers as sources."""
     for row, captions in read_csv(listing):
-        family = next(
-            (name for name, pattern in FAMILIES.items() if re.search(pattern, row.generator or "")), row.generator
-        )
         publisher = PUBLISHER.match(row.source)
         source = publisher[1] if publisher else row.source
+        family = find_family(row.generator) if row.generator else None
         yield ImportedImage(replace(row, generator=family, source=source), captions)
 
 
