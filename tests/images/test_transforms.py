@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -158,3 +160,23 @@ def test_a_square_is_cropped_from_the_centre(size: tuple[int, int], side: int) -
     assert abs(middle.mean() - 125) < 6
     shown = 250 * min(size) / width  # of the ramp
     assert abs((middle[-1] - middle[0]) - shown) < 0.12 * shown + 6
+
+
+@settings(max_examples=40)
+@given(
+    width=st.integers(20, 400),
+    height=st.integers(20, 400),
+    version=st.sampled_from([1, 2]),
+    resize=st.integers(32, 48),
+)
+def test_the_crop_is_found_where_the_backbone_sees_it(width: int, height: int, version: int, resize: int) -> None:
+    """Each pixel of the image holds its own place, as the middle of the pixel."""
+    preprocessing = Preprocessing(version=version, resize=resize, crop=32, mean=(0, 0, 0), std=(1, 1, 1))
+    left, top, right, bottom = preprocessing.find_crop(width, height)
+    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+    places = np.broadcast_to(np.stack(np.broadcast_arrays(x, y[:, None], 0), axis=-1) / 2, (height, width, 3))
+    seen = 2 * 255 * preprocessing(Image.fromarray(places.astype(np.uint8)))
+    step_x, step_y = (right - left) / 32, (bottom - top) / 32
+    middle = (np.arange(8, 24) + 0.5) * step_x + left, (np.arange(8, 24) + 0.5) * step_y + top
+    assert seen[0, 16, 8:24] == pytest.approx(middle[0], abs=2)
+    assert seen[1, 8:24, 16] == pytest.approx(middle[1], abs=2)

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict
 
 from changeling.images.decode import DecodedImage, ImageFile, decode_image
 
+Size = tuple[int, int]  # width and height
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _DRAFT = 2  # a JPEG may be decoded at a reduced size of at least this many times `resize`
 # longer images are cropped to this aspect ratio first, or resizing 1 x 1,000,000 pixels would fill the memory
@@ -53,20 +56,42 @@ class Preprocessing(BaseModel):
         normalised = (pixels - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         return np.ascontiguousarray(normalised.transpose(2, 0, 1))
 
+    def find_crop(self, width: int, height: int) -> Box:
+        """Return the part of an image of this size that the backbone sees, in pixels of the image."""
+        left, top, right, bottom = _find_limited_box((width, height))
+        limited = (right - left, bottom - top)
+        resized = self._find_resized_size(limited)
+        crop_left, crop_top = find_centre(resized, self.crop)
+        scale_x, scale_y = limited[0] / resized[0], limited[1] / resized[1]
+        return (
+            left + crop_left * scale_x,
+            top + crop_top * scale_y,
+            left + (crop_left + self.crop) * scale_x,
+            top + (crop_top + self.crop) * scale_y,
+        )
+
     def _resize(self, image: Image.Image) -> Image.Image:
+        size = self._find_resized_size(image.size)
+        return image if size == image.size else image.resize(size, _FILTERS[self.interpolation])
+
+    def _find_resized_size(self, size: Size) -> Size:
         if self.version == 1:
-            return resize_short(image, self.resize, _FILTERS[self.interpolation])
-        short = min(image.size)
-        size = (self.resize * image.width // short, self.resize * image.height // short)
-        return image.resize(size, _FILTERS[self.interpolation])
+            return find_resized_size(size, self.resize)
+        short = min(size)
+        return self.resize * size[0] // short, self.resize * size[1] // short
 
 
 def resize_short(image: Image.Image, side: int, resample: Image.Resampling = Image.Resampling.BICUBIC) -> Image.Image:
     """Resize so that the short side is `side` pixels, keeping the aspect as nearly as whole pixels allow."""
-    width, height = image.size
-    scale = side / min(width, height)
-    size = (max(side, round(width * scale)), max(side, round(height * scale)))
+    size = find_resized_size(image.size, side)
     return image if size == image.size else image.resize(size, resample)
+
+
+def find_resized_size(size: Size, side: int) -> Size:
+    """Return the width and the height after `resize_short`."""
+    width, height = size
+    scale = side / min(width, height)
+    return max(side, round(width * scale)), max(side, round(height * scale))
 
 
 def resize_square(image: Image.Image, side: int) -> Image.Image:
@@ -76,18 +101,27 @@ def resize_square(image: Image.Image, side: int) -> Image.Image:
 
 def limit_aspect(image: Image.Image) -> Image.Image:
     """Crop the centre of an image that is more than `MAX_ASPECT` times as long as wide."""
-    longest = MAX_ASPECT * min(image.size)
-    if max(image.size) <= longest:
-        return image
-    width, height = min(image.width, longest), min(image.height, longest)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
+    box = _find_limited_box(image.size)
+    return image if box == (0, 0, *image.size) else image.crop(box)
+
+
+def _find_limited_box(size: Size) -> tuple[int, int, int, int]:
+    """Return the central box, of an image of this size, that is at most `MAX_ASPECT` times as long as wide."""
+    longest = MAX_ASPECT * min(size)
+    width, height = min(size[0], longest), min(size[1], longest)
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    return left, top, left + width, top + height
 
 
 def centre_crop(image: Image.Image, side: int) -> Image.Image:
     """Crop the central `side` x `side` pixels; an image that is smaller is padded with black."""
-    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    left, top = find_centre(image.size, side)
     return image.crop((left, top, left + side, top + side))
+
+
+def find_centre(size: Size, side: int) -> tuple[int, int]:
+    """Return the left and the top of the central `side` x `side` pixels; negative where the image is smaller."""
+    return round((size[0] - side) / 2), round((size[1] - side) / 2)
 
 
 CLIP = Preprocessing(
