@@ -157,8 +157,8 @@ def test_a_damaged_file_is_an_error(
     neighbours.save(tmp_path)
     tensors = load_file(tmp_path / FILE_NAME)
     damage(tensors)
-    names = {"sources": json.dumps(sorted({*neighbours.sources})), "generators": '["", "g1", "g3", "g5", "g7"]'}
-    save_file(tensors, tmp_path / FILE_NAME, names)
+    names = {"sources": sorted({*neighbours.sources}), "generators": ["", "g1", "g3", "g5", "g7"]}
+    save_file(tensors, tmp_path / FILE_NAME, {"names": json.dumps(names)})
     with pytest.raises(ModelError, match=r"neighbours\.safetensors cannot be read: .*; train the detector again"):
         load_neighbours(tmp_path)
 

@@ -16,6 +16,7 @@ from changeling.detect.evaluation import measure_held_out
 from changeling.detect.fitting import fit_logistic_regression
 from changeling.detect.held_out import HELD_OUT_FILE, HeldOutImages
 from changeling.detect.model import load_model
+from changeling.detect.neighbours import load_neighbours
 from changeling.detect.train import TrainingSettings, train_detector
 from changeling.detect.training_set import ImageRows, compute_sample_weights, read_rows
 from changeling.errors import DatasetError, FeatureError
@@ -59,6 +60,9 @@ def test_a_detector_is_trained_measured_saved_and_loaded(folder: Path, tiny_onnx
     assert loaded.model == trained.model
     features = np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32)
     assert loaded.predict_probabilities(features) == pytest.approx(trained.predict_probabilities(features), abs=1e-5)
+    neighbours = load_neighbours(tmp_path / "mine")
+    assert neighbours is not None
+    assert (len(neighbours.sources), set(neighbours.generators)) == (60, {None, "g0", "g1", "g2"})
     detector = Detector.load(tmp_path / "mine")
     fakes = list(detector.detect(sorted((folder / "fake").rglob("*.png"))))
     reals = list(detector.detect(sorted((folder / "real").rglob("*.png"))))
@@ -73,7 +77,7 @@ def test_training_is_reproducible_and_reuses_its_features(folder: Path, tiny_onn
     for name in ("one", "two"):
         train_detector(dataset, f"onnx:{tiny_onnx}", tmp_path / name / "detector", TrainingSettings(seed=1))
     one, two = (tmp_path / name / "detector" for name in ("one", "two"))
-    for file in ("model.json", "head.safetensors", "README.md", HELD_OUT_FILE):
+    for file in ("model.json", "head.safetensors", "neighbours.safetensors", "README.md", HELD_OUT_FILE):
         assert (one / file).read_bytes() == (two / file).read_bytes()
     assert list_extracted_backbones(dataset) == (f"onnx:{tiny_onnx}",)  # those of augmented images are not for studies
 

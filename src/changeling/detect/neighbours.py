@@ -129,7 +129,8 @@ class Neighbours:
             "generators": generator_index,
             "nearest_distances": self.nearest_distances,
         }
-        metadata = {"sources": json.dumps(source_names), "generators": json.dumps(generator_names)}
+        # one key: several would be written in random order
+        metadata = {"names": json.dumps({"sources": source_names, "generators": generator_names})}
         with atomic_write(folder / FILE_NAME) as temporary:
             temporary.write_bytes(save({name: np.ascontiguousarray(t) for name, t in tensors.items()}, metadata))
 
@@ -169,7 +170,7 @@ def load_neighbours(folder: Path) -> Neighbours | None:
     try:
         with safe_open(path, "numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-            names = {name: json.loads(file.metadata()[name]) for name in ("sources", "generators")}
+            names = json.loads(file.metadata()["names"])
         neighbours = Neighbours(
             mean=tensors["mean"],
             components=QuantisedMatrix(tensors["components"], tensors["component_scale"]),

@@ -19,6 +19,7 @@ from changeling.detect.evaluation import measure_calibration, measure_held_out
 from changeling.detect.fitting import COMPONENTS, WCCN_STRENGTH, Projection, fit_logistic_regression
 from changeling.detect.held_out import HeldOutImages
 from changeling.detect.model import Head, ModelInfo, TrainedModel
+from changeling.detect.neighbours import build_neighbours
 from changeling.detect.thresholds import (
     FALSE_NEGATIVE_RATE,
     FALSE_POSITIVE_RATE,
@@ -57,9 +58,10 @@ class TrainingSettings:
 
 @dataclass(frozen=True, slots=True)
 class _FittedHead:
-    """A head, with the C and the held-out scores that cross-validation gave, and what was fitted to them and judged."""
+    """A head and its projection, with the C and the scores that cross-validation gave, and what was fitted to them."""
 
     head: Head
+    projection: Projection
     c: float
     held_out: HeldOutImages
     judged: list[SourceErrors]
@@ -90,6 +92,7 @@ def train_detector(
     fitted = _fit_head(features, rows, settings, progress)
     model = _describe_model(output.name, dataset, backbone, rows, fitted, settings)
     trained = TrainedModel(model, fitted.head)
+    build_neighbours(features.images, rows, fitted.projection).save(output)
     fitted.held_out.save(output)
     write_card(model, fitted.judged, output / "README.md")
     trained.save(output)  # last: a folder with model.json is a detector
@@ -107,7 +110,8 @@ def _fit_head(
     weight, bias = fit_logistic_regression(projected.images, projected.copies, rows, weights, c)
     held_out = HeldOutImages.select_tested(rows, scores)
     judged = judge_sources(held_out, FALSE_POSITIVE_RATE, FALSE_NEGATIVE_RATE, settings.seed)
-    return _FittedHead(projection.convert_head(weight, bias), c, held_out, judged, _fit_platt(held_out, settings))
+    head, platt = projection.convert_head(weight, bias), _fit_platt(held_out, settings)
+    return _FittedHead(head, projection, c, held_out, judged, platt)
 
 
 def _fit_platt(held_out: HeldOutImages, settings: TrainingSettings) -> Platt:

@@ -1,0 +1,1 @@
+"""Explanations of verdicts: where in the picture a score comes from, and which training images are similar."""
