@@ -5,7 +5,7 @@
 IMAGES_CSV has the columns `file` (relative to its folder) and `role` (parent = real, child = generated); the folder of
 a file is its source. The sample has as many real as generated images, of as many sources as there are. Each picture is
 delivered once in a way that is none of the detector's own, by turns, and both are detected twice: by `detect` and by
-`detect_stable`. That is 18 passes of the encoder an image: a hundred images take some 20 minutes on one slow core.
+`detect_stable`. That is 16 passes of the encoder an image: a hundred images take some 20 minutes on one slow core.
 The verdicts are appended to the file of `--scores`; a run that is interrupted goes on where it stopped.
 
 Choose sources that the detector was not trained on. The intervals are over sources; the cost is processor time.
@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from changeling.detect.detector import MIN_AGREEING, Detector
+from changeling.detect.detector import Detector
 from changeling.images.decode import read_image
 from changeling.images.deliveries import DELIVERIES, Delivery, deliver
 from changeling.stats.intervals import ratio_interval
@@ -121,7 +121,7 @@ def draw_sample(images_csv: Path, only: str, count: int, seed: int) -> list[Samp
 
 def compare_all(detector: Detector, sample: Sequence[Sampled], folder: Path, scores: Path) -> list[Comparison]:
     """Return the comparisons of a sample: from the file `scores`; those that it lacks are appended."""
-    described = f"{detector.model.model_dump_json()} {DELIVERIES} {MIN_AGREEING} {REDELIVERIES}"
+    described = f"{detector.model.model_dump_json()} {DELIVERIES} {REDELIVERIES}"
     key = hashlib.sha256(described.encode()).hexdigest()[:12]
     lines = scores.read_text(encoding="utf-8").splitlines() if scores.exists() else []
     read = [Comparison(**json.loads(line)) for line in lines]

@@ -63,7 +63,7 @@ def detect(
         bool,
         typer.Option(
             "--stable",
-            help="Also detect each image re-saved, scaled and cropped: unsure if labels differ. Takes 8 times as long.",
+            help="Also detect each image re-saved, scaled and cropped: unsure if labels differ. Takes 7 times as long.",
         ),
     ] = False,
 ) -> None:

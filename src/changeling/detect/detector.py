@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,7 +18,7 @@ from changeling.detect.model import BUNDLED, Label, ModelInfo, TrainedModel, loa
 from changeling.engine import Encoded
 from changeling.errors import ModelError, Status
 from changeling.images.decode import DecodedImage, read_file
-from changeling.images.deliveries import DELIVERIES, deliver_in_all_ways
+from changeling.images.deliveries import deliver_in_all_ways
 from changeling.progress import Progress, silent
 
 BATCH_SIZE = 4
@@ -27,8 +26,6 @@ Reason = Literal["between", "too small", "flat", "unstable"]
 # A smaller or a flatter image is unsure, whatever its probability.
 MIN_SHORT_SIDE = 32  # pixels
 MIN_PIXEL_STD = 0.02  # of the preprocessed pixels, in the channel that varies most
-# A stable label is that of so many of the image and its deliveries, while none of them has the opposite label.
-MIN_AGREEING = len(DELIVERIES) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +140,8 @@ class Detector:
     def detect_stable(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Verdict]:
         """Yield verdicts as `detect` does, each on an image as it is and after each of `images.deliveries.DELIVERIES`.
 
-        The probability is their median. The label is unsure, and unstable, if both real and fake are among the labels
-        of the deliveries, or if fewer than `MIN_AGREEING` have the label of the median. A file is read and decoded
-        once, and encoded once for each delivery.
+        The probability is their median. The label is unsure, and unstable, if one of them is real and another one fake.
+        A file is read and decoded once, and encoded once for each delivery.
 
         Raises:
             TypeError: a single path was passed instead of several.
@@ -181,19 +177,13 @@ class Detector:
         """Return the verdict on a picture from the probabilities (V,) of its views."""
         verdict = self._judge(picture, float(np.median(probabilities)))
         verdict = replace(verdict, lowest=float(probabilities.min()), highest=float(probabilities.max()))
-        counts = Counter(self._trained.choose_label(probability) for probability in probabilities.tolist())
-        if picture.reason is None and is_unstable(verdict.label, counts):
+        labels = {self._trained.choose_label(probability) for probability in probabilities.tolist()}
+        if picture.reason is None and {"real", "fake"} <= labels:
             return replace(verdict, label="unsure", reason="unstable")
         return verdict
 
     def _describe_error(self, encoded: Encoded[_Picture]) -> Verdict:
         return Verdict(encoded.job.path, None, None, self.model.name, encoded.status, encoded.error)
-
-
-def is_unstable(label: Label | None, counts: Mapping[Label, int]) -> bool:
-    """Whether an image is unstable, from the label of its median probability and the labels of its deliveries."""
-    has_opposites = bool(counts.get("real") and counts.get("fake"))
-    return has_opposites or (label in ("real", "fake") and counts.get(label, 0) < MIN_AGREEING)
 
 
 def _make_pictures(paths: Iterable[str | os.PathLike[str]]) -> Iterator[_Picture]:

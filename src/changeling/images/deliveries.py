@@ -39,7 +39,6 @@ class Delivery:
 
 
 DELIVERIES = (
-    Delivery("JPEG 90", quality=90),
     Delivery("JPEG 60", quality=60),
     Delivery("WebP 80", codec="WEBP", quality=80),
     Delivery("three quarters of the size", scale=0.75, quality=85),
