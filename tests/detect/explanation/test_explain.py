@@ -93,6 +93,17 @@ def test_a_map_is_written(model: Path, picture: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["map.png"]
 
 
+def test_more_orders_take_more_passes_for_the_same_sum(model: Path, picture: Path) -> None:
+    few, many = (
+        json.loads(run_explain(picture, "--model", model, "--format", "json", "--orders", orders))["contributions"]
+        for orders in ("2", "8")
+    )
+    assert few["passes"] <= 62 < many["passes"] <= 242
+    sums = [sum(cell["contribution"] for cell in found["cells"]) for found in (few, many)]
+    assert sums[0] == pytest.approx(sums[1], abs=1e-6)
+    assert min(cell["margin"] for cell in many["cells"]) >= 0
+
+
 def test_a_file_that_cannot_be_read_is_named(model: Path, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"gone\.png: no such file"):

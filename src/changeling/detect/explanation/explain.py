@@ -8,7 +8,7 @@ from pathlib import Path
 
 from changeling.backbones import registry
 from changeling.backbones.registry import Backbone
-from changeling.detect.explanation.contributions import Contributions, compute_contributions
+from changeling.detect.explanation.contributions import ORDERS, Contributions, compute_contributions
 from changeling.detect.model import BUNDLED, TrainedModel, load_model
 from changeling.detect.neighbours import Neighbour, Neighbours, load_neighbours
 from changeling.errors import ImageError
@@ -74,11 +74,13 @@ class Explainer:
         except ImageError as error:
             raise ImageError(error.status, f"{path}: {error}") from None
 
-    def explain(self, path: str, decoded: DecodedImage, progress: Progress = silent) -> Explanation:
-        """Explain the score of a decoded picture. Takes `contributions.PASSES` passes through the backbone."""
+    def explain(
+        self, path: str, decoded: DecodedImage, orders: int = ORDERS, progress: Progress = silent
+    ) -> Explanation:
+        """Explain the score of a decoded picture. Takes one pass more than `contributions.count_passes(orders)`."""
         pixels = self._backbone.preprocessing(decoded.image)
         size = (decoded.width, decoded.height)
-        contributions = compute_contributions(self._trained, self._backbone, pixels, size, progress)
+        contributions = compute_contributions(self._trained, self._backbone, pixels, size, orders, progress)
         feature = self._backbone.encode(pixels[None])
         nearest = self._neighbours.find_nearest(feature[0]) if self._neighbours else None
         return Explanation(
