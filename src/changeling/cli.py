@@ -12,11 +12,12 @@ from typing import Annotated
 import typer
 
 from changeling import __version__
-from changeling.commands import build, datasets, detection, explanation, features, studies
+from changeling.commands import build, datasets, detection, explanation, features, inspection, studies
 from changeling.errors import ChangelingError
 
 COMMANDS = (  # in the order of the help
     detection.detect,
+    inspection.inspect,
     explanation.explain,
     detection.demo,
     features.extract,

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from changeling.commands.shared import BackboneOption, DatasetArgument
-from changeling.detect.formats import VerdictFormat, parse_format, resolve_format
+from changeling.commands.shared import BackboneOption, DatasetArgument, TrustListOption
+from changeling.detect.formats import VerdictFormat, check_evidence_format, parse_format, resolve_format
 from changeling.errors import ModelError
 from changeling.files import check_output_file, check_output_folder
 
@@ -66,10 +66,16 @@ def detect(
             help="Also detect each image re-saved, scaled and cropped: unsure if labels differ. Takes 7 times as long.",
         ),
     ] = False,
+    evidence: Annotated[
+        bool,
+        typer.Option("--evidence", help="Add what each file says about its origin (see `inspect`) to the verdicts."),
+    ] = False,
+    trust_list: TrustListOption = None,
 ) -> None:
     """Label each image real, fake or unsure."""
     from changeling.detect.card import describe_error_rates
     from changeling.detect.detector import Detector
+    from changeling.detect.evidence.inspect import EvidenceReader
     from changeling.detect.inputs import find_images
     from changeling.detect.output import LABELS, format_summary, write_verdicts
     from changeling.progress import progress_bars, track
@@ -77,6 +83,9 @@ def detect(
     verdict_format = resolve_format(format, output)
     if output:
         check_output_file(output)
+    if evidence:
+        check_evidence_format(verdict_format)
+    reader = EvidenceReader(trust_list) if evidence else None
     images = find_images(paths, sys.stdin.buffer)
     with progress_bars("bytes") as progress:
         detector = Detector.load(
@@ -88,7 +97,8 @@ def detect(
         )
     started = time.monotonic()
     with progress_bars() as progress:
-        found = detector.detect_stable(images) if stable else detector.detect(images)
+        detect_images = detector.detect_stable if stable else detector.detect
+        found = detect_images(images) if reader is None else reader.detect(detect_images, images)
         verdicts = track(found, "detecting", len(images), progress)
         counts = write_verdicts(verdicts, verdict_format, output)
     seconds = time.monotonic() - started

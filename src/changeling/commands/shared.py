@@ -18,6 +18,15 @@ BackboneOption = Annotated[
 RayOption = Annotated[
     str, typer.Option("--ray", metavar="ADDRESS", help="Run on this Ray cluster; `local` starts one on this machine.")
 ]
+TrustListOption = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="CHANGELING_TRUST_LIST",
+        metavar="FILE",
+        help="Trust the signers of content credentials whom the certificates in this PEM file certify. By default no "
+        "signer is trusted.",
+    ),
+]
 
 
 def print_note(message: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,11 +17,12 @@ from changeling.backbones.registry import Backbone
 from changeling.detect.model import BUNDLED, Label, ModelInfo, TrainedModel, load_model
 from changeling.engine import Encoded
 from changeling.errors import ModelError, Status
-from changeling.images.decode import DecodedImage, read_file
+from changeling.images.decode import DecodedImage, ImageFile, read_file
 from changeling.images.deliveries import deliver_in_all_ways
 from changeling.progress import Progress, silent
 
 BATCH_SIZE = 4
+ReadFile = Callable[[str], ImageFile]
 Reason = Literal["between", "too small", "flat", "unstable"]
 # A smaller or a flatter image is unsure, whatever its probability.
 MIN_SHORT_SIDE = 32  # pixels
@@ -60,6 +61,7 @@ class _Picture:
     """An image to detect. Loading its pixels sets the reason why it cannot be judged, if there is one."""
 
     path: str
+    read: ReadFile
     reason: Reason | None = None
 
 
@@ -121,15 +123,16 @@ class Detector:
             trained = trained.with_prior(prior)
         return cls(trained, registry.load_backbone(trained.model.backbone, progress))
 
-    def detect(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Verdict]:
+    def detect(self, paths: Iterable[str | os.PathLike[str]], read: ReadFile = read_file) -> Iterator[Verdict]:
         """Yield a verdict for each path, in order; a file that cannot be read gets a verdict with its error.
 
-        Folders and globs are not expanded: `detect.inputs.find_images` does that.
+        Folders and globs are not expanded: `detect.inputs.find_images` does that. `read` is called once for each path,
+        in several threads; it may raise ImageError.
 
         Raises:
             TypeError: a single path was passed instead of several.
         """
-        pictures = _make_pictures(paths)
+        pictures = _make_pictures(paths, read)
         for encoded in engine.encode(pictures, self._load_pixels, self._backbone, batch_size=BATCH_SIZE):
             if encoded.feature is None:
                 yield self._describe_error(encoded)
@@ -137,7 +140,7 @@ class Detector:
                 probability = float(self._trained.predict_probabilities(encoded.feature[None])[0])
                 yield self._judge(encoded.job, probability)
 
-    def detect_stable(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Verdict]:
+    def detect_stable(self, paths: Iterable[str | os.PathLike[str]], read: ReadFile = read_file) -> Iterator[Verdict]:
         """Yield verdicts as `detect` does, each on an image as it is and after each of `images.deliveries.DELIVERIES`.
 
         The probability is their median. The label is unsure, and unstable, if one of them is real and another one fake.
@@ -146,7 +149,7 @@ class Detector:
         Raises:
             TypeError: a single path was passed instead of several.
         """
-        for encoded in engine.encode_views(_make_pictures(paths), self._load_views, self._backbone):
+        for encoded in engine.encode_views(_make_pictures(paths, read), self._load_views, self._backbone):
             if encoded.feature is None:
                 yield self._describe_error(encoded)
             else:
@@ -154,7 +157,7 @@ class Detector:
 
     def _load_pixels(self, picture: _Picture) -> NDArray[np.float32]:
         """Return the preprocessed pixels (3, H, W) of a picture."""
-        decoded = self._backbone.preprocessing.decode(read_file(picture.path))
+        decoded = self._backbone.preprocessing.decode(picture.read(picture.path))
         pixels = self._backbone.preprocessing(decoded.image)
         picture.reason = _find_reason(decoded, pixels)
         return pixels
@@ -162,7 +165,7 @@ class Detector:
     def _load_views(self, picture: _Picture) -> NDArray[np.float32]:
         """Return the preprocessed pixels (V, 3, H, W) of a picture as it is and after each delivery."""
         preprocessing = self._backbone.preprocessing
-        decoded = preprocessing.decode(read_file(picture.path))
+        decoded = preprocessing.decode(picture.read(picture.path))
         views = [preprocessing(decoded.image)]
         picture.reason = _find_reason(decoded, views[0])
         views += [preprocessing(delivered) for delivered in deliver_in_all_ways(decoded.image)]
@@ -186,11 +189,11 @@ class Detector:
         return Verdict(encoded.job.path, None, None, self.model.name, encoded.status, encoded.error)
 
 
-def _make_pictures(paths: Iterable[str | os.PathLike[str]]) -> Iterator[_Picture]:
+def _make_pictures(paths: Iterable[str | os.PathLike[str]], read: ReadFile) -> Iterator[_Picture]:
     """Return a picture for each path. Raises TypeError if `paths` is a single path."""
     if isinstance(paths, str | bytes | os.PathLike):
         raise TypeError("detect takes several paths: put a single one in a list")
-    return (_Picture(os.fsdecode(path)) for path in paths)
+    return (_Picture(os.fsdecode(path), read) for path in paths)
 
 
 def _find_reason(decoded: DecodedImage, pixels: NDArray[np.float32]) -> Reason | None:

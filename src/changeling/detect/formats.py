@@ -18,6 +18,14 @@ class VerdictFormat(StrEnum):
     PARQUET = "parquet"
 
 
+class InspectFormat(StrEnum):
+    """A format of inspected files."""
+
+    TEXT = "text"
+    JSON = "json"
+    JSONL = "jsonl"
+
+
 SUFFIXES = {f".{name.value}": name for name in VerdictFormat if name is not VerdictFormat.TABLE}
 
 
@@ -50,3 +58,9 @@ def resolve_format(requested: VerdictFormat | None, output: Path | None) -> Verd
         *names, last = SUFFIXES
         raise ChangelingError(f"--output {output}: {problem}; use {', '.join(names)} or {last}, or choose --format")
     return SUFFIXES[suffix]
+
+
+def check_evidence_format(format: VerdictFormat) -> None:
+    """Raise ChangelingError if a format of verdicts has no place for evidence."""
+    if format in (VerdictFormat.CSV, VerdictFormat.PARQUET):
+        raise ChangelingError(f"--evidence cannot be written as {format.value}; choose --format json, jsonl or table")

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from changeling.detect.detector import Verdict
+from changeling.detect.evidence.evidence import summarize
+from changeling.detect.evidence.inspect import VerdictWithEvidence
 from changeling.detect.formats import VerdictFormat
 from changeling.errors import ChangelingError
 from changeling.files import atomic_write
@@ -73,11 +75,12 @@ def build_table(verdicts: Iterable[Verdict]) -> Table:
         label = verdict.label or verdict.status
         colour = COLOURS.get(label, "magenta")
         label_and_reason = f"{label}: {verdict.reason}" if verdict.reason else label
+        evidence = summarize(verdict.evidence) if isinstance(verdict, VerdictWithEvidence) else ""
         table.add_row(
             _format_probability(verdict),
             f"[{colour}]{label_and_reason}[/]",
             escape(escape_unprintable(verdict.path)),
-            escape(escape_unprintable(verdict.error or "")),
+            escape(escape_unprintable(verdict.error or evidence)),
         )
     return table
 

@@ -1,0 +1,1 @@
+"""Evidence in an image file about where the image comes from. It stands beside the score and never changes it."""
