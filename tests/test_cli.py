@@ -24,6 +24,7 @@ from changeling.backbones import text_encoder
 from changeling.backbones.onnx import OnnxBackbone
 from changeling.datasets.bundled import BUNDLED
 from changeling.datasets.dataset import Dataset
+from changeling.detect.detector import Detector
 from changeling.detect.output import FIELDS
 from changeling.errors import WeightsError
 from changeling.experiments.registry import EXPERIMENTS
@@ -69,6 +70,46 @@ def test_detect_prints_one_verdict_per_image_and_a_summary(model: Path, pictures
     assert all(row["label"] in ("real", "fake", "unsure") and row["status"] == "ok" for row in rows)
     assert ran.stderr.startswith("5 images: ")
     assert f"1 unreadable (1 {broken['status']})" in ran.stderr
+
+
+def test_inspect_prints_verdicts_and_evidence(model: Path, pictures: Path) -> None:
+    ran = run_changeling("inspect", pictures, "--model", model, "--format", "json")
+    rows = json.loads(ran.stdout)
+    assert (ran.returncode, len(rows)) == (0, 5)
+    for row in rows:
+        assert (row["probability"] is None) == (row["evidence"] == []) == ("broken" in row["path"])
+    text = run_changeling("inspect", pictures / "0.png", "--model", model).stdout
+    assert text.startswith(f"{pictures / '0.png'}\n  Verdict: ")
+
+
+def test_inspect_without_a_score_needs_no_weights(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object) -> None:
+        raise WeightsError("the index cannot be reached")
+
+    monkeypatch.setattr(Detector, "load", load)
+    for arguments, note in ((["--no-score"], ""), ([], "no verdicts: the index cannot be reached\n")):
+        ran = run_changeling("inspect", pictures / "0.png", *arguments, "--format", "jsonl")
+        assert (ran.returncode, ran.stderr) == (0, note)
+        assert list(json.loads(ran.stdout)) == ["path", "status", "error", "evidence"]
+
+
+def test_inspect_exits_with_1_if_no_file_can_be_read(pictures: Path) -> None:
+    ran = run_changeling("inspect", pictures / "broken.jpg", pictures / "none.jpg", "--no-score")
+    assert ran.returncode == 1
+    assert "truncated: " in ran.stdout
+    assert "missing: no such file" in ran.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--stable"]])
+def test_detect_adds_evidence_to_verdicts(options: list[str], model: Path, pictures: Path) -> None:
+    command = ["detect", pictures, "--model", model, "--format", "jsonl", *options]
+    plain, with_evidence = (
+        run_changeling(*command, *evidence).stdout.splitlines() for evidence in ([], ["--evidence"])
+    )
+    for line, other in zip(plain, with_evidence, strict=True):
+        row = json.loads(other)
+        assert len(row.pop("evidence")) in (0, 4)
+        assert row == json.loads(line)
 
 
 def read_cell(field: str, cell: str) -> str | float | None:
@@ -315,6 +356,9 @@ def test_extract_fails_where_no_image_can_be_read(tiny_onnx: Path, tmp_path: Pat
         (["study", "DATASET"], "has no features yet; run `changeling extract"),
         (["report", "EMPTY"], "no results"),
         (["train", "DATASET", "--output", "MODEL"], "is a detector already; choose another --output or remove it"),
+        (["detect", "x.jpg", "--evidence", "--format", "csv"], "--evidence cannot be written as csv"),
+        (["inspect", "x.jpg", "--no-score", "--model", "MODEL"], "--model and --no-score exclude each other"),
+        (["inspect", "x.jpg", "--no-score", "--trust-list", "none.pem"], "--trust-list none.pem: No such file"),
         (["detect", "x.jpg", "--model", "MODEL", "--output", "."], "--output '.' is not a file to write"),
         (["import", "folder", "none.csv", "--output", "out"], "none.csv: no such folder or CSV file"),
         (["import", "folder", "EMPTY", "--output", "out"], "no images below real/ or fake/"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Final
 
 from PIL import Image
 
@@ -10,7 +11,7 @@ from changeling.detect.evidence.evidence import Evidence, Suggestion, quote, sho
 from changeling.detect.evidence.exif import read_exif
 from changeling.detect.evidence.generator_names import find_generator_name
 
-KIND = "camera data"
+KIND: Final = "camera data"
 # EXIF tags: what they are in plain words
 _TEXTS = {
     "Make": "maker",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from changeling.detect.evidence.evidence import Evidence, State, quote, shorten
+from changeling.detect.evidence.evidence import Evidence, State, Suggestion, quote, shorten
 from changeling.detect.evidence.source_types import combine_suggestions, describe_source_type
 from changeling.errors import ChangelingError
 
-KIND = "content credentials"
+Manifest = dict[str, Any]  # as the library's report has it
+
+KIND: Final = "content credentials"
 MAX_TRUST_LIST_BYTES = 1 << 24
 MIME_TYPES = {  # of the formats that can have credentials, by Pillow's names
     "JPEG": "image/jpeg",
@@ -69,10 +71,7 @@ class CredentialsReader:
         settings: dict[str, dict[str, object]] = {"verify": dict(_SETTINGS)}
         if trust_list is not None:
             settings["trust"] = {"trust_anchors": _read_trust_list(trust_list)}
-        try:
-            self._context = c2pa.Context.from_dict(settings)
-        except c2pa.C2paError as error:
-            raise ChangelingError(f"--trust-list {trust_list}: not certificates in PEM format: {error}") from None
+        self._context = c2pa.Context.from_dict(settings)
 
     def read(self, data: bytes, image_format: str) -> Evidence:
         """Return the content credentials of a file with this content, in a format that Pillow names."""
@@ -92,13 +91,16 @@ class CredentialsReader:
 
 
 def _read_trust_list(path: Path) -> str:
+    from cryptography.x509 import load_pem_x509_certificates
+
     try:
         with path.open("rb") as file:
             data = file.read(MAX_TRUST_LIST_BYTES)
+        load_pem_x509_certificates(data)
     except OSError as error:
         raise ChangelingError(f"--trust-list {path}: {error.strerror or error}") from None
-    if b"-----BEGIN CERTIFICATE-----" not in data:
-        raise ChangelingError(f"--trust-list {path}: has no certificates in PEM format")
+    except ValueError:
+        raise ChangelingError(f"--trust-list {path}: is not a list of certificates in PEM format") from None
     return data.decode("utf-8", "replace")
 
 
@@ -113,26 +115,57 @@ def _describe_error(error: Exception) -> Evidence:
 def _describe_report(report: dict[str, Any], has_trust_list: bool) -> Evidence:
     """Return what the report of the library says about the active manifest, the last one that was signed."""
     state = _STATES.get(report.get("validation_state", ""), "invalid")
-    manifests = report["manifests"]
-    active = manifests[report["active_manifest"]]
-    signer = quote(active.get("signature_info", {}).get("issuer", "someone without a name"), 100)
+    active, *earlier = _list_history(report)
+    signer = _get_signer(active)
     if state == "invalid":
         summary = f"Signed by {signer}, but not valid: {_describe_failures(report)}."
-    elif state == "trusted signer":
+        details = _describe_signature(active) | _describe_actions("claimed action", [active])
+        return Evidence(KIND, state, summary, None, _WORTH[state], _FORGING[state], details)
+    if state == "trusted signer":
         summary = f"Signed by {signer}, who is on the trust list; the file is unchanged since."
     else:
         trust = "who is not on the trust list" if has_trust_list else "but no trust list was given to check that name"
         summary = f"Signed by {signer}, {trust}; the file is unchanged since."
-    actions = [action for manifest in _list_history(active, manifests) for action in _list_actions(manifest)]
-    source_types = list(dict.fromkeys(action["source type"] for action in actions if "source type" in action))
-    if source_types and state != "invalid":
-        summary += f" The signer says: {'; '.join(map(describe_source_type, source_types[:5]))}."
-    suggests = combine_suggestions(source_types) if state != "invalid" else None
-    name = "claimed action" if state == "invalid" else "action"
-    details = _describe_signature(active) | {
-        f"{name} {number}": _describe_action(action) for number, action in enumerate(actions[:10], 1)
-    }
-    return Evidence(KIND, state, summary, suggests, _WORTH[state], _FORGING[state], details)
+    if source_types := _list_source_types(active):
+        summary += f" The signer says: {_join_source_types(source_types)}."
+    for manifest in earlier[:3]:
+        if _list_source_types(manifest):
+            summary += f" Earlier credentials, by {_get_signer(manifest)}, say: "
+            summary += f"{_join_source_types(_list_source_types(manifest))}."
+    details = _describe_signature(active) | _describe_actions("action", [active])
+    details |= _describe_actions("earlier action", earlier)
+    return Evidence(KIND, state, summary, _suggest(active, earlier), _WORTH[state], _FORGING[state], details)
+
+
+def _suggest(active: Manifest, earlier: list[Manifest]) -> Suggestion | None:
+    """Return what a manifest and the earlier ones suggest together.
+
+    The signer of the last manifest is not responsible for the earlier ones, which anyone may have signed. They can show
+    that an image is generated, but not that a camera captured it.
+    """
+    history = [source_type for manifest in (active, *earlier) for source_type in _list_source_types(manifest)]
+    suggestion = combine_suggestions(history)
+    if suggestion == "captured":
+        return combine_suggestions(_list_source_types(active))
+    return suggestion
+
+
+def _list_source_types(manifest: Manifest) -> list[str]:
+    """Return the different digital source types of the actions of a manifest."""
+    return list(dict.fromkeys(action["source type"] for action in _list_actions(manifest) if "source type" in action))
+
+
+def _join_source_types(source_types: list[str]) -> str:
+    return "; ".join(map(describe_source_type, source_types[:5]))
+
+
+def _get_signer(manifest: Manifest) -> str:
+    return quote(manifest.get("signature_info", {}).get("issuer") or "someone without a name", 100)
+
+
+def _describe_actions(name: str, manifests: list[Manifest]) -> dict[str, str]:
+    actions = [action for manifest in manifests for action in _list_actions(manifest)]
+    return {f"{name} {number}": _describe_action(action) for number, action in enumerate(actions[:10], 1)}
 
 
 def _describe_failures(report: dict[str, Any]) -> str:
@@ -147,19 +180,19 @@ def _describe_failures(report: dict[str, Any]) -> str:
     return "; ".join(dict.fromkeys(_FAILURES.get(code, shorten(code, 80)) for code in codes[:5]))
 
 
-def _list_history(active: dict[str, Any], manifests: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield a manifest and those of the images that it was edited from, back to the first."""
+def _list_history(report: dict[str, Any]) -> Iterator[Manifest]:
+    """Yield the active manifest and those of the images that it was edited from, back to the first."""
+    manifests = report["manifests"]
+    label = report["active_manifest"]
     seen: set[str] = set()
-    manifest: dict[str, Any] | None = active
-    while manifest is not None:
-        yield manifest
-        parents = [item for item in manifest.get("ingredients", []) if item.get("relationship") == "parentOf"]
-        label = parents[0].get("active_manifest", "") if parents else ""
-        manifest = manifests.get(label) if label not in seen else None
+    while label in manifests and label not in seen:
+        yield manifests[label]
         seen.add(label)
+        parents = [item for item in manifests[label].get("ingredients", []) if item.get("relationship") == "parentOf"]
+        label = parents[0].get("active_manifest") if parents else None
 
 
-def _list_actions(manifest: dict[str, Any]) -> Iterator[dict[str, str]]:
+def _list_actions(manifest: Manifest) -> Iterator[dict[str, str]]:
     """Yield the actions of a manifest: what was done, with what, and the digital source type of the result."""
     for assertion in manifest.get("assertions", []):
         if not str(assertion.get("label", "")).startswith("c2pa.actions"):
@@ -185,7 +218,7 @@ def _describe_action(action: dict[str, str]) -> str:
     return " ".join(parts)
 
 
-def _describe_signature(manifest: dict[str, Any]) -> dict[str, str]:
+def _describe_signature(manifest: Manifest) -> dict[str, str]:
     signature = manifest.get("signature_info", {})
     programs = manifest.get("claim_generator_info") or [manifest.get("claim_generator", "")]
     fields = {

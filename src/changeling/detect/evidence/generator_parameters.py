@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from PIL import Image
 
@@ -14,7 +15,7 @@ from changeling.errors import ChangelingError
 if TYPE_CHECKING:
     from sd_parsers.data import PromptInfo
 
-KIND = "generator parameters"
+KIND: Final = "generator parameters"
 # Text fields that hold parameters, with the most characters that are parsed. Some are parsed by regular expressions,
 # whose time can grow with the square of the length; the others are JSON.
 _LIMITS = {
@@ -97,14 +98,15 @@ def _count_ascii(text: str) -> int:
 
 def _parse(texts: dict[str, str]) -> dict[str, str]:
     """Return what the first parser that understands the fields finds, or nothing. Raises ImportError."""
-    from sd_parsers.parsers import MANAGED_PARSERS
+    from sd_parsers.parsers import MANAGED_PARSERS, Parser
 
     # Without the links of ComfyUI's workflow its parser reads the nodes beside a sampler only: following hostile links
     # through thousands of nodes can take minutes.
     fields = texts | {"workflow": '{"links": []}'}
-    for parser in MANAGED_PARSERS:
+    make_parsers: list[Callable[[], Parser]] = [*MANAGED_PARSERS]
+    for make_parser in make_parsers:
         try:
-            if details := _describe(parser().parse(dict(fields)), fields):
+            if details := _describe(make_parser().parse(dict(fields)), fields):
                 return details
         except Exception:  # noqa: S112 (parsers raise all kinds of exceptions on fields of other programs)
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from PIL import Image
 
@@ -11,7 +12,7 @@ from changeling.detect.evidence.generator_names import find_generator_name
 from changeling.detect.evidence.source_types import combine_suggestions, describe_source_type
 from changeling.errors import ChangelingError
 
-KIND = "digital source type"
+KIND: Final = "digital source type"
 MAX_BYTES = 1 << 20  # of a packet that is parsed
 _SOURCE_TYPE = "DigitalSourceType"
 # names of other properties, without their namespaces: what they are in plain words
