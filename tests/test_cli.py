@@ -102,7 +102,7 @@ def test_inspect_exits_with_1_if_no_file_can_be_read(pictures: Path) -> None:
 
 @pytest.mark.parametrize("options", [[], ["--stable"]])
 def test_detect_adds_evidence_to_verdicts(options: list[str], model: Path, pictures: Path) -> None:
-    command = ["detect", pictures, "--model", model, "--format", "jsonl", *options]
+    command = ["detect", str(pictures), "--model", str(model), "--format", "jsonl", *options]
     plain, with_evidence = (
         run_changeling(*command, *evidence).stdout.splitlines() for evidence in ([], ["--evidence"])
     )
