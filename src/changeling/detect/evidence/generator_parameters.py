@@ -85,7 +85,7 @@ def _decode_comment(value: object) -> str:
         return value
     if not isinstance(value, bytes) or len(value) <= 8:
         return ""
-    code, data = value[:8].rstrip(b"\0"), value[8:]
+    code, data = value[:8].rstrip(b"\0"), value[8 : 4 * _LIMITS["parameters"]]  # more is too long in any encoding
     if code != b"UNICODE":
         return data.decode("utf-8", "replace").strip("\0 ")
     texts = [data.decode(encoding, "replace") for encoding in ("utf-16-be", "utf-16-le")]
