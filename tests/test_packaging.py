@@ -102,7 +102,7 @@ def test_the_installed_package_is_the_one_of_the_wheel(installation: Installatio
 
 def test_the_installed_detector_loads(installation: Installation) -> None:
     script = "from changeling.detect.model import load_model; print(load_model().model.name)"
-    assert installation.run("python", "-c", script) == "changeling-1\n"
+    assert installation.run("python", "-c", script) == "changeling-2\n"
 
 
 def test_the_installed_program_prints_its_help(installation: Installation) -> None:

@@ -36,7 +36,7 @@ def detect(
         typer.Option(
             min=0.001,
             max=0.2,
-            help="Set how many of a source's generated images may be called real, in the same way. Default: 0.1.",
+            help="Set how many of a source's generated images may be called real, in the same way. Default: 0.2.",
         ),
     ] = None,
     prior: Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from changeling.detect.card import describe_error_rates
 from changeling.detect.detector import Verdict
 from changeling.detect.model import ModelInfo
 from changeling.results.format import format_percent
@@ -22,7 +23,7 @@ def describe_detector(model: ModelInfo, verdicts: Sequence[Verdict]) -> Result:
         summary=(
             f"On held-out sources and generators, AUROC is {format_percent(overall.auroc[0])} "
             f"({format_percent(overall.auroc[1])} to {format_percent(overall.auroc[2])}); at 5 % FPR, the detector "
-            f"finds {100 * overall.tpr_at_5[0]:.0f} % of the fake images."
+            f"finds {100 * overall.tpr_at_5[0]:.0f} % of the fake images. {describe_error_rates(model)}"
         ),
         settings=model.settings | {"resamples": 500},
         tables=(_build_held_out_table(model),),

@@ -31,8 +31,8 @@ The row `all` is every image as it is. In `all, cropped and re-saved` every imag
 side of 224 to 512 pixels where it was larger, saved as JPEG or WebP up to twice, cropped to a square of half to all of
 its area, and mirrored half of the time. The other rows are the generators with at least ten tested
 images, each against all real images. TPR at 5 % FPR is the share of fake images that are detected when 5 % of the real
-images are called fake. The 95 % intervals are over {held_out_unit}. C was chosen on the same held-out scores, so expect
-slightly worse results on new images.
+images are called fake. The 95 % intervals are over {interval_unit}. C was chosen on the same held-out scores,
+so expect slightly worse results on new images.
 
 | generator | fake images | AUROC | TPR at 5 % FPR | TPR at 1 % FPR |
 |---|---|---|---|---|
@@ -91,6 +91,7 @@ def write_card(model: ModelInfo, judged: Sequence[SourceErrors], path: Path) -> 
         error_rates=_describe_error_rates(model),
         calibration=_describe_calibration(model),
         held_out_unit=held_out_unit,
+        interval_unit="clusters" if held_out_unit == "clusters" else "sources",
         method=_METHODS[held_out_unit],
         metrics="\n".join(map(_format_row, model.held_out)),
         settings=", ".join(f"{key} {_format_setting(value)}" for key, value in model.settings.items()),

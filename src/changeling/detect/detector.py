@@ -103,7 +103,7 @@ class Detector:
             false_positive_rate: the share of a source's real images that may be called fake, from 0.001 to 0.2. It sets
                 the threshold of `fake`, which keeps it on most held-out sources; by default 0.01.
             false_negative_rate: the share of a source's fake images that may be called real, in the same way; by
-                default 0.1.
+                default 0.2.
             prior: the share of fakes among the images to be judged, in (0, 1). It moves probabilities, not labels.
 
         Raises:

@@ -18,7 +18,7 @@ from changeling.backbones.registry import Backbone
 from changeling.errors import ModelError
 from changeling.files import atomic_write
 
-BUNDLED = Path(__file__).parents[1] / "data" / "changeling-1"
+BUNDLED = Path(__file__).parents[1] / "data" / "changeling-2"
 Label = Literal["real", "fake", "unsure"]
 
 

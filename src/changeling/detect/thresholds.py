@@ -18,7 +18,7 @@ from changeling.stats.metrics import Floats, Ints
 from changeling.stats.source_thresholds import SHARE, source_threshold, tolerance_limit
 
 FALSE_POSITIVE_RATE = 0.01  # of real images, that are called fake
-FALSE_NEGATIVE_RATE = 0.1  # of fake images, that are called real
+FALSE_NEGATIVE_RATE = 0.2  # of fake images, that are called real
 MIN_RATE, MAX_RATE = 0.001, 0.2
 MIN_SOURCES = 10  # of a class; with fewer, thresholds rest on clusters
 MIN_SOURCE_IMAGES = 5  # of a class, that a source needs to count
