@@ -19,11 +19,12 @@ from changeling.engine import Encoded
 from changeling.errors import ModelError, Status
 from changeling.images.decode import DecodedImage, ImageFile, read_file
 from changeling.images.deliveries import deliver_in_all_ways
+from changeling.images.photographs import is_photograph
 from changeling.progress import Progress, silent
 
 BATCH_SIZE = 4
 ReadFile = Callable[[str], ImageFile]
-Reason = Literal["between", "too small", "flat", "unstable"]
+Reason = Literal["between", "too small", "flat", "not a photograph", "unstable"]
 # A smaller or a flatter image is unsure, whatever its probability.
 MIN_SHORT_SIDE = 32  # pixels
 MIN_PIXEL_STD = 0.02  # of the preprocessed pixels, in the channel that varies most
@@ -40,8 +41,8 @@ class Verdict:
         model: the detector's name.
         status: "ok", or why the file cannot be read, in one word.
         error: the same as a sentence; None if the image was read.
-        reason: why the label is unsure, otherwise None: the probability is between the thresholds, or the image is too
-            small or too flat, that is nearly of one colour, to be judged; or it is unstable (see `detect_stable`).
+        reason: why the label is unsure, otherwise None: the probability is between the thresholds; the image is too
+            small, too flat (nearly of one colour) or not a photograph; or it is unstable (see `detect_stable`).
         lowest, highest: probability over the image and its deliveries; None from `detect`, which has no deliveries.
     """
 
@@ -200,4 +201,6 @@ def _find_reason(decoded: DecodedImage, pixels: NDArray[np.float32]) -> Reason |
     """Return why an image with these preprocessed pixels (3, H, W) cannot be judged, or None."""
     if min(decoded.width, decoded.height) < MIN_SHORT_SIDE:
         return "too small"
-    return "flat" if float(pixels.std(axis=(1, 2)).max()) < MIN_PIXEL_STD else None
+    if float(pixels.std(axis=(1, 2)).max()) < MIN_PIXEL_STD:
+        return "flat"
+    return None if is_photograph(decoded.image) else "not a photograph"
