@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from changeling.backbones.onnx import OnnxBackbone
+from changeling.detect import thresholds
 from changeling.detect.cross_validation import HeldOutScores
 from changeling.detect.detector import Detector
 from changeling.detect.held_out import HELD_OUT_FILE, HeldOutImages, load_held_out
@@ -22,6 +23,7 @@ from changeling.detect.thresholds import (
 )
 from changeling.detect.training_set import ImageRows
 from changeling.errors import ModelError
+from changeling.stats.source_thresholds import tolerance_limit
 from tests import helpers
 
 
@@ -49,15 +51,37 @@ def test_scores_are_called_by_the_two_thresholds() -> None:
 
 
 def test_thresholds_keep_their_rates_on_most_new_sources() -> None:
-    thresholds = choose_thresholds(make_held_out(), 0.05, 0.05)
+    chosen = choose_thresholds(make_held_out(), 0.05, 0.05)
     new = make_held_out(sources=400, images=60, seed=1)
     for label in (0, 1):
         images = new.select(label)
-        wrong = (thresholds.call(images.scores.images) == 1 - label).reshape(400, 60).mean(axis=1)
+        wrong = (chosen.call(images.scores.images) == 1 - label).reshape(400, 60).mean(axis=1)
         assert 0.85 < (wrong <= 0.05).mean() < 1
 
 
-def test_a_source_is_judged_by_thresholds_that_were_chosen_without_it() -> None:
+def test_a_source_is_judged_by_thresholds_that_were_chosen_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen_on: list[set[str]] = []
+    judged_then: list[set[str]] = []
+
+    def choose(held_out: HeldOutImages, *arguments: float) -> Thresholds:
+        chosen_on.append(set(held_out.rows.sources))
+        return Thresholds(-2.0, 2.0)
+
+    def count(held_out: HeldOutImages, chosen: Thresholds) -> list[thresholds.SourceErrors]:
+        judged_then.append(set(held_out.rows.sources))
+        return []
+
+    monkeypatch.setattr(thresholds, "choose_thresholds", choose)
+    monkeypatch.setattr(thresholds, "_count_errors", count)
+    held_out = make_held_out()
+    judge_sources(held_out, 0.01, 0.1)
+    everything = set(held_out.rows.sources)
+    assert set.union(*judged_then) == everything
+    for chosen, judged in zip(chosen_on, judged_then, strict=True):
+        assert chosen == everything - judged
+
+
+def test_the_worst_source_is_listed_first_and_counted() -> None:
     held_out = make_held_out()
     is_odd = held_out.rows.sources == "s0"  # its photographs score as high as anything
     scores = HeldOutScores(held_out.scores.images + 50 * is_odd, held_out.scores.copies + 50 * is_odd)
@@ -69,8 +93,15 @@ def test_a_source_is_judged_by_thresholds_that_were_chosen_without_it() -> None:
     assert rates == sorted(rates, reverse=True)
     summary = summarise_errors(judged, 0, 0.01)
     assert (summary.sources, summary.within) == (40, sum(rate <= 0.01 for rate in rates))
+    assert (summary.large_sources, summary.large_within) == (0, 0)
     assert summary.low < summary.within / 40 < summary.high
     assert summary.mean == pytest.approx(np.mean(rates))
+
+
+def test_a_class_of_few_sources_is_not_judged() -> None:
+    held_out = make_held_out()
+    few = held_out.take(np.flatnonzero((held_out.rows.labels == 1) | (held_out.rows.clusters < 12 * 29)))
+    assert {errors.label for errors in judge_sources(few, 0.01, 0.1)} == {1}
 
 
 def test_small_sources_are_not_judged_and_no_source_gives_no_rate() -> None:
@@ -81,18 +112,18 @@ def test_small_sources_are_not_judged_and_no_source_gives_no_rate() -> None:
 
 def test_with_few_sources_the_thresholds_rest_on_clusters() -> None:
     held_out = make_held_out(sources=2, images=300)
-    thresholds = choose_thresholds(held_out, 0.01, 0.1)
+    chosen = choose_thresholds(held_out, 0.01, 0.1)
     reals = held_out.select(0).scores
-    # Of 600 clusters, the threshold is the k-th smallest maximum with a binomial tail of 95 %: above the 99 % quantile.
-    assert np.mean(reals.images > thresholds.fake_above) <= 0.01
-    assert thresholds.fake_above <= max(reals.images.max(), reals.copies.max())
+    # each cluster is one image here
+    assert chosen.fake_above == max(tolerance_limit(scores, 0.99) for scores in (reals.images, reals.copies))
+    assert judge_sources(held_out, 0.01, 0.1) == []
 
 
 def test_classes_far_apart_leave_nothing_between_the_thresholds() -> None:
     held_out = make_held_out()
     apart = held_out.scores.images + 20 * held_out.rows.labels
-    thresholds = choose_thresholds(HeldOutImages(held_out.rows, HeldOutScores(apart, apart)))
-    assert thresholds.real_below == thresholds.fake_above
+    chosen = choose_thresholds(HeldOutImages(held_out.rows, HeldOutScores(apart, apart)))
+    assert chosen.real_below == chosen.fake_above
 
 
 def test_held_out_images_are_saved_and_loaded(tmp_path: Path) -> None:

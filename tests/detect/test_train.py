@@ -145,6 +145,8 @@ def test_the_card_names_clusters_if_sources_are_few(folder: Path, tiny_onnx: Pat
     card = (tmp_path / "mine" / "README.md").read_text()
     assert "## Metrics on held-out clusters" in card
     assert "possibly on its source and its generator" in card
+    assert "There are too few sources to say anything about new ones" in card
+    assert "Held-out sources" not in card
 
 
 def test_fakes_that_cannot_be_held_out_are_an_error(tmp_path: Path, tiny_onnx: Path) -> None:

@@ -73,10 +73,10 @@ def detect(
     trust_list: TrustListOption = None,
 ) -> None:
     """Label each image real, fake or unsure."""
-    from changeling.detect.card import describe_error_rates
     from changeling.detect.detector import Detector
     from changeling.detect.evidence.inspect import EvidenceReader
     from changeling.detect.inputs import find_images
+    from changeling.detect.model import describe_error_rates
     from changeling.detect.output import LABELS, format_summary, write_verdicts
     from changeling.progress import progress_bars, track
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from changeling.detect.card import describe_error_rates
 from changeling.detect.detector import Verdict
-from changeling.detect.model import ModelInfo
+from changeling.detect.model import ModelInfo, describe_error_rates
 from changeling.results.format import format_percent
 from changeling.results.result import Column, Estimate, Picture, Result, Row, Sheet, Strip, Table
 

@@ -13,9 +13,8 @@ from changeling.datasets.dataset import Dataset
 from changeling.demo.contrast import contrast_studies
 from changeling.demo.detector_result import describe_detector
 from changeling.demo.samples import fetch_samples
-from changeling.detect.card import describe_error_rates
 from changeling.detect.detector import Detector, Verdict
-from changeling.detect.model import ModelInfo
+from changeling.detect.model import ModelInfo, describe_error_rates
 from changeling.detect.output import build_table
 from changeling.experiments.projections import CHECKPOINTS
 from changeling.progress import progress_bars

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from changeling.detect.model import HeldOut, ModelInfo
+from changeling.detect.model import LARGE_SOURCE, HeldOut, ModelInfo, describe_error_rates
 from changeling.detect.thresholds import FALSE_NEGATIVE_RATE, FALSE_POSITIVE_RATE, MIN_SOURCE_IMAGES, SourceErrors
 from changeling.files import atomic_write
 
@@ -32,7 +32,7 @@ side of 224 to 512 pixels where it was larger, saved as JPEG or WebP up to twice
 its area, and mirrored half of the time. The other rows are the generators with at least ten tested
 images, each against all real images. TPR at 5 % FPR is the share of fake images that are detected when 5 % of the real
 images are called fake. The 95 % intervals are over {interval_unit}. C was chosen on the same held-out scores,
-so expect slightly worse results on new images.
+and principal components saw all images, without labels: expect slightly worse results on new images.
 
 | generator | fake images | AUROC | TPR at 5 % FPR | TPR at 1 % FPR |
 |---|---|---|---|---|
@@ -53,9 +53,9 @@ _ERROR_RATES = """{summary}
 The thresholds are chosen with 95 % confidence on held-out scores, so that on at least nine of ten held-out sources
 at most {fpr:g} % of real images are called fake, and at most {fnr:g} % of generated images are called real: of the
 images as they are, and of their cropped and resaved copies. A source is a website, a photographer, a dataset or a
-gallery of generated images. Each source in the table below was judged by thresholds that were chosen without it. Most
-sources have about a dozen images of a class: such a source keeps a rate of 1 % only if none of its images has the wrong
-label."""
+gallery of generated images. Each source in the table below was judged by thresholds that were chosen without it, on its
+images and copies together. Most sources have about a dozen images of a class, of which a rate of a few per cent often
+shows nothing: look at those with at least {large}, too."""
 
 _NO_SOURCES = """There are too few sources to say anything about new ones. At most {fpr:g} % of held-out clusters have
 a real image that is called fake, and at most {fnr:g} % have a generated image that is called real, with 95 % confidence
@@ -64,7 +64,7 @@ if there are enough clusters (299 for 1 %)."""
 _SOURCES = """
 ## Held-out sources
 Sources with at least {minimum} images of a class, the worst first. Each was judged by a head, and by thresholds, that
-were made without it. `wrong` counts real images that were called fake, or generated images that were called real: as
+were fitted without it. `wrong` counts real images that were called fake, or generated images that were called real: as
 they are, and as copies. `right` counts the opposite label; the rest is unsure.
 
 | source | images are | images | wrong | wrong copies | right |
@@ -104,26 +104,11 @@ def write_card(model: ModelInfo, judged: Sequence[SourceErrors], path: Path) -> 
         temporary.write_text(text, encoding="utf-8")
 
 
-def describe_error_rates(model: ModelInfo) -> str:
-    """Return two sentences that say how well the labels fake and real kept their error rates on held-out sources."""
-    sentences = [
-        f"On {rate.within} of {rate.sources} held-out sources ({100 * rate.within / rate.sources:.1f} %, 95 % interval "
-        f"{100 * rate.low:.1f} to {100 * rate.high:.1f} %) at most {100 * rate.rate:g} % of {kind} images were "
-        f"called {label}; the mean over sources is {100 * rate.mean:.1f} %."
-        for rate, kind, label in (
-            (model.false_positives, "real", "fake"),
-            (model.false_negatives, "generated", "real"),
-        )
-        if rate is not None and rate.sources
-    ]
-    return "\n".join(sentences) or "This detector has no error rates on held-out sources."
-
-
 def _describe_error_rates(model: ModelInfo) -> str:
     rates = {"fpr": 100 * FALSE_POSITIVE_RATE, "fnr": 100 * FALSE_NEGATIVE_RATE}
-    if model.settings["left out"] != "sources and generators":
-        return _NO_SOURCES.format(**rates)
-    return _ERROR_RATES.format(summary=describe_error_rates(model), **rates)
+    if all(rate is not None and rate.sources for rate in (model.false_positives, model.false_negatives)):
+        return _ERROR_RATES.format(summary=describe_error_rates(model), large=LARGE_SOURCE, **rates)
+    return _NO_SOURCES.format(**rates)
 
 
 def _describe_calibration(model: ModelInfo) -> str:
@@ -131,8 +116,8 @@ def _describe_calibration(model: ModelInfo) -> str:
     if not isinstance(median, float) or not isinstance(worst, float):
         return ""
     return (
-        "The expected calibration error of a held-out source, set against all images of the other class, is "
-        f"{median:.2f} in the median and {worst:.2f} at worst."
+        "The expected calibration error of a source, set against all images of the other class, is "
+        f"{median:.2f} in the median and {worst:.2f} at worst, on held-out scores that the calibration was fitted to."
     )
 
 

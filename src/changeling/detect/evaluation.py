@@ -11,6 +11,7 @@ from changeling.detect.cross_validation import can_hold_out_sources
 from changeling.detect.held_out import HeldOutImages
 from changeling.detect.model import HeldOut
 from changeling.detect.thresholds import MIN_SOURCE_IMAGES
+from changeling.detect.training_set import compute_sample_weights
 from changeling.stats import metrics
 from changeling.stats.calibration import Platt, expected_calibration_error
 from changeling.stats.intervals import auroc_interval, bootstrap
@@ -38,15 +39,18 @@ def measure_held_out(held_out: HeldOutImages, seed: int) -> list[HeldOut]:
 def measure_calibration(held_out: HeldOutImages, platt: Platt) -> list[float]:
     """Return the expected calibration error of each source and class with at least MIN_SOURCE_IMAGES images, sorted.
 
-    The images of the source are set against all images of the other class; both have half of the weight.
+    The images of the source are set against all images of the other class, whose sources have equal weight; both
+    classes have half of the weight.
     """
     rows, probabilities = held_out.rows, platt(held_out.scores.images)
     errors = []
     for label in (0, 1):
         is_other = rows.labels == 1 - label
+        other_weights = compute_sample_weights(rows) * is_other
         for source, count in Counter(rows.sources[~is_other]).items():
             if count >= MIN_SOURCE_IMAGES and is_other.any():
-                weights = 0.5 * is_other / is_other.sum() + 0.5 * (~is_other & (rows.sources == source)) / count
+                is_source = ~is_other & (rows.sources == source)
+                weights = 0.5 * other_weights / other_weights.sum() + 0.5 * is_source / count
                 errors.append(expected_calibration_error(rows.labels, probabilities, weights=weights))
     return sorted(errors)
 

@@ -16,7 +16,7 @@ from changeling.stats.metrics import Floats
 
 COMPONENTS = 1024  # principal components, at most
 WCCN_STRENGTH = 1.0  # how strongly directions in which real images differ between sources are shrunk
-MIN_SOURCE_IMAGES = 4  # real images that a source needs to count there
+MIN_MEAN_IMAGES = 4  # real images that the mean of a source needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +76,11 @@ def compute_wccn(images: Matrix, rows: ImageRows) -> Matrix:
 
     Those differences say nothing about being generated. This follows within-class covariance normalisation (WCCN),
     but shrinks the covariance between the mean images of the sources. With fewer than two sources of at least
-    MIN_SOURCE_IMAGES real images it is the identity.
+    MIN_MEAN_IMAGES real images it is the identity.
     """
     size = images.shape[1]
     counts = Counter(rows.sources[rows.labels == 0])
-    sources = [source for source, count in counts.items() if count >= MIN_SOURCE_IMAGES]
+    sources = [source for source, count in counts.items() if count >= MIN_MEAN_IMAGES]
     if len(sources) < 2:
         return np.eye(size, dtype=np.float32)
     means = np.stack([images[(rows.sources == source) & (rows.labels == 0)].mean(axis=0) for source in sources])

@@ -19,6 +19,7 @@ from changeling.errors import ModelError
 from changeling.files import atomic_write
 
 BUNDLED = Path(__file__).parents[1] / "data" / "changeling-2"
+LARGE_SOURCE = 25  # images of a class
 Label = Literal["real", "fake", "unsure"]
 
 
@@ -47,6 +48,7 @@ class ErrorRate(BaseModel):
         sources: that were judged, each by thresholds chosen without it.
         within: how many of them kept the rate, on images as they are and on their copies together.
         low, high: the 95 % interval of the share that kept it.
+        large_sources, large_within: the same two counts of the sources with at least LARGE_SOURCE images.
         mean: the mean error rate of the sources.
     """
 
@@ -58,6 +60,8 @@ class ErrorRate(BaseModel):
     within: int
     low: float
     high: float
+    large_sources: int
+    large_within: int
     mean: float
 
 
@@ -184,3 +188,20 @@ def load_model(folder: Path = BUNDLED) -> TrainedModel:
     if head.weight.ndim != 1 or head.hash != model.head:
         raise ModelError(f"{folder}: head.safetensors is not the head that model.json describes; train it again")
     return TrainedModel(model, head)
+
+
+def describe_error_rates(model: ModelInfo) -> str:
+    """Return sentences that say how well the labels fake and real kept their error rates on held-out sources."""
+    sentences = [
+        f"On {rate.within} of {rate.sources} held-out sources ({100 * rate.within / rate.sources:.1f} %, 95 % interval "
+        f"{100 * rate.low:.1f} to {100 * rate.high:.1f} %) at most {100 * rate.rate:g} % of {kind} images were "
+        f"called {label}; of those with at least {LARGE_SOURCE} images, on {rate.large_within} of "
+        f"{rate.large_sources}. "
+        f"The mean over sources is {100 * rate.mean:.1f} %."
+        for rate, kind, label in (
+            (model.false_positives, "real", "fake"),
+            (model.false_negatives, "generated", "real"),
+        )
+        if rate is not None and rate.sources
+    ]
+    return "\n".join(sentences) or "This detector was trained on too few sources to say how often it errs on new ones."

@@ -10,7 +10,7 @@ import numpy as np
 
 from changeling.detect.cross_validation import FOLDS, HeldOutScores
 from changeling.detect.held_out import HeldOutImages, load_held_out
-from changeling.detect.model import ErrorRate, TrainedModel
+from changeling.detect.model import LARGE_SOURCE, ErrorRate, TrainedModel
 from changeling.detect.training_set import ImageRows
 from changeling.errors import ModelError
 from changeling.stats.intervals import clopper_pearson
@@ -20,7 +20,8 @@ from changeling.stats.source_thresholds import SHARE, source_threshold, toleranc
 FALSE_POSITIVE_RATE = 0.01  # of real images, that are called fake
 FALSE_NEGATIVE_RATE = 0.2  # of fake images, that are called real
 MIN_RATE, MAX_RATE = 0.001, 0.2
-MIN_SOURCES = 10  # of a class; with fewer, thresholds rest on clusters
+MIN_SOURCES = 30  # of a class, to say anything about new ones
+MIN_OTHER_SOURCES = 20  # of them, when some are left out to be judged
 MIN_SOURCE_IMAGES = 5  # of a class, that a source needs to count
 
 
@@ -68,8 +69,8 @@ def choose_thresholds(
 ) -> Thresholds:
     """Choose both thresholds so that most sources, also new ones, keep the error rates, on images and on copies.
 
-    With ten sources or more, see `stats.source_thresholds`. With fewer, nothing can be said of new sources: then at
-    most the given share of clusters has a wrong label (`stats.source_thresholds.tolerance_limit`).
+    With too few sources of a class, nothing can be said of new ones: then at most the given share of clusters has a
+    wrong label (`stats.source_thresholds.tolerance_limit`).
     """
     reals, fakes = held_out.select(0), held_out.select(1)
     fake_above = _choose_limit(reals.rows, reals.scores, false_positive_rate, seed)
@@ -109,26 +110,39 @@ def judge_sources(
     """Return the errors on each source of at least MIN_SOURCE_IMAGES of a class: real images first, then fakes.
 
     The worst source comes first. Sources are divided into FOLDS parts; the thresholds for one are chosen on the others.
+    A class of fewer than MIN_SOURCES sources is not judged.
     """
+    judged_labels = [label for label in (0, 1) if _count_sources(held_out.select(label).rows) >= MIN_SOURCES]
     names = np.unique(held_out.rows.sources.astype(str))
     parts = np.random.default_rng(seed).permutation(len(names)) % FOLDS
     judged: list[SourceErrors] = []
     for part in range(FOLDS):
         is_judged = np.isin(held_out.rows.sources.astype(str), names[parts == part])
         others = held_out.take(np.flatnonzero(~is_judged))
-        if len(set(others.rows.labels)) == 2:
+        if judged_labels and len(set(others.rows.labels)) == 2:
             thresholds = choose_thresholds(others, false_positive_rate, false_negative_rate, seed)
             judged += _count_errors(held_out.take(np.flatnonzero(is_judged)), thresholds)
+    judged = [errors for errors in judged if errors.label in judged_labels]
     return sorted(judged, key=lambda errors: (errors.label, -errors.error_rate, -errors.images, errors.source))
 
 
 def summarise_errors(judged: list[SourceErrors], label: int, rate: float) -> ErrorRate:
     """Return on how many of the judged sources at most a share `rate` of the images of class `label` is wrong."""
-    rates = [errors.error_rate for errors in judged if errors.label == label]
-    within = sum(error_rate <= rate for error_rate in rates)
-    low, high = clopper_pearson(within, len(rates)) if rates else (0.0, 1.0)
-    mean = float(np.mean(rates)) if rates else 0.0
-    return ErrorRate(rate=rate, share=SHARE, sources=len(rates), within=within, low=low, high=high, mean=mean)
+    sources = [errors for errors in judged if errors.label == label]
+    large = [errors for errors in sources if errors.images >= LARGE_SOURCE]
+    within, large_within = (sum(errors.error_rate <= rate for errors in some) for some in (sources, large))
+    low, high = clopper_pearson(within, len(sources)) if sources else (0.0, 1.0)
+    return ErrorRate(
+        rate=rate,
+        share=SHARE,
+        sources=len(sources),
+        within=within,
+        low=low,
+        high=high,
+        large_sources=len(large),
+        large_within=large_within,
+        mean=float(np.mean([errors.error_rate for errors in sources])) if sources else 0.0,
+    )
 
 
 def _choose_limit(rows: ImageRows, scores: HeldOutScores, rate: float, seed: int) -> float:
@@ -136,10 +150,14 @@ def _choose_limit(rows: ImageRows, scores: HeldOutScores, rate: float, seed: int
     counts = Counter(rows.sources)
     is_counted = np.array([counts[source] >= MIN_SOURCE_IMAGES for source in rows.sources])
     forms = (scores.images, scores.copies)
-    if len(set(rows.sources[is_counted])) >= MIN_SOURCES:
+    if _count_sources(rows) >= MIN_OTHER_SOURCES:
         sources = rows.sources[is_counted]
         return max(source_threshold(values[is_counted], sources, rate, seed=seed) for values in forms)
     return max(tolerance_limit(_take_cluster_maxima(values, rows.clusters), 1 - rate) for values in forms)
+
+
+def _count_sources(rows: ImageRows) -> int:
+    return sum(count >= MIN_SOURCE_IMAGES for count in Counter(rows.sources).values())
 
 
 def _take_cluster_maxima(scores: Floats, clusters: Ints) -> Floats:

@@ -25,9 +25,15 @@ Names = Sequence[str] | NDArray[np.object_]
 def source_threshold(scores: Floats, sources: Names, rate: float, *, share: float = SHARE, seed: int = 0) -> float:
     """Return a score that at most a share `rate` of the images exceeds, on at least `share` of all sources.
 
-    The quantile `1 - rate` of each source is estimated by `source_quantiles`, and the quantile `share` is taken over
-    sources. This is repeated on sources that are drawn with replacement: the threshold is the quantile CONFIDENCE of
-    the repetitions, so that it also holds if the sources at hand are easier than most.
+    The quantile `1 - rate` of each source is estimated, and the quantile `share` is taken over sources. This is
+    repeated on sources that are drawn with replacement: the threshold is the quantile CONFIDENCE of the repetitions,
+    so that it also holds if the sources at hand are easier than most.
+
+    A source with a dozen images does not show its own 99 % quantile. So it is assumed that the images of all sources
+    vary alike around the mean of their source. Means of few images vary more than the true ones do: they are shrunk
+    toward the mean of all sources until their spread is that of the true means (constrained empirical Bayes; Louis,
+    1984, Journal of the American Statistical Association 79). Where sources differ in how much their images vary, the
+    confidence is nearer to 0.9.
 
     Args:
         scores: (N,), of images of one class.
@@ -41,19 +47,6 @@ def source_threshold(scores: Floats, sources: Names, rate: float, *, share: floa
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
     limits = _weighted_quantiles(_estimate_quantiles(groups, draws, rate), draws, share)
     return float(np.quantile(limits, CONFIDENCE))
-
-
-def source_quantiles(scores: Floats, sources: Names, rate: float) -> Floats:
-    """Return an estimate of the score that a share `rate` of each source's images exceeds (S,), by source name.
-
-    A source with a dozen images does not show its own 99 % quantile. So all sources share the distribution of images
-    around the mean of their source. Means of few images vary more than the true ones do: they are shrunk toward the
-    mean of all sources until their spread is that of the true means (constrained empirical Bayes; Louis, 1984, Journal
-    of the American Statistical Association 79). Shapes as for `source_threshold`.
-    """
-    groups = _group_scores(scores, sources)
-    quantiles: Floats = _estimate_quantiles(groups, np.ones((1, len(groups.sizes)), np.int64), rate)[0]
-    return quantiles
 
 
 def tolerance_limit(values: Floats, share: float) -> float:
@@ -115,7 +108,7 @@ def _shrink_means(groups: _Groups, draws: Ints) -> Floats:
 
 
 def _weighted_quantiles(values: Floats, weights: Floats | Ints, level: float) -> Floats:
-    """Return for each row the smallest value (D or 1, N) that a share `level` of its weight (D, N) is not above."""
+    """Return the weighted quantile at `level` of each row of values (D or 1, N), with weights (D, N)."""
     order = np.argsort(values, axis=1, kind="stable")
     values = np.take_along_axis(values, order, axis=1)
     below = np.cumsum(np.take_along_axis(weights, np.broadcast_to(order, weights.shape), axis=1), axis=1)
