@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from changeling.detect.evidence import content_credentials
 from changeling.detect.evidence.content_credentials import CredentialsReader
 from changeling.detect.evidence.source_types import describe_source_type
 from changeling.errors import ChangelingError
@@ -162,6 +163,44 @@ def test_an_unusable_trust_list_is_an_error(tmp_path: Path, content: bytes | Non
         CredentialsReader(path)
     assert "list.pem" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_trust_list_that_is_too_large_is_an_error_and_not_cut(signed: Signed, tmp_path: Path) -> None:
+    path = tmp_path / "list.pem"
+    certificates = signed.trust_list.read_bytes()
+    path.write_bytes(certificates.ljust((1 << 20) + 1, b"\n"))
+    with pytest.raises(ChangelingError, match=r"list\.pem: is larger than 1 MiB"):
+        CredentialsReader(path)
+    path.write_bytes(certificates.ljust(1 << 20, b"\n"))
+    with pytest.raises(ChangelingError, match=r"list\.pem: c2pa-python refuses it: StringTooLong"):
+        CredentialsReader(path)
+    path.write_bytes(certificates.ljust(1 << 19, b"\n"))
+    assert CredentialsReader(path).read(signed.files["JPEG"], "JPEG").state == "trusted signer"
+
+
+@pytest.mark.parametrize(
+    ("codes", "reason"),
+    [
+        (["signingCredential.untrusted"], "no reason is given"),
+        ([], "no reason is given"),
+        (["signingCredential.untrusted", "signingCredential.expired"], "the certificate of the signer had expired"),
+        (["assertion.dataHash.mismatch"], "the file was changed after it was signed"),
+    ],
+)
+def test_invalid_credentials_say_no_more_than_what_failed(codes: list[str], reason: str) -> None:
+    found = content_credentials._describe_report(
+        {
+            "validation_state": "Invalid",
+            "active_manifest": "x",
+            "manifests": {"x": {"signature_info": {"issuer": "Camera Maker"}}},
+            "validation_results": {"activeManifest": {"failure": [{"code": code} for code in codes]}},
+        },
+        has_trust_list=False,
+    )
+    assert found.state == "invalid"
+    assert found.summary.startswith(f'Signed by "Camera Maker", but not valid: {reason}')
+    assert "the file, the statements or the certificate failed validation" in found.worth
+    assert "noticed" not in found.forging
 
 
 def test_without_the_library_its_package_is_named(signed: Signed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,9 @@ from PIL.PngImagePlugin import PngInfo
 from changeling.detect.evidence.evidence import Evidence
 from changeling.detect.evidence.exif import load_late_chunks
 from changeling.detect.evidence.generator_parameters import read_generator_parameters
+from changeling.detect.evidence.inspect import EvidenceReader
 from changeling.errors import ChangelingError
+from changeling.images.decode import ImageFile
 from tests.detect.evidence.signing import encode, encode_with_exif
 
 MAKE, MODEL, DESCRIPTION, COMMENT = 0x010F, 0x0110, 0x010E, 0x9286
@@ -184,7 +186,8 @@ def test_bytes_after_the_end_of_the_image_have_no_influence(image_format: str, a
         {"parameters": "[" * 5000},
         {"prompt": "[" * 100_000},
         {"prompt": "{}"},
-        {"prompt": '{"a": 1}', "workflow": "{}"},
+        {"parameters": "1"},
+        {"parameters": '{"mirror": false, "sensor": "rear"}'},
         {"prompt": "say cheese"},
         {"invokeai_metadata": "[1]"},
         {"Dream": '"' + " " * 10_000},
@@ -192,6 +195,15 @@ def test_bytes_after_the_end_of_the_image_have_no_influence(image_format: str, a
 )
 def test_other_texts_are_no_evidence(texts: dict[str, str]) -> None:
     assert read(save(texts)).state == "absent"
+
+
+@pytest.mark.parametrize("name", [["5", 0], {"a": 1}])
+def test_a_graph_on_which_the_parser_fails_is_not_absent(name: object) -> None:
+    nodes = {**NODES, "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": name}}}
+    with pytest.raises(ChangelingError, match="no parser understands the JSON of 'prompt'"):
+        read(save({"prompt": json.dumps(nodes)}))
+    item = EvidenceReader().read(ImageFile("x", save({"prompt": json.dumps(nodes)})))[-1]
+    assert (item.kind, item.state) == ("generator parameters", "unreadable")
 
 
 def test_an_ordinary_comment_is_no_evidence() -> None:

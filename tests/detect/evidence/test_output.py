@@ -93,10 +93,18 @@ def test_no_files_are_an_empty_list(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_table_of_verdicts_has_the_evidence_in_a_few_words() -> None:
     table = build_table(FILES[:2])  # type: ignore[arg-type]
     assert list(table.columns[-1].cells) == [
-        "content credentials: found (invalid); camera data: found (unreadable); generator parameters: generated",
+        "content credentials: invalid; camera data: unreadable; generator parameters: generated",
         "no such file",
     ]
     assert summarize(EVIDENCE[1:2]) == ""
+    signed = (
+        Evidence("content credentials", "trusted signer", "", "captured"),
+        Evidence("content credentials", "unknown signer", ""),
+    )
+    assert (
+        summarize(signed)
+        == "content credentials: captured (trusted signer); content credentials: found (unknown signer)"
+    )
 
 
 @pytest.mark.parametrize("format", list(VerdictFormat))

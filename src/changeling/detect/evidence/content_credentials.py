@@ -15,7 +15,7 @@ from changeling.errors import ChangelingError
 Manifest = dict[str, Any]  # as the library's report has it
 
 KIND: Final = "content credentials"
-MAX_TRUST_LIST_BYTES = 1 << 24
+MAX_TRUST_LIST_BYTES = 1 << 20  # c2pa-python takes settings of at most 1 MiB, in which each line end counts twice
 MIME_TYPES = {  # of the formats that can have credentials, by Pillow's names
     "JPEG": "image/jpeg",
     "MPO": "image/jpeg",
@@ -31,14 +31,14 @@ _STATES: dict[str, State] = {"Trusted": "trusted signer", "Valid": "unknown sign
 _WORTH: dict[State, str] = {
     "trusted signer": "Strong. A signer on the trust list is responsible for these statements.",
     "unknown signer": "Weak. The file is unchanged since someone signed it, but anyone can sign, under any name.",
-    "invalid": "None for this file: the statements were made about another one. Saving a copy can cause that, too.",
+    "invalid": "None: the file, the statements or the certificate failed validation. Saving a copy can cause that.",
 }
 _FORGING: dict[State, str] = {
     "trusted signer": "Hard: it takes the private key of the signer. Removing credentials is easy and leaves no trace.",
     "unknown signer": "Easily: with a certificate of one's own. Removing credentials is easy, too.",
-    "invalid": "Does not matter: the forgery, or the change, was noticed.",
+    "invalid": "Does not matter: what failed validation is not relied on.",
 }
-_FAILURES = {  # the start of the library's code of a failure: what it means
+_FAILURES = {  # the library's code of a failure: what it means
     "assertion.dataHash.mismatch": "the file was changed after it was signed",
     "assertion.bmffHash.mismatch": "the file was changed after it was signed",
     "assertion.boxesHash.mismatch": "the file was changed after it was signed",
@@ -71,7 +71,10 @@ class CredentialsReader:
         settings: dict[str, dict[str, object]] = {"verify": dict(_SETTINGS)}
         if trust_list is not None:
             settings["trust"] = {"trust_anchors": _read_trust_list(trust_list)}
-        self._context = c2pa.Context.from_dict(settings)
+        try:
+            self._context = c2pa.Context.from_dict(settings)
+        except c2pa.C2paError as error:
+            raise ChangelingError(f"--trust-list {trust_list}: c2pa-python refuses it: {shorten(error)}") from None
 
     def read(self, data: bytes, image_format: str) -> Evidence:
         """Return the content credentials of a file with this content, in a format that Pillow names."""
@@ -95,7 +98,10 @@ def _read_trust_list(path: Path) -> str:
 
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_TRUST_LIST_BYTES)
+            data = file.read(MAX_TRUST_LIST_BYTES + 1)
+        if len(data) > MAX_TRUST_LIST_BYTES:
+            limit = f"{MAX_TRUST_LIST_BYTES >> 20} MiB"
+            raise ChangelingError(f"--trust-list {path}: is larger than {limit}; keep only the certificates you need")
         load_pem_x509_certificates(data)
     except OSError as error:
         raise ChangelingError(f"--trust-list {path}: {error.strerror or error}") from None
@@ -174,9 +180,9 @@ def _describe_failures(report: dict[str, Any]) -> str:
     failures = list(results.get("activeManifest", {}).get("failure", []))
     for delta in results.get("ingredientDeltas", []):
         failures += delta.get("validationDeltas", {}).get("failure", [])
-    if not failures:
-        return "no reason is given"
     codes = [str(failure.get("code")) for failure in failures if failure.get("code") != "signingCredential.untrusted"]
+    if not codes:
+        return "no reason is given"
     return "; ".join(dict.fromkeys(_FAILURES.get(code, shorten(code, 80)) for code in codes[:5]))
 
 

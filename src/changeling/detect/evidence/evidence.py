@@ -10,7 +10,7 @@ Kind = Literal["content credentials", "digital source type", "camera data", "gen
 State = Literal[
     "trusted signer",  # content credentials that are valid, by a signer on the trust list
     "unknown signer",  # content credentials that are valid, by any other signer: anyone can make these
-    "invalid",  # content credentials that do not fit the file, or whose signature is wrong
+    "invalid",  # content credentials of which the file, the statements or the certificate failed validation
     "found",
     "absent",
     "unreadable",  # damaged, too large, or not understood
@@ -50,10 +50,16 @@ class Evidence:
 def summarize(evidence: Iterable[Evidence]) -> str:
     """Return evidence in a few words, for a cell of a table: what there is, and what it suggests."""
     return "; ".join(
-        f"{item.kind}: {item.suggests or 'found'}" + (f" ({item.state})" if item.state != "found" else "")
-        for item in evidence
-        if item.state not in ("absent", "unavailable")
+        f"{item.kind}: {_describe_state(item)}" for item in evidence if item.state not in ("absent", "unavailable")
     )
+
+
+def _describe_state(item: Evidence) -> str:
+    if item.state == "found":
+        return item.suggests or "found"
+    if item.state in ("trusted signer", "unknown signer"):
+        return f"{item.suggests or 'found'} ({item.state})"
+    return item.state
 
 
 def shorten(value: object, limit: int = MAX_TEXT) -> str:

@@ -40,7 +40,7 @@ def read_generator_parameters(image: Image.Image) -> Evidence:
     the end of the image and texts hidden in its pixels are not looked at.
 
     Raises:
-        ChangelingError: a field is too long to be read.
+        ChangelingError: a field is too long to be read, or a parser fails on it.
     """
     texts = {key: text for key, text in _collect_texts(image).items() if key in _LIMITS}
     for key, text in texts.items():
@@ -97,19 +97,34 @@ def _count_ascii(text: str) -> int:
 
 
 def _parse(texts: dict[str, str]) -> dict[str, str]:
-    """Return what the first parser that understands the fields finds, or nothing. Raises ImportError."""
+    """Return what the first parser that understands the fields finds, or nothing.
+
+    Parsers raise ParserError on fields of other programs. An object of JSON on which one raises anything else is of its
+    program, or looks like it, but cannot be read.
+
+    Raises:
+        ImportError: sd-parsers is not installed.
+        ChangelingError: a parser fails on an object of JSON, and no other one understands the fields.
+    """
+    from sd_parsers.exceptions import ParserError
     from sd_parsers.parsers import MANAGED_PARSERS, Parser
 
     # Without the links of ComfyUI's workflow its parser reads the nodes beside a sampler only: following hostile links
     # through thousands of nodes can take minutes.
     fields = texts | {"workflow": '{"links": []}'}
     make_parsers: list[Callable[[], Parser]] = [*MANAGED_PARSERS]
+    has_failed = False
     for make_parser in make_parsers:
         try:
             if details := _describe(make_parser().parse(dict(fields)), fields):
                 return details
-        except Exception:  # noqa: S112 (parsers raise all kinds of exceptions on fields of other programs)
+        except ParserError:
             continue
+        except Exception:  # parsers raise all kinds of exceptions on values that they do not expect
+            has_failed = True
+    objects = [key for key, text in texts.items() if text.lstrip().startswith("{")]
+    if has_failed and objects:
+        raise ChangelingError(f"no parser understands the JSON of {', '.join(map(repr, objects))}")
     return {}
 
 
