@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -239,4 +240,6 @@ def _describe_multiplicity(differences: Sequence[Interval], p_values: Floats) ->
 
 
 def _format_p_value(p_value: float) -> str:
+    if math.isnan(p_value):
+        return "–"
     return f"{p_value:.3f}" if p_value >= 0.001 else "< 0.001"

@@ -25,7 +25,7 @@ def interval_p_value(difference: Interval) -> float:
 
 
 def holm_adjusted(p_values: Floats) -> Floats:
-    """Adjust p-values for their number (Holm, 1979, Scandinavian Journal of Statistics 6), whatever depends on what.
+    """Adjust p-values for their number (Holm, 1979, Scandinavian Journal of Statistics 6), under any dependence.
 
     If all hypotheses with an adjusted p-value below 0.05 are rejected, a true one is among them in at most 5 % of such
     families.
