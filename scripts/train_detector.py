@@ -52,6 +52,8 @@ OLD_GENERATORS = ("dall-e, craiyon", "glide", "stable diffusion 1, 2", "gan", "e
 GENERATOR_WEIGHTS = dict.fromkeys(OLD_GENERATORS, 0.3)
 # All folders of one publisher are one source, so that its real and fake images are held out together.
 PUBLISHER = re.compile(r"^(web_(?:adri|codrops|kurlyto|frs|ml72))_")
+# The demo shows some of these pictures.
+EXCLUDED_SOURCES = ("more_scikit_image_scikit_image",)
 
 
 def find_family(generator: str) -> str:
@@ -64,8 +66,10 @@ def find_family(generator: str) -> str:
 
 
 def read_listing(listing: Path) -> Iterator[ImportedImage]:
-    """Yield the rows of the CSV file, with families as generators and publishers as sources."""
+    """Yield the rows of the CSV file, without excluded sources; families are generators, and publishers sources."""
     for row, captions in read_csv(listing):
+        if row.source in EXCLUDED_SOURCES:
+            continue
         publisher = PUBLISHER.match(row.source)
         source = publisher[1] if publisher else row.source
         family = find_family(row.generator) if row.generator else None

@@ -76,7 +76,7 @@ def detect(
     from changeling.detect.detector import Detector
     from changeling.detect.evidence.inspect import EvidenceReader
     from changeling.detect.inputs import find_images
-    from changeling.detect.model import describe_error_rates
+    from changeling.detect.model import describe_error_rates, describe_thresholds
     from changeling.detect.output import LABELS, format_summary, write_verdicts
     from changeling.progress import progress_bars, track
 
@@ -102,7 +102,9 @@ def detect(
         verdicts = track(found, "detecting", len(images), progress)
         counts = write_verdicts(verdicts, verdict_format, output)
     seconds = time.monotonic() - started
-    typer.echo(f"{format_summary(counts)}; {seconds:.1f} s, {len(images) / seconds:.1f} images/s", err=True)
+    speed = f"{len(images) / seconds:.1f} images/s" if seconds < len(images) else f"{seconds / len(images):.1f} s/image"
+    typer.echo(f"{format_summary(counts)}; {seconds:.1f} s, {speed}", err=True)
+    typer.echo(describe_thresholds(detector.model), err=True)
     if false_positive_rate is not None or false_negative_rate is not None:
         typer.echo(describe_error_rates(detector.model), err=True)
     if not any(counts[label] for label in LABELS):

@@ -14,7 +14,7 @@ from changeling.demo.contrast import contrast_studies
 from changeling.demo.detector_result import describe_detector
 from changeling.demo.samples import fetch_samples
 from changeling.detect.detector import Detector, Verdict
-from changeling.detect.model import ModelInfo, describe_error_rates
+from changeling.detect.model import ModelInfo, describe_error_rates, describe_thresholds
 from changeling.detect.output import build_table
 from changeling.experiments.projections import CHECKPOINTS
 from changeling.progress import progress_bars
@@ -86,7 +86,4 @@ def _print_verdicts(console: Console, verdicts: Sequence[Verdict], model: ModelI
         labels = Counter(verdict.label for verdict in verdicts if Path(verdict.path).parent.name == folder)
         counts = ", ".join(f"{labels[label]} labelled {label}" for label in ("real", "unsure", "fake"))
         console.print(f"Of {labels.total()} {title}: {counts}.")
-    console.print(
-        f"Fake: a probability above {model.fake_above:.3f}. Real: below {model.real_below:.3f}. Unsure: in between.\n"
-        f"{describe_error_rates(model)}"
-    )
+    console.print(f"{describe_thresholds(model)}\n{describe_error_rates(model)}")

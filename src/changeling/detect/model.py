@@ -190,6 +190,11 @@ def load_model(folder: Path = BUNDLED) -> TrainedModel:
     return TrainedModel(model, head)
 
 
+def describe_thresholds(model: ModelInfo) -> str:
+    """Return a sentence that says which probabilities have which label."""
+    return f"Fake: a probability above {model.fake_above:.3g}. Real: below {model.real_below:.3g}. Unsure: in between."
+
+
 def describe_error_rates(model: ModelInfo) -> str:
     """Return sentences that say how well the labels fake and real kept their error rates on held-out sources."""
     sentences = [
