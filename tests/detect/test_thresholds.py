@@ -126,6 +126,12 @@ def test_classes_far_apart_leave_nothing_between_the_thresholds() -> None:
     assert chosen.real_below == chosen.fake_above
 
 
+def test_flips_count_opposite_and_other_labels() -> None:
+    rows = make_held_out(sources=1, images=2).rows  # four images
+    scores = HeldOutScores(np.array([-3.0, 3.0, 0.0, 3.0]), np.array([3.0, 3.0, -3.0, 0.0]))
+    assert thresholds.measure_flips(HeldOutImages(rows, scores), Thresholds(-2.0, 2.0)) == (0.25, 0.75)
+
+
 def test_held_out_images_are_saved_and_loaded(tmp_path: Path) -> None:
     saved = make_held_out()
     saved.save(tmp_path)

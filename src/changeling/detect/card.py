@@ -24,6 +24,8 @@ A linear head on `{backbone}` features. It returns the probability that an image
 ## Error rates of the labels
 {error_rates}
 
+{flips}
+
 ## Metrics on held-out {held_out_unit}
 {method}
 
@@ -90,6 +92,7 @@ def write_card(model: ModelInfo, judged: Sequence[SourceErrors], path: Path) -> 
         training_set="\n".join(f"| {key} | {value} |" for key, value in model.trained_on.items()),
         error_rates=_describe_error_rates(model),
         calibration=_describe_calibration(model),
+        flips=_describe_flips(model),
         held_out_unit=held_out_unit,
         interval_unit="clusters" if held_out_unit == "clusters" else "sources",
         method=_METHODS[held_out_unit],
@@ -109,6 +112,14 @@ def _describe_error_rates(model: ModelInfo) -> str:
     if all(rate is not None and rate.sources for rate in (model.false_positives, model.false_negatives)):
         return _ERROR_RATES.format(summary=describe_error_rates(model), large=LARGE_SOURCE, **rates)
     return _NO_SOURCES.format(**rates)
+
+
+def _describe_flips(model: ModelInfo) -> str:
+    opposite, other = (float(model.settings[f"copies with {which} label"]) for which in ("the opposite", "another"))
+    return (
+        f"Of held-out images, {100 * opposite:.2g} % are called real and their copy fake, or the other way round; "
+        f"{100 * other:.1f} % of the\ncopies have another label, mostly to or from unsure."
+    )
 
 
 def _describe_calibration(model: ModelInfo) -> str:

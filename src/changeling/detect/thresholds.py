@@ -126,6 +126,14 @@ def judge_sources(
     return sorted(judged, key=lambda errors: (errors.label, -errors.error_rate, -errors.images, errors.source))
 
 
+def measure_flips(held_out: HeldOutImages, thresholds: Thresholds) -> tuple[float, float]:
+    """Return the share of images whose copy has the opposite label (real, fake), and the share with another label."""
+    images, copies = thresholds.call(held_out.scores.images), thresholds.call(held_out.scores.copies)
+    is_decided = (images >= 0) & (copies >= 0)
+    is_other = images != copies
+    return float((is_decided & is_other).mean()), float(is_other.mean())
+
+
 def summarise_errors(judged: list[SourceErrors], label: int, rate: float) -> ErrorRate:
     """Return on how many of the judged sources at most a share `rate` of the images of class `label` is wrong."""
     sources = [errors for errors in judged if errors.label == label]

@@ -26,6 +26,7 @@ from changeling.detect.thresholds import (
     SourceErrors,
     choose_thresholds,
     judge_sources,
+    measure_flips,
     summarise_errors,
 )
 from changeling.detect.training_set import (
@@ -161,6 +162,7 @@ def _describe_settings(
     rows: ImageRows, settings: TrainingSettings, fitted: _FittedHead
 ) -> dict[str, str | int | float]:
     calibration = measure_calibration(fitted.held_out, fitted.platt)
+    opposite, other = measure_flips(fitted.held_out, choose_thresholds(fitted.held_out, seed=settings.seed))
     factors = [f"{name} x {factor:g}" for name, factor in sorted(settings.generator_weights.items())]
     return {
         "folds": FOLDS,
@@ -169,6 +171,8 @@ def _describe_settings(
         "left out": "sources and generators" if can_hold_out_sources(rows) else "clusters",
         "median calibration error of a source": float(np.median(calibration)) if calibration else "unknown",
         "worst calibration error of a source": calibration[-1] if calibration else "unknown",
+        "copies with the opposite label": opposite,
+        "copies with another label": other,
         "generator weights": "; ".join(factors) or "1 each",
         "skipped dimensions": settings.skipped_dims,
         "C": fitted.c,
