@@ -115,7 +115,7 @@ def _describe_error(error: Exception) -> Evidence:
     if "remote manifest" in message:
         summary = "The credentials are not in the file but at an address that it names; it was not asked."
         return Evidence(KIND, "unavailable", summary, details={"address": message.rpartition(" ")[2]})
-    return Evidence(KIND, "unreadable", f"The credentials are damaged: {message}")
+    return Evidence(KIND, "unreadable", f"The file, or its credentials if it has any, is damaged: {message}")
 
 
 def _describe_report(report: dict[str, Any], has_trust_list: bool) -> Evidence:

@@ -38,6 +38,7 @@ def write_text(explanation: Explanation, file: TextIO) -> None:
         return
     console.print("The most similar training images (cosine distance of features; 0: the same)\n")
     console.print(_build_neighbour_table(explanation.nearest))
+    console.print("\nTheir labels are weak evidence: what looks alike can be real or generated.")
     if explanation.distance_rank is not None:
         console.print(
             f"The nearest is farther than for {explanation.distance_rank:.0%} of the training images (from the nearest "
