@@ -229,7 +229,7 @@ def test_s_and_t_of_one_generator_are_evaluated_on_all(plant: Plant, tmp_path: P
     assert [row.cells for row in table.rows[3:6]] == [row.cells for row in each[3:6]]
     assert table.rows[7].cells != each[7].cells  # S of g0, not of g1, on g1
     assert len([plot for plot in result.plots if plot.title == "Training loss"]) == 1
-    with pytest.raises(StudyError, match=r"disentangle.train_on = 'g3': .*; choose one of all, g0, g1"):
+    with pytest.raises(StudyError, match=r"disentangle.train_on = 'g3': .*; choose one of each, all, g0, g1"):
         disentangle.check(context, settings.model_copy(update={"train_on": "g3"}))
 
 

@@ -61,8 +61,8 @@ def test_every_estimate_is_a_row_with_all_its_digits(full: list[Result], tmp_pat
     rows = read(write_tables_csv(full, tmp_path / "tables.csv"))
     assert len(rows) == sum(len(row.cells) for one in full for made in one.tables for row in made.rows)
     assert ",".join(rows[0]) == (
-        "experiment,table,Generator,Backbone,Trained on,Features,Facts,Between,Difference,group,column,"
-        "value,low,high,clusters,images,paper,chance,paper_low,paper_high"
+        "experiment,table,Generator,Backbone,Trained on,Features,Facts,Between,Difference,Holm-adjusted p,"
+        "group,column,value,low,high,clusters,images,paper,chance,paper_low,paper_high"
     )
     cell = full[0].tables[0].rows[0].cells["val_max"]
     assert rows[1] == {
@@ -75,6 +75,7 @@ def test_every_estimate_is_a_row_with_all_its_digits(full: list[Result], tmp_pat
         "Facts": "",
         "Between": "",
         "Difference": "",
+        "Holm-adjusted p": "",
         "group": "Validation",
         "column": "Max distance",
         "value": repr(cell.value),

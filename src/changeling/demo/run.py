@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from changeling.demo.detector_result import describe_detector
 from changeling.demo.samples import fetch_samples
 from changeling.detect.detector import Detector, Verdict
 from changeling.detect.model import ModelInfo, describe_error_rates, describe_thresholds
-from changeling.detect.output import build_table
+from changeling.detect.output import build_table, print_table
 from changeling.experiments.projections import CHECKPOINTS
 from changeling.progress import progress_bars
 from changeling.report.exports import write_exports
@@ -81,7 +82,7 @@ def _study_bundled(console: Console, name: str, output: Path) -> list[Result]:
 
 def _print_verdicts(console: Console, verdicts: Sequence[Verdict], model: ModelInfo) -> None:
     """Print the verdicts, the number of each label for real and for generated images, and the thresholds."""
-    console.print(build_table(verdicts))
+    print_table(build_table(verdicts), sys.stdout)
     for folder, title in (("real", "photographs"), ("fake", "generated images")):
         labels = Counter(verdict.label for verdict in verdicts if Path(verdict.path).parent.name == folder)
         counts = ", ".join(f"{labels[label]} labelled {label}" for label in ("real", "unsure", "fake"))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FIELDS = tuple(field.name for field in fields(Verdict))
 LABELS = ("real", "fake", "unsure")
+MAX_TABLE_WIDTH = 10_000  # characters
 COLOURS = {"real": "green", "fake": "red", "unsure": "yellow"}
 
 
@@ -85,6 +86,13 @@ def build_table(verdicts: Iterable[Verdict]) -> Table:
     return table
 
 
+def print_table(table: Table, file: TextIO) -> None:
+    """Print a table; if it is not for a terminal, at its own width, so that paths are not broken."""
+    from rich.console import Console
+
+    Console(file=file, highlight=False, width=None if file.isatty() else MAX_TABLE_WIDTH).print(table)
+
+
 def escape_unprintable(text: str) -> str:
     """Return text for any terminal and any UTF-8 file: control characters and bytes that are not UTF-8 are escaped."""
     text = _escape_bytes(text)
@@ -108,9 +116,7 @@ def _count_verdicts(verdicts: Iterable[Verdict], counts: Counter[str]) -> Iterat
 
 
 def _write_table(verdicts: Iterable[Verdict], file: TextIO) -> None:
-    from rich.console import Console
-
-    Console(file=file, highlight=False).print(build_table(verdicts))
+    print_table(build_table(verdicts), file)
 
 
 def _write_json(verdicts: Iterable[Verdict], file: TextIO) -> None:
