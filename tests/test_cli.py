@@ -500,5 +500,6 @@ def test_a_decompression_bomb_is_an_oversized_image_and_not_a_warning(model: Pat
     Image.new("1", (12_000, 12_000)).save(tmp_path / "large.png")
     ran = run_process("detect", tmp_path / "large.png", "--model", model, "--format", "jsonl")
     assert json.loads(ran.stdout)["status"] == "oversized"
-    (summary,) = ran.stderr.splitlines()
+    summary, thresholds = ran.stderr.splitlines()
     assert summary.startswith("1 images: 0 real, 0 fake, 0 unsure, 1 unreadable (1 oversized)")
+    assert thresholds.startswith("Fake: ")
