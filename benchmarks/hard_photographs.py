@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.progress import track
-from scripts.train_detector import read_listing
+from scripts.train_detector import EXCLUDED_SOURCES, read_listing
 
 from changeling.detect.held_out import HeldOutImages, load_held_out
 from changeling.detect.model import BUNDLED, Label, load_model
@@ -66,7 +66,7 @@ def main() -> None:
     check_order(held_out, arguments.images_csv)
     labels = label_scores(arguments.model, held_out)
     with arguments.images_csv.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+        rows = [row for row in csv.DictReader(file) if Path(row["file"]).parent.name not in EXCLUDED_SOURCES]
     print_counts(count_labels(rows, labels, arguments.images_csv.parent))
 
 

@@ -44,18 +44,17 @@ class ErrorRate(BaseModel):
 
     Attributes:
         rate: of the images of a source, that may have the wrong label.
-        share: of all sources, that the threshold is chosen to keep the rate on.
         sources: that were judged, each by thresholds chosen without it.
         within: how many of them kept the rate, on images as they are and on their copies together.
         low, high: the 95 % interval of the share that kept it.
         large_sources, large_within: the same two counts of the sources with at least LARGE_SOURCE images.
         mean: the mean error rate of the sources.
+        right, wrong: shares of the images of all judged sources, as they are; the rest is unsure.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rate: float
-    share: float
     sources: int
     within: int
     low: float
@@ -63,6 +62,8 @@ class ErrorRate(BaseModel):
     large_sources: int
     large_within: int
     mean: float
+    right: float
+    wrong: float
 
 
 class ModelInfo(BaseModel):
@@ -202,10 +203,11 @@ def describe_error_rates(model: ModelInfo) -> str:
         f"{100 * rate.low:.1f} to {100 * rate.high:.1f} %) at most {100 * rate.rate:g} % of {kind} images were "
         f"called {label}; of those with at least {LARGE_SOURCE} images, on {rate.large_within} of "
         f"{rate.large_sources}. "
-        f"The mean over sources is {100 * rate.mean:.1f} %."
-        for rate, kind, label in (
-            (model.false_positives, "real", "fake"),
-            (model.false_negatives, "generated", "real"),
+        f"The mean over sources is {100 * rate.mean:.1f} %. Of all their {kind} images, {100 * rate.right:.1f} % were "
+        f"called {right_label}, {100 * rate.wrong:.1f} % {label}, and the rest unsure."
+        for rate, kind, label, right_label in (
+            (model.false_positives, "real", "fake", "real"),
+            (model.false_negatives, "generated", "real", "fake"),
         )
         if rate is not None and rate.sources
     ]

@@ -1,8 +1,7 @@
 """The training images that are most similar to an image: their source, generator and label, without the images.
 
-Features are projected to the first principal components of the head, and stored with 8 bits a number. Of the ten
-nearest of 6,023 images by all 9,216 dimensions of `clip-vit-b16@blocks`, 120 components of 8 bits find 81 %, and 60 of
-16 bits, which take as much space, 72 %.
+Features are projected to the first principal components of the head, and stored with 8 bits a number: twice as many
+components as with 16 bits, in the same space, find more of the nearest images.
 """
 
 from __future__ import annotations

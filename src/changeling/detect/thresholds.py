@@ -15,7 +15,7 @@ from changeling.detect.training_set import ImageRows
 from changeling.errors import ModelError
 from changeling.stats.intervals import clopper_pearson
 from changeling.stats.metrics import Floats, Ints
-from changeling.stats.source_thresholds import SHARE, source_threshold, tolerance_limit
+from changeling.stats.source_thresholds import source_threshold, tolerance_limit
 
 FALSE_POSITIVE_RATE = 0.01  # of real images, that are called fake
 FALSE_NEGATIVE_RATE = 0.2  # of fake images, that are called real
@@ -140,9 +140,9 @@ def summarise_errors(judged: list[SourceErrors], label: int, rate: float) -> Err
     large = [errors for errors in sources if errors.images >= LARGE_SOURCE]
     within, large_within = (sum(errors.error_rate <= rate for errors in some) for some in (sources, large))
     low, high = clopper_pearson(within, len(sources)) if sources else (0.0, 1.0)
+    images = max(sum(errors.images for errors in sources), 1)
     return ErrorRate(
         rate=rate,
-        share=SHARE,
         sources=len(sources),
         within=within,
         low=low,
@@ -150,6 +150,8 @@ def summarise_errors(judged: list[SourceErrors], label: int, rate: float) -> Err
         large_sources=len(large),
         large_within=large_within,
         mean=float(np.mean([errors.error_rate for errors in sources])) if sources else 0.0,
+        right=sum(errors.found for errors in sources) / images,
+        wrong=sum(errors.wrong for errors in sources) / images,
     )
 
 

@@ -24,6 +24,7 @@ from changeling.detect.thresholds import (
     FALSE_NEGATIVE_RATE,
     FALSE_POSITIVE_RATE,
     SourceErrors,
+    Thresholds,
     choose_thresholds,
     judge_sources,
     measure_flips,
@@ -65,6 +66,7 @@ class _FittedHead:
     projection: Projection
     c: float
     held_out: HeldOutImages
+    thresholds: Thresholds
     judged: list[SourceErrors]
     platt: Platt
 
@@ -112,7 +114,8 @@ def _fit_head(
     held_out = HeldOutImages.select_tested(rows, scores)
     judged = judge_sources(held_out, FALSE_POSITIVE_RATE, FALSE_NEGATIVE_RATE, settings.seed)
     head, platt = projection.convert_head(weight, bias), _fit_platt(held_out, settings)
-    return _FittedHead(head, projection, c, held_out, judged, platt)
+    thresholds = choose_thresholds(held_out, seed=settings.seed)
+    return _FittedHead(head, projection, c, held_out, thresholds, judged, platt)
 
 
 def _fit_platt(held_out: HeldOutImages, settings: TrainingSettings) -> Platt:
@@ -126,8 +129,7 @@ def _describe_model(
     name: str, dataset: Dataset, backbone: Backbone, rows: ImageRows, fitted: _FittedHead, settings: TrainingSettings
 ) -> ModelInfo:
     """Return the content of model.json, with the thresholds and the metrics on held-out images."""
-    thresholds = choose_thresholds(fitted.held_out, seed=settings.seed)
-    real_below, fake_above = fitted.platt(np.array([thresholds.real_below, thresholds.fake_above]))
+    real_below, fake_above = fitted.platt(np.array([fitted.thresholds.real_below, fitted.thresholds.fake_above]))
     return ModelInfo(
         name=name,
         backbone=backbone.name,
@@ -162,7 +164,7 @@ def _describe_settings(
     rows: ImageRows, settings: TrainingSettings, fitted: _FittedHead
 ) -> dict[str, str | int | float]:
     calibration = measure_calibration(fitted.held_out, fitted.platt)
-    opposite, other = measure_flips(fitted.held_out, choose_thresholds(fitted.held_out, seed=settings.seed))
+    opposite, other = measure_flips(fitted.held_out, fitted.thresholds)
     factors = [f"{name} x {factor:g}" for name, factor in sorted(settings.generator_weights.items())]
     return {
         "folds": FOLDS,
