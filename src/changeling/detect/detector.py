@@ -14,20 +14,16 @@ from numpy.typing import NDArray
 from changeling import engine
 from changeling.backbones import registry
 from changeling.backbones.registry import Backbone
+from changeling.detect.loading import LoadedImage, UnfitReason, load_deliveries, load_image
 from changeling.detect.model import BUNDLED, Label, ModelInfo, TrainedModel, load_model
 from changeling.engine import Encoded
 from changeling.errors import ModelError, Status
-from changeling.images.decode import DecodedImage, ImageFile, read_file
-from changeling.images.deliveries import deliver_in_all_ways
-from changeling.images.photographs import is_photograph
+from changeling.images.decode import ImageFile, read_file
 from changeling.progress import Progress, silent
 
 BATCH_SIZE = 4
 ReadFile = Callable[[str], ImageFile]
-Reason = Literal["between", "too small", "flat", "not a photograph", "unstable"]
-# A smaller or a flatter image is unsure, whatever its probability.
-MIN_SHORT_SIDE = 32  # pixels
-MIN_PIXEL_STD = 0.02  # of the preprocessed pixels, in the channel that varies most
+Reason = Literal[UnfitReason, "between", "unstable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +59,7 @@ class _Picture:
 
     path: str
     read: ReadFile
-    reason: Reason | None = None
+    reason: UnfitReason | None = None
 
 
 class Detector:
@@ -78,6 +74,16 @@ class Detector:
         trained.check_backbone(backbone)
         self._trained = trained
         self._backbone = backbone
+
+    @property
+    def trained(self) -> TrainedModel:
+        """The trained model: its description and its head."""
+        return self._trained
+
+    @property
+    def backbone(self) -> Backbone:
+        """What encodes images."""
+        return self._backbone
 
     @property
     def model(self) -> ModelInfo:
@@ -138,8 +144,8 @@ class Detector:
             if encoded.feature is None:
                 yield self._describe_error(encoded)
             else:
-                probability = float(self._trained.predict_probabilities(encoded.feature[None])[0])
-                yield self._judge(encoded.job, probability)
+                probabilities = self._trained.predict_probabilities(encoded.feature[None])
+                yield self._judge(encoded.job.path, encoded.job.reason, probabilities)
 
     def detect_stable(self, paths: Iterable[str | os.PathLike[str]], read: ReadFile = read_file) -> Iterator[Verdict]:
         """Yield verdicts as `detect` does, each on an image as it is and after each of `images.deliveries.DELIVERIES`.
@@ -154,35 +160,37 @@ class Detector:
             if encoded.feature is None:
                 yield self._describe_error(encoded)
             else:
-                yield self._judge_views(encoded.job, self._trained.predict_probabilities(encoded.feature))
+                probabilities = self._trained.predict_probabilities(encoded.feature)
+                yield self._judge(encoded.job.path, encoded.job.reason, probabilities)
+
+    def judge(self, image: LoadedImage, path: str) -> Verdict:
+        """Encode a loaded image and return its verdict; with deliveries as `detect_stable`, else as `detect`."""
+        return self._judge(path, image.reason, self._trained.predict_probabilities(self._backbone.encode(image.pixels)))
 
     def _load_pixels(self, picture: _Picture) -> NDArray[np.float32]:
         """Return the preprocessed pixels (3, H, W) of a picture."""
-        decoded = self._backbone.preprocessing.decode(picture.read(picture.path))
-        pixels = self._backbone.preprocessing(decoded.image)
-        picture.reason = _find_reason(decoded, pixels)
+        loaded = load_image(picture.read(picture.path), self._backbone.preprocessing)
+        picture.reason = loaded.reason
+        pixels: NDArray[np.float32] = loaded.pixels[0]
         return pixels
 
     def _load_views(self, picture: _Picture) -> NDArray[np.float32]:
         """Return the preprocessed pixels (V, 3, H, W) of a picture as it is and after each delivery."""
-        preprocessing = self._backbone.preprocessing
-        decoded = preprocessing.decode(picture.read(picture.path))
-        views = [preprocessing(decoded.image)]
-        picture.reason = _find_reason(decoded, views[0])
-        views += [preprocessing(delivered) for delivered in deliver_in_all_ways(decoded.image)]
-        return np.stack(views)
+        loaded = load_deliveries(picture.read(picture.path), self._backbone.preprocessing)
+        picture.reason = loaded.reason
+        return loaded.pixels
 
-    def _judge(self, picture: _Picture, probability: float) -> Verdict:
-        label = "unsure" if picture.reason else self._trained.choose_label(probability)
-        reason = picture.reason or ("between" if label == "unsure" else None)
-        return Verdict(picture.path, label, probability, self.model.name, reason=reason)
-
-    def _judge_views(self, picture: _Picture, probabilities: NDArray[np.float64]) -> Verdict:
-        """Return the verdict on a picture from the probabilities (V,) of its views."""
-        verdict = self._judge(picture, float(np.median(probabilities)))
+    def _judge(self, path: str, unfit: UnfitReason | None, probabilities: NDArray[np.float64]) -> Verdict:
+        """Return the verdict on an image from the probabilities (V,) of the image and its deliveries, if it has any."""
+        probability = float(np.median(probabilities))
+        label = "unsure" if unfit else self._trained.choose_label(probability)
+        reason = unfit or ("between" if label == "unsure" else None)
+        verdict = Verdict(path, label, probability, self.model.name, reason=reason)
+        if len(probabilities) == 1:
+            return verdict
         verdict = replace(verdict, lowest=float(probabilities.min()), highest=float(probabilities.max()))
         labels = {self._trained.choose_label(probability) for probability in probabilities.tolist()}
-        if picture.reason is None and {"real", "fake"} <= labels:
+        if unfit is None and {"real", "fake"} <= labels:
             return replace(verdict, label="unsure", reason="unstable")
         return verdict
 
@@ -195,12 +203,3 @@ def _make_pictures(paths: Iterable[str | os.PathLike[str]], read: ReadFile) -> I
     if isinstance(paths, str | bytes | os.PathLike):
         raise TypeError("detect takes several paths: put a single one in a list")
     return (_Picture(os.fsdecode(path), read) for path in paths)
-
-
-def _find_reason(decoded: DecodedImage, pixels: NDArray[np.float32]) -> Reason | None:
-    """Return why an image with these preprocessed pixels (3, H, W) cannot be judged, or None."""
-    if min(decoded.width, decoded.height) < MIN_SHORT_SIDE:
-        return "too small"
-    if float(pixels.std(axis=(1, 2)).max()) < MIN_PIXEL_STD:
-        return "flat"
-    return None if is_photograph(decoded.image) else "not a photograph"

@@ -108,10 +108,11 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """The description of a model, and its head."""
+    """The description of a model, its head, and the prior of its probabilities: the share of fakes in the population."""
 
     model: ModelInfo
     head: Head
+    prior: float = 0.5
 
     def predict_probabilities(self, features: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the calibrated probabilities (N,) that images with features (N, D) are generated."""
@@ -140,7 +141,7 @@ class TrainedModel:
             for name, probability in (("real_below", self.model.real_below), ("fake_above", self.model.fake_above))
         }
         bias = self.model.bias + math.log(odds)
-        return replace(self, model=self.model.model_copy(update={"bias": bias, **moved}))
+        return replace(self, model=self.model.model_copy(update={"bias": bias, **moved}), prior=prior)
 
     def check_backbone(self, backbone: Backbone) -> None:
         """Raise ModelError unless `backbone` gives the features that the head was trained on.
