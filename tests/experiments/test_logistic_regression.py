@@ -59,14 +59,14 @@ def test_a_fit_without_enough_iterations_is_marked(monkeypatch: pytest.MonkeyPat
     features, labels = draw(300, 20)
     monkeypatch.setattr(logistic_regression, "_MAX_ITERATIONS", 1)
     for size in (0, 2e11):  # L-BFGS, Newton
-        monkeypatch.setattr(logistic_regression, "_MAX_NEWTON_SIZE", size)
+        monkeypatch.setattr(logistic_regression, "MAX_NEWTON_SIZE", size)
         assert not fit_logistic_regressions(features, labels, [1.0])[1.0].is_converged
 
 
 def test_lbfgs_reaches_the_same_optimum(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = draw(300, 20)
     expected = fit_logistic_regressions(features, labels, [0.1, 10.0])
-    monkeypatch.setattr(logistic_regression, "_MAX_NEWTON_SIZE", 0)
+    monkeypatch.setattr(logistic_regression, "MAX_NEWTON_SIZE", 0)
     for c, fit in fit_logistic_regressions(features, labels, [0.1, 10.0]).items():
         assert fit.is_converged
         assert as_parameters(fit) == pytest.approx(as_parameters(expected[c]), abs=1e-4)

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field
 from changeling.datasets.dataset import Dataset
 from changeling.errors import DatasetError, StudyError
 from changeling.experiments.base import Settings
-from changeling.experiments.logistic_regression import LogisticFit, fit_logistic_regressions
+from changeling.experiments.logistic_regression import MAX_NEWTON_SIZE, LogisticFit, fit_logistic_regressions
 from changeling.experiments.selection import draw_one_per_cluster, has_both_classes
 from changeling.features.store import Features
 from changeling.results.format import ALL_LABEL
@@ -146,7 +146,10 @@ def check_probe(dataset: Dataset, valid: NDArray[np.bool_], settings: ProbeSetti
 def estimate_fit_seconds(dataset: Dataset, dim: int, speed: float) -> float:
     """Return how many seconds one probe takes to fit, its search for C included."""
     train = int((dataset.column("split") == "train").sum())
-    return 36_000 * min(train, 2 * len(np.unique(dataset.clusters))) * dim / speed
+    images = min(train, 2 * len(np.unique(dataset.clusters)))
+    rank = min(images, dim)
+    operations = 150 * rank if images * rank**2 <= MAX_NEWTON_SIZE else 36_000  # for each image and dimension
+    return images * dim * operations / speed
 
 
 def check_train_on(dataset: Dataset, experiment: str, train_on: str, words: Sequence[str] = (ALL_LABEL,)) -> None:

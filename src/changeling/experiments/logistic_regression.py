@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 
 TOLERANCE = 1e-8  # of the gradient and the Newton decrement of the mean loss; 1e-4 leaves some labels to chance
-_MAX_NEWTON_SIZE = 2e11  # images x D^2; a Newton step beyond it takes a CPU longer than hundreds of L-BFGS steps
+MAX_NEWTON_SIZE = 2e11  # images x D^2; a Newton step beyond it takes a CPU longer than hundreds of L-BFGS steps
 _MAX_ITERATIONS = 3000
 
 
@@ -50,7 +50,7 @@ def fit_logistic_regressions(
     if inputs.shape[0] < inputs.shape[1]:
         basis, triangle = np.linalg.qr(inputs.T)
         inputs = triangle.T
-    use_newton = len(inputs) * inputs.shape[1] ** 2 <= _MAX_NEWTON_SIZE
+    use_newton = len(inputs) * inputs.shape[1] ** 2 <= MAX_NEWTON_SIZE
     model = LogisticRegression(
         solver="newton-cholesky" if use_newton else "lbfgs",
         tol=TOLERANCE,
