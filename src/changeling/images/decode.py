@@ -243,8 +243,9 @@ def _describe_unknown_format(data: bytes) -> str:
     name = names.get(data[:4])
     if name is None and data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
         name = "a HEIC image"
-    problem = f"is {name}, which is not supported" if name else "is not a supported image, or its header is broken"
-    return f"{problem}; convert it to PNG or JPEG"
+    if name is None:
+        return "is not an image of a supported format, or its header is broken; if it is an image, save it as PNG or JPEG"
+    return f"is {name}, which is not supported; convert it to PNG or JPEG"
 
 
 def _decoding_error(error: Exception) -> ImageError:

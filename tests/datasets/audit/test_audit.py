@@ -171,7 +171,7 @@ def _leftover(tables: Tables) -> None:
 PLANTED: list[tuple[Callable[[Tables], None], list[tuple[str, str]], str]] = [
     (_missing, [("missing", "c3-1")], "images/c3-1.jpg: no such file"),
     (_unreadable, [("unreadable", "c3-1")], "images/c3-1.jpg: cannot be decoded: "),
-    (_no_image, [("unreadable", "c3-1")], "images/c3-1.jpg: is not a supported image"),
+    (_no_image, [("unreadable", "c3-1")], "images/c3-1.jpg: is not an image"),
     (_changed, [("changed", "c3-1")], "SHA-256 is not the one in the row"),
     (_size, [("mismatch", "c3-1")], "width is 320, not 321"),
     (_format, [("mismatch", "c3-1")], "format is JPEG, not PNG"),

@@ -108,5 +108,5 @@ def test_a_file_that_cannot_be_read_is_named(model: Path, tmp_path: Path) -> Non
     (tmp_path / "x.png").write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"gone\.png: no such file"):
         Explainer.load(model).decode(str(tmp_path / "gone.png"))
-    with pytest.raises(ImageError, match=r"x\.png: is not a supported image"):
+    with pytest.raises(ImageError, match=r"x\.png: is not an image"):
         Explainer.load(model).decode(str(tmp_path / "x.png"))
