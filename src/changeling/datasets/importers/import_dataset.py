@@ -34,10 +34,7 @@ def import_dataset(images: Iterable[ImportedImage], output: Path, *, progress: P
     for image in imported:
         if image.captions:
             captions.setdefault(image.row.cluster_id, image.captions)
-    rows: list[ImageRow] = []
-    for row in _inspect_images(imported, captions, output):
-        rows.append(row)
-        progress("importing", len(rows), len(imported))
+    rows = inspect_images(imported, captions, output, progress)
     caption_rows = [
         CaptionRow(cluster_id, index, caption.encode("utf-8", "replace").decode())
         for cluster_id, cluster_captions in captions.items()
@@ -60,6 +57,23 @@ def describe_file(row: ImageRow, file: ImageFile) -> ImageRow:
     except ImageError as error:
         return replace(row, status=error.status, error=str(error))
     return replace(row, width=info.width, height=info.height, format=info.format, sha256=file.sha256)
+
+
+def inspect_images(
+    images: list[ImportedImage], captions: dict[str, list[str]], output: Path, progress: Progress
+) -> list[ImageRow]:
+    """Return the complete row of each image, in order; `captions` are those of each cluster.
+
+    A file that cannot be read becomes a row with its status and error.
+
+    Raises:
+        DatasetError: a child has a caption index that its cluster lacks.
+    """
+    rows: list[ImageRow] = []
+    for row in _inspect_images(images, captions, output):
+        rows.append(row)
+        progress("importing", len(rows), len(images))
+    return rows
 
 
 def _inspect_images(images: list[ImportedImage], captions: dict[str, list[str]], output: Path) -> Iterator[ImageRow]:
