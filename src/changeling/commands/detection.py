@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from changeling.commands.shared import BackboneOption, DatasetArgument, TrustListOption
 from changeling.detect.formats import VerdictFormat, check_evidence_format, parse_format, resolve_format
-from changeling.errors import ModelError
+from changeling.errors import ChangelingError, ModelError
 from changeling.files import check_output_file, check_output_folder
+
+if TYPE_CHECKING:
+    from changeling.detect.detector import Verdict
+    from changeling.detect.labelled import LabelledVerdict
+
+
+class LabelSource(StrEnum):
+    """Where the truth about images comes from."""
+
+    FOLDER = "folder"
 
 
 def detect(
@@ -71,6 +83,13 @@ def detect(
         typer.Option("--evidence", help="Add what each file says about its origin (see `inspect`) to the verdicts."),
     ] = False,
     trust_list: TrustListOption = None,
+    labels: Annotated[
+        LabelSource | None,
+        typer.Option(
+            help="Take the truth from the names of folders (real, fake, 0_real, 1_fake, nature, ai), and print a "
+            "confusion matrix, error rates with intervals, and the worst mistakes."
+        ),
+    ] = None,
 ) -> None:
     """Label each image real, fake or unsure."""
     from changeling.detect.detector import Detector
@@ -85,8 +104,13 @@ def detect(
         check_output_file(output)
     if evidence:
         check_evidence_format(verdict_format)
+    if evidence and labels:
+        raise ChangelingError("--evidence and --labels exclude each other")
     reader = EvidenceReader(trust_list) if evidence else None
     images = find_images(paths, sys.stdin.buffer)
+    if labels:
+        images = _find_labelled_images(images)
+    labelled: list[LabelledVerdict] = []
     with progress_bars("bytes") as progress:
         detector = Detector.load(
             model,
@@ -99,16 +123,51 @@ def detect(
     with progress_bars() as progress:
         detect_images = detector.detect_stable if stable else detector.detect
         found = detect_images(images) if reader is None else reader.detect(detect_images, images)
-        verdicts = track(found, "detecting", len(images), progress)
+        verdicts = track(_add_truth(found, labelled) if labels else found, "detecting", len(images), progress)
         counts = write_verdicts(verdicts, verdict_format, output)
-    seconds = time.monotonic() - started
-    speed = f"{len(images) / seconds:.1f} images/s" if seconds < len(images) else f"{seconds / len(images):.1f} s/image"
-    typer.echo(f"{format_summary(counts)}; {seconds:.1f} s, {speed}", err=True)
+    typer.echo(f"{format_summary(counts)}; {_format_speed(len(images), time.monotonic() - started)}", err=True)
     typer.echo(describe_thresholds(detector.model), err=True)
     if false_positive_rate is not None or false_negative_rate is not None:
         typer.echo(describe_error_rates(detector.model), err=True)
+    if labels:
+        _print_evaluation(labelled)
     if not any(counts[label] for label in LABELS):
         raise typer.Exit(1)
+
+
+def _format_speed(images: int, seconds: float) -> str:
+    speed = f"{images / seconds:.1f} images/s" if seconds < images else f"{seconds / images:.1f} s/image"
+    return f"{seconds:.1f} s, {speed}"
+
+
+def _find_labelled_images(images: list[str]) -> list[str]:
+    """Return the images in folders whose names are a truth, and print the names of the others."""
+    from changeling.detect.labelled import FOLDER_TRUTHS, describe_unlabelled, find_truth
+
+    found = [image for image in images if find_truth(image)]
+    if not found:
+        names = ", ".join(FOLDER_TRUTHS)
+        raise ChangelingError(
+            f"--labels folder: no image is in a folder named {names}; sort your images into real/ and fake/"
+        )
+    if len(found) < len(images):
+        typer.echo(describe_unlabelled([image for image in images if not find_truth(image)]), err=True)
+    return found
+
+
+def _add_truth(verdicts: Iterable[Verdict], labelled: list[LabelledVerdict]) -> Iterator[LabelledVerdict]:
+    """Yield verdicts with the truth that their folders tell, and append them to `labelled`."""
+    from changeling.detect.labelled import add_truth
+
+    for verdict in verdicts:
+        labelled.append(add_truth(verdict))
+        yield labelled[-1]
+
+
+def _print_evaluation(verdicts: list[LabelledVerdict]) -> None:
+    from changeling.detect.labelled import describe_evaluation, evaluate_verdicts
+
+    typer.echo(f"\n{describe_evaluation(evaluate_verdicts(verdicts), verdicts)}", err=True)
 
 
 def demo(

@@ -138,10 +138,15 @@ def _write_jsonl(verdicts: Iterable[Verdict], file: TextIO) -> None:
 
 def _write_csv(verdicts: Iterable[Verdict], file: TextIO) -> None:
     writer = csv.writer(file)
-    writer.writerow(FIELDS)
+    has_header = False
     for verdict in verdicts:
         row = asdict(verdict) | {"path": _escape_bytes(verdict.path), "error": _escape_bytes(verdict.error or "")}
+        if not has_header:
+            writer.writerow(row)
+            has_header = True
         writer.writerow(row.values())
+    if not has_header:
+        writer.writerow(FIELDS)
 
 
 def _write_parquet(verdicts: Iterable[Verdict], path: Path) -> None:
@@ -149,8 +154,8 @@ def _write_parquet(verdicts: Iterable[Verdict], path: Path) -> None:
     import pyarrow.parquet as pq
 
     types = dict.fromkeys(("probability", "lowest", "highest"), pa.float64())
-    schema = pa.schema([(name, types.get(name, pa.string())) for name in FIELDS])
     rows = [asdict(verdict) | {"path": _escape_bytes(verdict.path)} for verdict in verdicts]
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in (rows[0] if rows else FIELDS)])
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
 
 
