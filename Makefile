@@ -1,21 +1,37 @@
 # make demo: a core install in .venv, and what changeling does, on real pictures.
-# make test: everything in .venv-test: lint, types, floors, tests.
-# make coverage: the tests again with line coverage, which takes half as long again.
+# make test: everything in .venv-test: lint, types, tests. make test TESTS=tests/stats runs some tests only.
+# make coverage: the tests with line coverage, which take half as long again.
+# make dist sbom: the files of a release, and the list of the packages that it was tested with.
 PYTHON ?= python3
 PIP = -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
+TESTS ?= tests
+PYTEST = OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest --numprocesses auto
 
 demo: .venv/installed
 	.venv/bin/changeling demo
 
-test: .venv-test/installed system
-	.venv-test/bin/ruff check .
-	.venv-test/bin/ruff format --check .
-	.venv-test/bin/mypy
-	.venv-test/bin/lint-imports
-	OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest --numprocesses auto
+test: .venv-test/installed system lint types
+	$(PYTEST) $(TESTS)
 
 coverage: .venv-test/installed
-	OMP_NUM_THREADS=1 .venv-test/bin/python -m pytest --cov --numprocesses auto
+	$(PYTEST) --cov $(TESTS)
+
+lint: .venv-test/installed
+	.venv-test/bin/ruff check .
+	.venv-test/bin/ruff format --check .
+	.venv-test/bin/lint-imports
+	.venv-test/bin/codespell
+
+types: .venv-test/installed
+	.venv-test/bin/mypy
+
+dist: .venv-test/installed-release
+	rm -rf dist
+	.venv-test/bin/python -m build --outdir dist .
+	.venv-test/bin/twine check --strict dist/*
+
+sbom: .venv-test/installed-release
+	.venv-test/bin/cyclonedx-py environment --output-file sbom.json .venv-test
 
 .venv/installed: pyproject.toml requirements.lock src/changeling/__init__.py
 	$(PYTHON) -m venv .venv
@@ -27,6 +43,10 @@ coverage: .venv-test/installed
 	.venv-test/bin/python $(PIP) --editable '.[all,dev]'
 	touch $@
 
+.venv-test/installed-release: .venv-test/installed
+	.venv-test/bin/python $(PIP) --editable '.[release]'
+	touch $@
+
 # The report is looked at in Chromium, and its tables are set by LaTeX. Where they cannot be installed, pytest says
 # which tests it leaves out.
 system:
@@ -36,6 +56,6 @@ system:
 	  || echo "chromium or pdflatex is missing and cannot be installed here: the tests that need them are left out"
 
 clean:
-	rm -rf .venv .venv-test changeling-demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf .venv .venv-test changeling-demo dist sbom.json .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 
-.PHONY: demo test coverage system clean
+.PHONY: demo test coverage lint types dist sbom system clean

@@ -15,6 +15,7 @@ import pytest
 import changeling
 
 ROOT = Path(__file__).parents[1]
+LARGE_FILES: set[str] = set()
 
 
 def run(*command: str | Path, folder: Path) -> str:
@@ -118,3 +119,9 @@ def test_the_installed_program_runs_a_study_of_the_bundled_clusters(installation
     page = (installation.folder / "study" / "report" / "index.html").read_text(encoding="utf-8")
     assert "Table 1" in page
     assert "<style>" in page
+
+
+def test_only_named_files_of_the_wheel_are_larger_than_5_mb(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        large = {info.filename for info in archive.infolist() if info.file_size > 5_000_000}
+    assert large == LARGE_FILES
