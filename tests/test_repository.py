@@ -21,7 +21,7 @@ SCHEMAS = {
 
 @pytest.mark.parametrize("schema", SCHEMAS)
 def test_files_have_their_schema(schema: str) -> None:
-    files = sorted(ROOT.glob(SCHEMAS[schema]))
+    files = sorted(map(str, ROOT.glob(SCHEMAS[schema])))
     assert files
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *files]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
