@@ -108,7 +108,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """The description of a model, its head, and the prior of its probabilities: the share of fakes in the population."""
+    """The description of a model, its head, and the prior of its probabilities: the share of fakes among the images."""
 
     model: ModelInfo
     head: Head

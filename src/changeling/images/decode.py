@@ -245,7 +245,7 @@ def _describe_unknown_format(data: bytes) -> str:
         name = "a HEIC image"
     if name is None:
         return (
-            "is not an image of a supported format, or its header is broken; if it is an image, save it as PNG or JPEG"
+            "is not an image of a supported format, or its header is broken; save it as PNG or JPEG if it is one"
         )
     return f"is {name}, which is not supported; convert it to PNG or JPEG"
 
