@@ -244,9 +244,7 @@ def _describe_unknown_format(data: bytes) -> str:
     if name is None and data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
         name = "a HEIC image"
     if name is None:
-        return (
-            "is not an image of a supported format, or its header is broken; save it as PNG or JPEG if it is one"
-        )
+        return "is not an image of a supported format, or its header is broken; save it as PNG or JPEG if it is one"
     return f"is {name}, which is not supported; convert it to PNG or JPEG"
 
 
