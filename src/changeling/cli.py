@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from changeling import __version__
-from changeling.commands import build, datasets, detection, explanation, features, inspection, studies
+from changeling.commands import build, datasets, detection, explanation, features, inspection, service, studies
 from changeling.errors import ChangelingError
 
 COMMANDS = (  # in the order of the help
@@ -20,6 +20,8 @@ COMMANDS = (  # in the order of the help
     inspection.inspect,
     explanation.explain,
     detection.demo,
+    service.serve,
+    service.add_key,
     features.extract,
     datasets.audit,
     studies.init,

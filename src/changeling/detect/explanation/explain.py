@@ -8,7 +8,7 @@ from pathlib import Path
 
 from changeling.backbones import registry
 from changeling.backbones.registry import Backbone
-from changeling.detect.explanation.contributions import ORDERS, Contributions, compute_contributions
+from changeling.detect.explanation.contributions import ORDERS, Contributions, Pixels, compute_contributions
 from changeling.detect.model import BUNDLED, TrainedModel, load_model
 from changeling.detect.neighbours import Neighbour, Neighbours, load_neighbours
 from changeling.errors import ImageError
@@ -77,17 +77,25 @@ class Explainer:
     def explain(
         self, path: str, decoded: DecodedImage, orders: int = ORDERS, progress: Progress = silent
     ) -> Explanation:
-        """Explain the score of a decoded picture. Takes one pass more than `contributions.count_passes(orders)`."""
+        """Explain the score of a decoded picture, as `explain_pixels` does."""
         pixels = self._backbone.preprocessing(decoded.image)
-        size = (decoded.width, decoded.height)
+        return self.explain_pixels(path, pixels, (decoded.width, decoded.height), orders, progress)
+
+    def explain_pixels(
+        self, path: str, pixels: Pixels, size: tuple[int, int], orders: int = ORDERS, progress: Progress = silent
+    ) -> Explanation:
+        """Explain the score of preprocessed pixels (3, H, W) of a picture whose file has this width and height.
+
+        Takes one pass more than `contributions.count_passes(orders)`.
+        """
         contributions = compute_contributions(self._trained, self._backbone, pixels, size, orders, progress)
         feature = self._backbone.encode(pixels[None])
         nearest = self._neighbours.find_nearest(feature[0]) if self._neighbours else None
         return Explanation(
             path=path,
             model=self._trained.model.name,
-            width=decoded.width,
-            height=decoded.height,
+            width=size[0],
+            height=size[1],
             probability=float(self._trained.predict_probabilities(feature)[0]),
             contributions=contributions,
             nearest=tuple(nearest) if nearest is not None else None,

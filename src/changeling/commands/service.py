@@ -1,0 +1,68 @@
+"""Commands of the service: serve, add-key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from changeling.commands.shared import print_note
+
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Listen on this address; by default only this machine can connect.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Listen on this port; 0 takes a free one.")] = 8000,
+    model: Annotated[
+        Path | None, typer.Option(help="Use the detector in this folder (see `train`) instead of the bundled one.")
+    ] = None,
+    false_positive_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            max=0.2,
+            help="Set how many of a source's real images may be called fake; kept on most held-out sources. "
+            "Default: 0.01.",
+        ),
+    ] = None,
+    api_keys: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Require one of the keys in this file (see `add-key`).")
+    ] = None,
+    max_megabytes: Annotated[int, typer.Option(min=1, max=256, help="Accept requests of up to so many MiB.")] = 64,
+) -> None:
+    """Serve the detector and its page over HTTP. Nothing that is sent is stored."""
+    from changeling.detect.detector import Detector
+    from changeling.detect.model import BUNDLED
+    from changeling.progress import progress_bars
+    from changeling.server.app import create_app
+    from changeling.server.keys import read_keys
+    from changeling.server.run import make_server
+    from changeling.server.settings import MIB, ServerSettings
+
+    is_local = host in _LOOPBACK | {"::1"}
+    settings = ServerSettings(
+        max_body_bytes=max_megabytes * MIB,
+        allowed_hosts=_LOOPBACK if is_local else frozenset(),
+        api_keys=read_keys(api_keys) if api_keys is not None else (),
+    )
+    if not is_local and not settings.api_keys:
+        print_note(f"warning: anybody who can reach {host} can use this service; set --api-keys")
+    with progress_bars("bytes") as progress:
+        detector = Detector.load(model, progress, false_positive_rate=false_positive_rate)
+    server = make_server(create_app(detector, settings, model or BUNDLED), host, port)
+    server.run()
+
+
+def add_key(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The file of keys; it is made if it is missing.")],
+    name: Annotated[str, typer.Argument(help="For whom the key is, in one word.")],
+    rate: Annotated[int, typer.Option(min=1, help="Allow so many requests a minute.")] = 60,
+) -> None:
+    """Add an API key for `serve` to a file, and print the key, of which the file holds a hash only."""
+    from changeling.server.keys import add_key as add_to_file
+
+    typer.echo(add_to_file(path, name, rate))

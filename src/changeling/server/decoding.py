@@ -1,0 +1,140 @@
+"""Decode uploads in processes of their own, with limits of memory and time.
+
+A picture can be made so that its decoder takes all memory, runs for ever or crashes. Here it ends one process, which is
+replaced, and the picture gets an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import signal
+import time
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from pebble import ProcessPool
+from PIL import Image
+
+from changeling.detect.loading import LoadedImage, load_deliveries, load_image
+from changeling.errors import ImageError
+from changeling.images.decode import ImageFile, check_size
+from changeling.images.transforms import Preprocessing
+
+if TYPE_CHECKING:
+    from changeling.detect.evidence.evidence import Evidence
+
+_STOP_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class DecodingTask:
+    """What a process is to do with a file: preprocess it, with deliveries or without, and read its evidence or not."""
+
+    file: ImageFile
+    preprocessing: Preprocessing
+    stable: bool = False
+    evidence: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedUpload:
+    """What a process returns: the loaded image, its evidence, and how many seconds that took."""
+
+    image: LoadedImage
+    evidence: tuple[Evidence, ...]
+    seconds: float
+
+
+class DecodingError(Exception):
+    """A process ran out of time, or ended; `status` is stored in the row of the file."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class DecodingPool:
+    """Processes that decode uploads."""
+
+    def __init__(self, processes: int, seconds: float, memory: int) -> None:
+        """Start no process yet.
+
+        Args:
+            processes: how many.
+            seconds: after which a task is given up.
+            memory: bytes that each process may allocate.
+        """
+        self._processes = processes
+        self._seconds = seconds
+        self._memory = memory
+        self._pool = self._make_pool()
+
+    async def decode(self, task: DecodingTask) -> DecodedUpload:
+        """Run a task in one of the processes.
+
+        Raises:
+            ImageError: the file cannot be read.
+            DecodingError: the process ran out of time, or ended.
+        """
+        if not self._pool.active:
+            self._pool.stop()  # type: ignore[no-untyped-call]
+            self._pool = self._make_pool()
+        future = self._pool.schedule(run_task, (task,), timeout=self._seconds)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(future))
+        except TimeoutError:
+            raise DecodingError("timeout", f"was not decoded within {self._seconds:g} s") from None
+        except (ImageError, asyncio.CancelledError):
+            raise
+        except Exception:  # of the pool: the process was killed, or ran out of memory as it answered
+            raise DecodingError("crashed", "the decoder crashed on it, or ran out of memory") from None
+
+    async def warm_up(self, preprocessing: Preprocessing) -> None:
+        """Start the processes, so that the first upload need not wait for them."""
+        data = BytesIO()
+        Image.new("RGB", (64, 64)).save(data, "PNG")
+        task = DecodingTask(ImageFile("", data.getvalue()), preprocessing)
+        await asyncio.gather(*(self.decode(task) for _ in range(self._processes)))
+
+    def stop(self) -> None:
+        """End all processes."""
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join(_STOP_SECONDS)
+
+    def _make_pool(self) -> ProcessPool:
+        return ProcessPool(
+            self._processes,
+            initializer=limit_process,
+            initargs=(self._memory,),
+            context=multiprocessing.get_context("spawn"),
+        )
+
+
+def run_task(task: DecodingTask) -> DecodedUpload:
+    """Decode and preprocess a file, in a process with limits. Raises ImageError."""
+    started = time.perf_counter()
+    check_size(task.file.data)
+    load = load_deliveries if task.stable else load_image
+    image = load(task.file, task.preprocessing)
+    evidence: tuple[Evidence, ...] = ()
+    if task.evidence:
+        from changeling.detect.evidence.inspect import EvidenceReader
+
+        evidence = EvidenceReader().read(task.file)
+    return DecodedUpload(image, evidence, time.perf_counter() - started)
+
+
+def limit_process(memory: int) -> None:
+    """Prepare a process: limit the memory that it can allocate, and leave interrupts to its parent."""
+    warnings.filterwarnings("ignore", module="PIL")
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(ImportError, ValueError, OSError):  # where the system has no such limits
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,0 +1,159 @@
+"""What the routes call: a detector, and everything that stands between it and untrusted requests."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+
+from changeling.detect.detector import Detector, Verdict
+from changeling.detect.evidence.evidence import Evidence
+from changeling.detect.explanation.contributions import BATCH_SIZE
+from changeling.detect.explanation.explain import Explainer, Explanation
+from changeling.detect.loading import LoadedImage
+from changeling.detect.neighbours import load_neighbours
+from changeling.errors import ImageError
+from changeling.images.deliveries import DELIVERIES
+from changeling.server.admission import Admission
+from changeling.server.decoding import DecodedUpload, DecodingError, DecodingPool, DecodingTask
+from changeling.server.errors import ServiceError
+from changeling.server.inference import InferenceThread, QueuedBackbone
+from changeling.server.keys import KeyRing
+from changeling.server.metrics import ServiceMetrics
+from changeling.server.settings import ServerSettings
+from changeling.server.uploads import Upload, UploadReader
+
+_LOADED_AHEAD = 4  # images that wait for the model with their pixels
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedUpload:
+    """An upload with its verdict and evidence, or with the status and the error that it has instead."""
+
+    upload: Upload
+    status: str
+    error: str | None = None
+    verdict: Verdict | None = None
+    evidence: tuple[Evidence, ...] = ()
+
+
+class DetectionService:
+    """A detector that answers many requests at a time."""
+
+    def __init__(self, detector: Detector, settings: ServerSettings, folder: Path) -> None:
+        """Start nothing yet. `folder` is that of the detector, for its card and its training images.
+
+        Raises:
+            ModelError: the detector's training images cannot be read.
+        """
+        self.detector = detector
+        self.settings = settings
+        self.metrics = ServiceMetrics()
+        self.keys = KeyRing(settings.api_keys)
+        self.uploads = UploadReader(settings)
+        self.admission = Admission(settings.max_waiting_seconds)
+        self.is_ready = False
+        card = folder / "README.md"
+        self.card = card.read_text(encoding="utf-8") if card.is_file() else None
+        self._neighbours = load_neighbours(folder)
+        self._pool = DecodingPool(settings.decoding_processes, settings.decoding_seconds, settings.decoding_memory)
+        self._inference = InferenceThread(detector, self._measure)
+        self._slots = asyncio.Semaphore(settings.decoding_processes + _LOADED_AHEAD)
+        self._is_explaining = False
+        self._warming: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start to warm up, after which the service is ready."""
+        self._warming = asyncio.create_task(self._warm_up())
+
+    async def stop(self) -> None:
+        """End all threads and processes."""
+        self.admission.close()
+        if self._warming is not None:
+            self._warming.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._warming
+        await asyncio.to_thread(self._inference.stop)
+        await asyncio.to_thread(self._pool.stop)
+
+    def check_ready(self) -> None:
+        """Raise ServiceError if the service takes no work now: 503 or 429."""
+        self.check_running()
+        self.admission.check_room()
+
+    def check_running(self) -> None:
+        """Raise ServiceError (503) if the service is starting or shutting down."""
+        if not self.is_ready:
+            message = "The service is starting; try again in 2 s."
+            raise ServiceError(HTTPStatus.SERVICE_UNAVAILABLE, "starting", message, retry_after=2)
+        self.admission.check_open()
+
+    async def detect(self, uploads: list[Upload], *, stable: bool, evidence: bool) -> list[DetectedUpload]:
+        """Return verdicts or errors in the order of the uploads. Raises ServiceError (429, 503)."""
+        passes = 1 + len(DELIVERIES) if stable else 1
+        with self.admission.admit(passes * len(uploads)) as work:
+
+            async def detect_upload(upload: Upload) -> DetectedUpload:
+                try:
+                    return await self._detect(upload, stable=stable, evidence=evidence)
+                finally:
+                    work.passes -= passes
+
+            return await asyncio.gather(*(detect_upload(upload) for upload in uploads))
+
+    async def explain(self, upload: Upload) -> Explanation | DetectedUpload:
+        """Explain the score of an upload, or return it with its error. One explanation is made at a time.
+
+        The model answers other requests between batches of the explanation, of which only one counts as waiting.
+
+        Raises:
+            ServiceError: the service is shutting down (503), or busy (429).
+        """
+        if self._is_explaining:
+            message = "Another explanation is being made; try again in 10 s."
+            raise ServiceError(HTTPStatus.TOO_MANY_REQUESTS, "busy", message, retry_after=10)
+        with self.admission.admit(BATCH_SIZE):
+            self._is_explaining = True
+            try:
+                decoded = await self._decode(upload, stable=False, evidence=False)
+                if isinstance(decoded, DetectedUpload):
+                    return decoded
+                return await asyncio.to_thread(self._explain, decoded.image, upload.name)
+            finally:
+                self._is_explaining = False
+
+    async def _detect(self, upload: Upload, *, stable: bool, evidence: bool) -> DetectedUpload:
+        async with self._slots:
+            decoded = await self._decode(upload, stable=stable, evidence=evidence)
+            if isinstance(decoded, DetectedUpload):
+                return decoded
+            verdict = await self._inference.judge(decoded.image, upload.name)
+            return DetectedUpload(upload, "ok", verdict=verdict, evidence=decoded.evidence)
+
+    async def _decode(self, upload: Upload, *, stable: bool, evidence: bool) -> DecodedUpload | DetectedUpload:
+        """Return a decoded upload, or the upload with its error."""
+        task = DecodingTask(upload.file, self.detector.backbone.preprocessing, stable, evidence)
+        try:
+            decoded = await self._pool.decode(task)
+        except (ImageError, DecodingError) as error:
+            self.metrics.images.labels(error.status).inc()
+            return DetectedUpload(upload, error.status, str(error))
+        self.metrics.images.labels("ok").inc()
+        self.metrics.decoding_seconds.observe(decoded.seconds)
+        return decoded
+
+    def _explain(self, image: LoadedImage, name: str) -> Explanation:
+        backbone = QueuedBackbone(self.detector.backbone, self._inference)
+        explainer = Explainer(self.detector.trained, backbone, self._neighbours)
+        return explainer.explain_pixels(name, image.pixels[0], (image.width, image.height))
+
+    def _measure(self, seconds: float, passes: int) -> None:
+        self.admission.measure(seconds, passes)
+        self.metrics.pass_seconds.observe(seconds / passes)
+
+    async def _warm_up(self) -> None:
+        await self._pool.warm_up(self.detector.backbone.preprocessing)
+        await self._inference.warm_up()
+        self.is_ready = True
