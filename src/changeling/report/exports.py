@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
+from io import StringIO
 from pathlib import Path
 
 from changeling.files import escape_formula
@@ -41,18 +42,22 @@ def write_tables_csv(results: Sequence[Result], path: Path) -> Path:
     Raises:
         ReportError: the file cannot be written.
     """
+    with write_report_file(path) as temporary:
+        temporary.write_bytes(format_tables_csv(results).encode("utf-8", "backslashreplace"))
+    return path
+
+
+def format_tables_csv(results: Sequence[Result]) -> str:
+    """Return the text of the file that `write_tables_csv` writes."""
     labels = dict.fromkeys(name for result in results for table in result.tables for name in table.labels)
     names = ["experiment", "table", *labels, "group", "column", *Estimate.model_fields]
-    with (
-        write_report_file(path) as temporary,
-        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        for result in results:
-            for table in result.tables:
-                writer.writerows(_list_csv_rows(result.experiment, table))
-    return path
+    file = StringIO(newline="")
+    writer = csv.DictWriter(file, names)
+    writer.writeheader()
+    for result in results:
+        for table in result.tables:
+            writer.writerows(_list_csv_rows(result.experiment, table))
+    return file.getvalue()
 
 
 def _list_csv_rows(experiment: str, table: Table) -> Iterator[dict[str, object]]:
