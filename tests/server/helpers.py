@@ -12,7 +12,7 @@ import httpx
 
 from changeling.detect.detector import Detector
 from changeling.server.app import create_app
-from changeling.server.run import make_server
+from changeling.server.run import Server, listen, make_server
 from changeling.server.service import DetectionService
 from changeling.server.settings import ServerSettings
 from tests import helpers, hostile
@@ -21,26 +21,35 @@ QUICK = ServerSettings(decoding_processes=1)
 
 
 @contextmanager
-def run_service(folder: Path, settings: ServerSettings = QUICK) -> Iterator[tuple[httpx.Client, DetectionService]]:
-    """Yield a client of a service in a thread, and the service, when it is ready."""
+def run_server(folder: Path, settings: ServerSettings = QUICK) -> Iterator[tuple[Server, str]]:
+    """Yield a server of a tiny detector that runs in a thread, and its address."""
     backbone = helpers.tiny_backbone(helpers.tiny_onnx(folder / "tiny.onnx"))
     trained = helpers.tiny_detector(backbone)
     trained.save(folder / "model")
     (folder / "model" / "README.md").write_text("# tiny\n")
-    app = create_app(Detector(trained, backbone), settings, folder / "model")
-    server = make_server(app, "127.0.0.1", 0)
-    thread = threading.Thread(target=server.run)
+    server = make_server(create_app(Detector(trained, backbone), settings, folder / "model"))
+    listening = listen("127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
-        while not server.started:
-            time.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            wait_until_ready(client)
-            yield client, app.state.service
+        yield server, f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()
+
+
+@contextmanager
+def run_service(folder: Path, settings: ServerSettings = QUICK) -> Iterator[tuple[httpx.Client, DetectionService]]:
+    """Yield a client of a service in a thread, and the service, when it is ready."""
+    with run_server(folder, settings) as (server, address), httpx.Client(base_url=address, timeout=30) as client:
+        wait_until_ready(client)
+        yield client, get_service(server)
+
+
+def get_service(server: Server) -> DetectionService:
+    """Return the service that a server runs."""
+    service: DetectionService = server.config.app.state.service  # type: ignore[union-attr]
+    return service
 
 
 def wait_until_ready(client: httpx.Client) -> None:

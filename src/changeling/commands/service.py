@@ -40,7 +40,7 @@ def serve(
     from changeling.progress import progress_bars
     from changeling.server.app import create_app
     from changeling.server.keys import read_keys
-    from changeling.server.run import make_server
+    from changeling.server.run import listen, make_server
     from changeling.server.settings import MIB, ServerSettings
 
     is_local = host in _LOOPBACK | {"::1"}
@@ -51,10 +51,13 @@ def serve(
     )
     if not is_local and not settings.api_keys:
         print_note(f"warning: anybody who can reach {host} can use this service; set --api-keys")
-    with progress_bars("bytes") as progress:
-        detector = Detector.load(model, progress, false_positive_rate=false_positive_rate)
-    server = make_server(create_app(detector, settings, model or BUNDLED), host, port)
-    server.run()
+    with listen(host, port) as listening:
+        with progress_bars("bytes") as progress:
+            detector = Detector.load(model, progress, false_positive_rate=false_positive_rate)
+        server = make_server(create_app(detector, settings, model or BUNDLED))
+        address = f"[{host}]" if ":" in host else host
+        print_note(f"{detector.model.name}: http://{address}:{listening.getsockname()[1]} (stop it with Ctrl-C)")
+        server.run([listening])
 
 
 def add_key(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from changeling.backbones.registry import Backbone
 from changeling.detect.detector import Detector, Verdict
 from changeling.detect.loading import LoadedImage
+from changeling.errors import BackboneError
 from changeling.images.transforms import Preprocessing
 
 Measure = Callable[[float, int], None]  # called with seconds and passes through the backbone
@@ -70,6 +71,11 @@ class QueuedBackbone:
     def __init__(self, backbone: Backbone, thread: InferenceThread) -> None:
         self._backbone = backbone
         self._thread = thread
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Encode no more: whoever tries gets BackboneError."""
+        self._is_stopped = True
 
     @property
     def name(self) -> str:
@@ -92,5 +98,7 @@ class QueuedBackbone:
         return self._backbone.dim
 
     def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Preprocessed images (B, 3, H, W) -> features (B, D)."""
+        """Preprocessed images (B, 3, H, W) -> features (B, D). Raises BackboneError if it was stopped."""
+        if self._is_stopped:
+            raise BackboneError("stopped")
         return self._thread.encode(pixels)

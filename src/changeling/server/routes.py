@@ -25,7 +25,7 @@ from changeling.server.schemas import (
     Version,
 )
 from changeling.server.service import DetectedUpload, DetectionService
-from changeling.server.uploads import FIELD
+from changeling.server.uploads import FIELD, while_connected
 
 STATIC = Path(__file__).parent / "static"
 
@@ -100,7 +100,7 @@ async def detect(
     """
     service.check_ready()
     async with service.uploads.read(request) as uploads:
-        detected = await service.detect(uploads, stable=stable, evidence=evidence)
+        detected = await while_connected(request, service.detect(uploads, stable=stable, evidence=evidence))
         answers.check_readable(detected)
         rows = await asyncio.to_thread(answers.list_detections, detected, with_evidence=evidence)
     return DetectResponse(schema_version=SCHEMA_VERSION, model=answers.describe_model(service.detector), results=rows)
@@ -119,7 +119,7 @@ async def explain(request: Request, service: ServiceDependency) -> ExplainRespon
     """
     service.check_ready()
     async with service.uploads.read(request, max_files=1) as uploads:
-        explanation = await service.explain(uploads[0])
+        explanation = await while_connected(request, service.explain(uploads[0]))
         if isinstance(explanation, DetectedUpload):
             raise answers.make_unreadable_error([explanation])
         result = await asyncio.to_thread(answers.describe_explanation, uploads[0], explanation)

@@ -120,7 +120,7 @@ class DetectionService:
                 decoded = await self._decode(upload, stable=False, evidence=False)
                 if isinstance(decoded, DetectedUpload):
                     return decoded
-                return await asyncio.to_thread(self._explain, decoded.image, upload.name)
+                return await self._explain(decoded.image, upload.name)
             finally:
                 self._is_explaining = False
 
@@ -144,10 +144,18 @@ class DetectionService:
         self.metrics.decoding_seconds.observe(decoded.seconds)
         return decoded
 
-    def _explain(self, image: LoadedImage, name: str) -> Explanation:
+    async def _explain(self, image: LoadedImage, name: str) -> Explanation:
+        """Explain in a thread of its own, which waits for the model; it ends before a cancellation does."""
         backbone = QueuedBackbone(self.detector.backbone, self._inference)
         explainer = Explainer(self.detector.trained, backbone, self._neighbours)
-        return explainer.explain_pixels(name, image.pixels[0], (image.width, image.height))
+        size = image.width, image.height
+        explaining = asyncio.create_task(asyncio.to_thread(explainer.explain_pixels, name, image.pixels[0], size))
+        try:
+            return await asyncio.shield(explaining)
+        except asyncio.CancelledError:
+            backbone.stop()
+            await asyncio.wait({explaining})
+            raise
 
     def _measure(self, seconds: float, passes: int) -> None:
         self.admission.measure(seconds, passes)

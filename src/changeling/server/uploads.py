@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.datastructures import FormData, Headers, UploadFile
@@ -18,6 +19,7 @@ from changeling.images.decode import ImageFile
 from changeling.server.errors import ServiceError
 from changeling.server.settings import MIB, ServerSettings
 
+T = TypeVar("T")
 FIELD = "images"
 MAX_NAME = 255  # characters
 _DISCARDED_BYTES = 4  # times the limit: a client that has sent its whole request reads the answer
@@ -80,6 +82,26 @@ class UploadReader:
             raise _oversized_error(self._settings.max_body_bytes)
 
 
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of some work for a request; it is cancelled if the client goes away. Raises ServiceError."""
+    working = asyncio.create_task(work)
+    waiting = asyncio.create_task(_wait_for_disconnect(request))
+    try:
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise _disconnected_error()
+    finally:
+        working.cancel()
+        waiting.cancel()
+        await asyncio.gather(working, waiting, return_exceptions=True)
+
+
+async def _wait_for_disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
 class _Parser(MultiPartParser):
     """Holds all files in memory."""
 
@@ -123,7 +145,7 @@ async def _read_files(headers: Headers, body: _Body, max_files: int) -> list[Upl
     except ServiceError:
         raise
     except ClientDisconnect:
-        raise ServiceError(HTTPStatus.BAD_REQUEST, "disconnected", "The client went away.") from None
+        raise _disconnected_error() from None
     except MultiPartException as error:
         raise _invalid_error(error.message.rstrip(".")) from None
     except Exception:  # the parser raises all kinds of exceptions on broken data
@@ -134,12 +156,13 @@ async def _read_files(headers: Headers, body: _Body, max_files: int) -> list[Upl
 async def _take_uploads(fields: FormData) -> list[Upload]:
     """Return the files of a form in their order. Raises ServiceError if there are none, or other fields."""
     uploads = []
-    for field, value in fields.multi_items():
-        if field != FIELD or not isinstance(value, UploadFile):
-            raise _invalid_error(f"Each part of the request must be a file in a field of the name {FIELD}")
-        data = await value.read()
-        await value.close()
-        uploads.append(Upload(_clean_name(value.filename or ""), ImageFile("", data)))
+    try:
+        for field, value in fields.multi_items():
+            if field != FIELD or not isinstance(value, UploadFile):
+                raise _invalid_error(f"Each part of the request must be a file in a field of the name {FIELD}")
+            uploads.append(Upload(_clean_name(value.filename or ""), ImageFile("", await value.read())))
+    finally:
+        await fields.close()
     if not uploads:
         raise _invalid_error(f"The request has no files in fields of the name {FIELD}")
     return uploads
@@ -149,6 +172,11 @@ def _clean_name(name: str) -> str:
     """Return the base name of an uploaded file, which UTF-8 can encode."""
     base = re.split(r"[/\\]", name)[-1][:MAX_NAME]
     return base.encode("utf-8", "replace").decode()
+
+
+def _disconnected_error() -> ServiceError:
+    """Return an error for the metrics: nobody reads it."""
+    return ServiceError(HTTPStatus.BAD_REQUEST, "disconnected", "The client went away.")
 
 
 def _invalid_error(message: str) -> ServiceError:

@@ -1,0 +1,69 @@
+"""The processes that decode uploads: hostile files cost them at most their memory and their time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from changeling.detect.loading import load_deliveries, load_image
+from changeling.errors import ImageError
+from changeling.images.decode import ImageFile, read_file
+from changeling.server.decoding import DecodingError, DecodingPool, DecodingTask
+from tests import helpers, hostile
+from tests.server.helpers import make_picture
+
+GIB = 1 << 30
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[DecodingPool]:
+    """A pool of one process."""
+    pool = DecodingPool(1, 30.0, 2 * GIB)
+    yield pool
+    pool.stop()
+
+
+@pytest.mark.parametrize("stable", [False, True])
+def test_a_process_loads_what_the_detector_loads(stable: bool, pool: DecodingPool) -> None:
+    file = ImageFile("", make_picture())
+    decoded = asyncio.run(pool.decode(DecodingTask(file, helpers.TINY, stable)))
+    expected = (load_deliveries if stable else load_image)(file, helpers.TINY)
+    assert (decoded.image.pixels == expected.pixels).all()
+    assert (decoded.image.reason, decoded.image.width) == (expected.reason, expected.width)
+    assert decoded.seconds > 0
+
+
+def test_hostile_files_have_the_status_that_detect_gives_them(pool: DecodingPool, tmp_path: Path) -> None:
+    async def find_status(file: ImageFile) -> str:
+        try:
+            await pool.decode(DecodingTask(file, helpers.TINY, evidence=True))
+        except (ImageError, DecodingError) as error:
+            return error.status
+        return "ok"
+
+    for number, case in enumerate(hostile.cases()):
+        if case.status == "denied":  # not to root
+            continue
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        try:
+            file = read_file(case.make(folder))
+        except ImageError:
+            continue  # it is not a file that can be uploaded
+        assert asyncio.run(find_status(file)) == case.status, case.name
+
+
+def test_a_picture_that_takes_too_long_is_given_up_and_the_next_one_is_decoded() -> None:
+    pool = DecodingPool(1, 0.05, 2 * GIB)
+    slow = ImageFile("", hostile.png(8_000, 11_000, 1, 0, (b"\0" + bytes(1_000)) * 11_000))
+    try:
+        with pytest.raises(DecodingError, match="within") as caught:
+            asyncio.run(pool.decode(DecodingTask(slow, helpers.TINY)))
+        assert caught.value.status == "timeout"
+        decoded = asyncio.run(pool.decode(DecodingTask(ImageFile("", make_picture()), helpers.TINY)))
+        assert decoded.image.width == helpers.SIDE
+    finally:
+        pool.stop()

@@ -1,0 +1,111 @@
+"""Many clients at a time, and a service that is stopped while it works."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from changeling.backbones.onnx import OnnxBackbone
+from changeling.server.service import DetectionService
+from tests.server.helpers import get_service, make_files, make_picture, run_server, run_service, wait_until_ready
+
+Served = tuple[httpx.Client, DetectionService]
+
+
+def test_answers_of_many_clients_are_not_mixed_up(
+    served: tuple[httpx.Client, DetectionService], tmp_path: Path
+) -> None:
+    client, service = served
+    pictures = [make_picture(seed, fake=seed % 3 == 0) for seed in range(12)]
+    paths = [tmp_path / f"{seed}.png" for seed in range(12)]
+    for path, picture in zip(paths, pictures, strict=True):
+        path.write_bytes(picture)
+    expected = {
+        hashlib.sha256(picture).hexdigest(): verdict.probability
+        for picture, verdict in zip(pictures, service.detector.detect(paths), strict=True)
+    }
+
+    def check_answers(seed: int) -> None:
+        draw = random.Random(seed)
+        with httpx.Client(base_url=client.base_url, timeout=30) as own_client:
+            for _ in range(5):
+                sent = [*draw.choices([*pictures, b"not an image"], k=3), draw.choice(pictures)]
+                results = own_client.post("/v1/detect", files=make_files(*sent)).json()["results"]
+                for number, (content, result) in enumerate(zip(sent, results, strict=True)):
+                    digest = hashlib.sha256(content).hexdigest()
+                    assert (result["name"], result["sha256"]) == (f"{number}.png", digest)
+                    probability = expected.get(digest)
+                    assert result["probability"] == (None if probability is None else pytest.approx(probability))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(check_answers, range(8)))
+    assert service.uploads.held_bytes == 0
+    assert service.admission.waiting_passes == 0
+
+
+@pytest.fixture
+def slow_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each pass through a backbone take a while."""
+    encode = OnnxBackbone.encode
+
+    def encode_slowly(backbone: OnnxBackbone, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        time.sleep(0.05)
+        return encode(backbone, pixels)
+
+    monkeypatch.setattr(OnnxBackbone, "encode", encode_slowly)
+
+
+def test_a_stopped_service_answers_what_it_has_admitted(tmp_path: Path, slow_backbone: None) -> None:
+    statuses: list[int] = []
+    with run_server(tmp_path) as (server, address), httpx.Client(base_url=address, timeout=30) as client:
+
+        def send(seed: int) -> None:
+            try:
+                statuses.append(client.post("/v1/detect", files=make_files(make_picture(seed))).status_code)
+            except httpx.ConnectError:  # the service no longer listens
+                statuses.append(0)
+
+        wait_until_ready(client)
+        senders = [threading.Thread(target=send, args=(seed,)) for seed in range(20)]
+        for sender in senders:
+            sender.start()
+        while (admitted := get_service(server).admission.waiting_passes) < 12:
+            time.sleep(0.005)
+        server.handle_exit(signal.SIGTERM, None)
+        for sender in senders:
+            sender.join()
+    assert len(statuses) == 20
+    assert set(statuses) <= {200, 503, 0}
+    assert statuses.count(200) >= admitted
+
+
+def test_work_of_a_client_that_goes_away_is_dropped(tmp_path: Path, slow_backbone: None) -> None:
+    with run_service(tmp_path) as (client, service):
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/v1/explain", files=make_files(make_picture()), timeout=0.3)
+        started = time.monotonic()
+        while service.admission.waiting_passes:
+            assert time.monotonic() - started < 20
+            time.sleep(0.01)
+        assert client.post("/v1/detect", files=make_files(make_picture())).status_code == 200
+
+
+def test_verdicts_are_given_while_a_picture_is_explained(tmp_path: Path, slow_backbone: None) -> None:
+    with run_service(tmp_path) as (client, service), ThreadPoolExecutor(1) as thread:
+        explaining = thread.submit(client.post, "/v1/explain", files=make_files(make_picture()))
+        while not service.admission.waiting_passes:
+            time.sleep(0.005)
+        assert client.post("/v1/explain", files=make_files(make_picture(1))).status_code == 429
+        assert client.post("/v1/detect", files=make_files(make_picture())).status_code == 200
+        assert not explaining.done()
+        assert explaining.result().status_code == 200
