@@ -12,7 +12,17 @@ from typing import Annotated
 import typer
 
 from changeling import __version__
-from changeling.commands import build, datasets, detection, explanation, features, inspection, service, studies
+from changeling.commands import (
+    build,
+    datasets,
+    detection,
+    evaluation,
+    explanation,
+    features,
+    inspection,
+    service,
+    studies,
+)
 from changeling.errors import ChangelingError
 
 COMMANDS = (  # in the order of the help
@@ -28,6 +38,7 @@ COMMANDS = (  # in the order of the help
     studies.study,
     studies.report,
     detection.train,
+    evaluation.evaluate,
 )
 
 app = typer.Typer(

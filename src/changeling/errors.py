@@ -78,3 +78,11 @@ class BuildError(ChangelingError):
 
 class DistributedError(ChangelingError):
     """A Ray cluster cannot be reached or keeps losing parts; finished parts are kept."""
+
+
+class EvaluationError(ChangelingError):
+    """An evaluation cannot start: a detector is unknown, or the dataset has nothing to evaluate."""
+
+
+class DetectorError(ChangelingError):
+    """A detector cannot be loaded or gives no valid scores; the evaluation goes on with the others."""

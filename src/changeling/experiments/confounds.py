@@ -9,17 +9,22 @@ explains how children are saved like their parents. At most 5,000 random cluster
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
 from changeling.datasets.dataset import Dataset
-from changeling.engine import count_decoding_threads
-from changeling.errors import DatasetError, ImageError
+from changeling.errors import DatasetError
 from changeling.experiments.base import GIB, Context, Cost, Experiment, Machine, Settings
+from changeling.experiments.file_classifier import (
+    LEAVES,
+    MIN_LEAF_FILES,
+    TREES,
+    FileFeatures,
+    build_trees,
+    read_rows,
+)
 from changeling.experiments.reporting import describe_dataset, list_versions, make_estimate
 from changeling.experiments.selection import (
     has_both_classes,
@@ -27,17 +32,13 @@ from changeling.experiments.selection import (
     renumber_clusters,
     select_rows,
 )
-from changeling.images.decode import read_file
-from changeling.images.file_features import FILE_FEATURE_GROUPS, FILE_FEATURES, read_file_features
+from changeling.images.file_features import FILE_FEATURE_GROUPS, FILE_FEATURES
 from changeling.results.format import format_count, format_interval, format_percent
 from changeling.results.result import Column, Result, Row, Table
 from changeling.stats.intervals import auroc_interval
 
 MAX_CLUSTERS = 5000  # per split; more would take an hour and change little
-TREES, LEAVES, MIN_LEAF_FILES = 100, 15, 5
-_READ_AHEAD = 1024  # files in the queue of the readers
 _ALL, _BYTES_PER_PIXEL = "all facts", "bytes per pixel"  # labels of rows
-FileFeatures = NDArray[np.float32]
 
 
 class ConfoundsSettings(Settings):
@@ -55,7 +56,7 @@ def run(context: Context, settings: ConfoundsSettings) -> Result:
     check(context, settings)
     dataset = context.dataset
     rows = sample_rows(dataset, context.seed)
-    file_features, is_read = _read_files(context, rows)
+    file_features, is_read = read_rows(dataset, rows, context.progress)
     unread = int((~is_read).sum())
     rows, file_features = rows[is_read], file_features[is_read]
     valid = np.zeros(len(dataset), dtype=np.bool_)
@@ -109,27 +110,6 @@ def sample_rows(dataset: Dataset, seed: int) -> NDArray[np.int64]:
     return np.concatenate(sampled)
 
 
-def _read_files(context: Context, rows: NDArray[np.int64]) -> tuple[FileFeatures, NDArray[np.bool_]]:
-    """Return the file features of each row (N, len(FILE_FEATURES)), and whether its file could be read (N,)."""
-    paths = context.dataset.column("path")
-    file_features = np.zeros((len(rows), len(FILE_FEATURES)), np.float32)
-    is_read = np.zeros(len(rows), dtype=np.bool_)
-
-    def read(place: int) -> None:
-        try:
-            file_features[place] = read_file_features(read_file(context.dataset.resolve_path(paths[rows[place]])))
-            is_read[place] = True
-        except ImageError:  # missing or broken since the import; `audit` reports it
-            pass
-
-    with ThreadPoolExecutor(count_decoding_threads()) as pool:
-        for start in range(0, len(rows), _READ_AHEAD):
-            stop = min(start + _READ_AHEAD, len(rows))
-            list(pool.map(read, range(start, stop)))
-            context.progress("confounds", stop, len(rows))
-    return file_features, is_read
-
-
 def _check_classes(dataset: Dataset, rows: NDArray[np.int64], is_train: NDArray[np.bool_]) -> None:
     """Raise DatasetError if a split lacks real or fake images."""
     for name, mask in (("train", is_train), ("test", ~is_train)):
@@ -149,7 +129,7 @@ def _train_and_score(
     scores: dict[str, NDArray[np.float64]] = {}
     for name, columns in _group_columns().items():
         with threadpool_limits(1):  # more threads wait for each other on a busy machine
-            trees = _build_trees(seed).fit(file_features[is_train][:, columns], labels[is_train])
+            trees = build_trees(seed).fit(file_features[is_train][:, columns], labels[is_train])
         scores[name] = np.full(len(dataset), np.nan)
         scores[name][rows[~is_train]] = trees.decision_function(file_features[~is_train][:, columns])
     return scores
@@ -160,17 +140,6 @@ def _group_columns() -> dict[str, list[int]]:
     groups = {name: [FILE_FEATURES.index(feature) for feature in group] for name, group in FILE_FEATURE_GROUPS.items()}
     others = [column for name, columns in groups.items() if name != _BYTES_PER_PIXEL for column in columns]
     return {_ALL: list(range(len(FILE_FEATURES))), f"all but {_BYTES_PER_PIXEL}": others} | groups
-
-
-def _build_trees(seed: int) -> HistGradientBoostingClassifier:
-    return HistGradientBoostingClassifier(
-        max_iter=TREES,
-        max_leaf_nodes=LEAVES,
-        min_samples_leaf=MIN_LEAF_FILES,
-        early_stopping=False,
-        class_weight="balanced",
-        random_state=seed,
-    )
 
 
 def _evaluate(dataset: Dataset, valid: NDArray[np.bool_], scores: dict[str, NDArray[np.float64]]) -> Iterator[Row]:

@@ -50,10 +50,15 @@ DELIVERIES = (
 
 def deliver_in_all_ways(image: Image.Image) -> Iterator[Image.Image]:
     """Yield an RGB image of any size as it arrives by each of `DELIVERIES`."""
-    image = limit_aspect(image)
-    reduced = image.reduce(max(min(image.size) // REDUCED_SIDE, 1))
+    reduced = reduce_for_delivery(image)
     for delivery in DELIVERIES:
         yield deliver(reduced, delivery)
+
+
+def reduce_for_delivery(image: Image.Image) -> Image.Image:
+    """Return an RGB image of any size as it is before all deliveries: not too long, and not too large."""
+    image = limit_aspect(image)
+    return image.reduce(max(min(image.size) // REDUCED_SIDE, 1))
 
 
 def deliver(image: Image.Image, delivery: Delivery) -> Image.Image:

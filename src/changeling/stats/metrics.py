@@ -155,6 +155,32 @@ def weighted_auroc(labels: Ints, scores: Floats, weights: Floats) -> Floats:
     return area
 
 
+def average_precision(labels: Ints, scores: Floats) -> float:
+    """Mean precision over the fakes, from the highest score down; equal scores are one step.
+
+    It is the sum over thresholds of (R_n - R_{n-1}) P_n, without interpolation (as in scikit-learn). NaN if there is no
+    fake or a score is NaN.
+    """
+    fakes = int(labels.sum())
+    if not fakes or np.isnan(scores).any():
+        return float("nan")
+    order = np.argsort(-scores, kind="stable")
+    is_last = np.r_[np.diff(scores[order]) != 0, True]  # of the images with the same score
+    found = np.cumsum(labels[order] == 1)[is_last]
+    precision = found / (np.flatnonzero(is_last) + 1)
+    return float(np.diff(found, prepend=0) @ precision / fakes)
+
+
+def brier_score(labels: Ints, probabilities: Floats, clusters: Ints) -> Ratio:
+    """Mean squared distance of the probabilities (N,), in [0, 1], from the labels (Brier, 1950)."""
+    return Ratio(_sums(clusters, (probabilities - labels) ** 2), _sums(clusters), len(labels))
+
+
+def share_of(is_counted: NDArray[np.bool_], clusters: Ints) -> Ratio:
+    """Share of the images (N,) that are counted."""
+    return Ratio(_sums(clusters, is_counted), _sums(clusters), len(is_counted))
+
+
 def true_positive_rate(labels: Ints, scores: Floats, false_positive_rate: float) -> float:
     """Share of fakes above the smallest threshold that at most `false_positive_rate` of the reals exceed.
 

@@ -1,0 +1,1 @@
+"""Measure any detector on the same images."""

@@ -1,0 +1,80 @@
+"""Conditions: how the images of a dataset are changed before they are scored.
+
+Each image is changed in one way, which its image_id chooses, and saved as PNG: all detectors score the same files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image
+
+from changeling.errors import EvaluationError
+from changeling.features.transformed import MAX_SHORT_SIDE
+from changeling.images.decode import ImageFile, decode_image
+from changeling.images.deliveries import DELIVERIES, deliver, reduce_for_delivery
+from changeling.images.transformations import TRANSFORMATIONS, transform
+
+Change = Callable[[Image.Image, str], Image.Image]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A way to show the images.
+
+    Attributes:
+        name: on the command line.
+        title: of its columns.
+        version: is increased when `change` gives other pixels.
+        change: (RGB image, image_id) -> RGB image; None leaves the files as they are. Raises ImageError.
+    """
+
+    name: str
+    title: str
+    version: int = 1
+    change: Change | None = None
+
+
+def deliver_one_way(image: Image.Image, image_id: str) -> Image.Image:
+    """Return an image as it arrives by one of the deliveries of `detect --stable`."""
+    return deliver(reduce_for_delivery(image), DELIVERIES[_choose("web", image_id, len(DELIVERIES))])
+
+
+def transform_strongly(image: Image.Image, image_id: str) -> Image.Image:
+    """Return an image with one of the transformations of the experiment `robustness`, at its greatest strength."""
+    factor = min(image.size) // MAX_SHORT_SIDE
+    transformation = list(TRANSFORMATIONS.values())[_choose("hard", image_id, len(TRANSFORMATIONS))]
+    reduced = image.reduce(factor) if factor > 1 else image
+    return transform(reduced, transformation, transformation.strengths[-1], image_id)
+
+
+CLEAN = Condition("clean", "Clean")
+WEB = Condition("web", "Web", change=deliver_one_way)
+HARD = Condition("hard", "Hard", change=transform_strongly)
+CONDITIONS = {condition.name: condition for condition in (CLEAN, WEB, HARD)}
+
+
+def get_conditions(names: list[str]) -> list[Condition]:
+    """Return the conditions of some names, each once. Raises EvaluationError if there is no such condition."""
+    for name in names:
+        if name not in CONDITIONS:
+            raise EvaluationError(f"--condition {name}: use one of {', '.join(CONDITIONS)}")
+    return [CONDITIONS[name] for name in dict.fromkeys(names)]
+
+
+def change_file(file: ImageFile, condition: Condition, image_id: str, path: str) -> ImageFile:
+    """Return the changed image as a PNG file for `path`, or `file` if it is not changed. Raises ImageError."""
+    if condition.change is None:
+        return file
+    buffer = BytesIO()
+    condition.change(decode_image(file).image, image_id).save(buffer, "PNG", compress_level=1)
+    return ImageFile(path, buffer.getvalue())
+
+
+def _choose(condition: str, image_id: str, count: int) -> int:
+    """Return a number below `count` that only the condition and the image's id determine."""
+    digest = hashlib.sha256(f"{condition}/{image_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % count

@@ -1,0 +1,1 @@
+"""The kinds of detectors that can be evaluated, a module each."""

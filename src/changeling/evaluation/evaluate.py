@@ -1,0 +1,122 @@
+"""Evaluate detectors on a dataset: score its images with each, part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from changeling.datasets.dataset import Dataset
+from changeling.datasets.schema import SPLITS, Split
+from changeling.errors import ChangelingError, EvaluationError, one_line
+from changeling.evaluation.base import DetectorSettings, ScoringDetector
+from changeling.evaluation.conditions import CONDITIONS, Condition
+from changeling.evaluation.evaluation import DetectorScores, Evaluation
+from changeling.evaluation.file_null import score_file_properties
+from changeling.evaluation.registry import DetectorSpec
+from changeling.evaluation.scoring import Scores, ScoringJob, score_images
+from changeling.experiments.selection import has_both_classes
+from changeling.progress import Progress, silent
+from changeling.stats.metrics import Ints
+
+EvaluatedSplit = Split | Literal["all"]
+EVALUATED_SPLITS: tuple[EvaluatedSplit, ...] = (*SPLITS, "all")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationSettings:
+    """What is evaluated.
+
+    Attributes:
+        split: of the dataset, or "all".
+        conditions: in which the images are scored.
+        threshold: a score above it means fake; by default each detector's own labels, or 0.5 for probabilities.
+        timeout: seconds that a program or a service may take for one batch of images.
+        seed: of the folds of the file classifier.
+    """
+
+    split: EvaluatedSplit = "test"
+    conditions: Sequence[Condition] = tuple(CONDITIONS.values())
+    threshold: float | None = None
+    timeout: float = 600.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """An evaluation: what is evaluated, and where scores are stored.
+
+    Attributes:
+        output: the folder of the evaluation. Scores that are stored in it are used.
+    """
+
+    dataset: Dataset
+    settings: EvaluationSettings
+    output: Path
+    progress: Progress = silent
+
+    @cached_property
+    def rows(self) -> Ints:
+        """The rows that are evaluated. Raises EvaluationError unless real and fake images are among them."""
+        return select_rows(self.dataset, self.settings.split)
+
+    def run(self, specs: Sequence[DetectorSpec], report_failure: Callable[[str], None]) -> Evaluation:
+        """Score the images with each detector, and with the file classifier.
+
+        A detector that fails is reported in one line, and the others go on.
+
+        Raises:
+            EvaluationError: the split lacks real or fake images, or the disk is full.
+        """
+        detectors = []
+        rows = self.rows  # checked before anything is loaded
+        for spec in specs:
+            detectors.append(self._run_detector(spec))
+            if detectors[-1].failure is not None:
+                report_failure(f"{spec.name} failed: {detectors[-1].failure}")
+        null = score_file_properties(self.dataset, rows, self.settings.seed, self.progress)
+        return Evaluation(self.dataset, rows, self.settings.conditions, (*detectors, null))
+
+    def _run_detector(self, spec: DetectorSpec) -> DetectorScores:
+        identity = ""
+        try:
+            detector = spec.load(DetectorSettings(self.settings.timeout, self.progress))
+            identity = detector.identity
+            scores = self._score(spec.name, detector)
+        except EvaluationError:
+            raise
+        except Exception as error:  # whatever a model or a library raises
+            return DetectorScores(spec.name, failure=_describe_failure(error), identity=identity)
+        return DetectorScores(spec.name, scores, threshold=self.settings.threshold, identity=identity)
+
+    def _score(self, name: str, detector: ScoringDetector) -> dict[str, Scores]:
+        """Return the scores in each condition that a detector can score."""
+        scores = {}
+        for condition in self.settings.conditions:
+            if detector.reads_files or condition.change is None:
+                group = self.settings.split
+                job = ScoringJob(name, detector, self.dataset, self.rows, group, condition, self.output)
+                scores[condition.name] = score_images(job, self.progress)
+        return scores
+
+
+def select_rows(dataset: Dataset, split: EvaluatedSplit) -> Ints:
+    """Return the readable rows of a split, or of all. Raises EvaluationError unless both classes are among them."""
+    in_split = np.isin(dataset.column("split"), SPLITS if split == "all" else [split])
+    rows = np.flatnonzero(in_split & (dataset.column("status") == "ok"))
+    labels = dataset.labels[rows]
+    if not has_both_classes(labels):
+        raise EvaluationError(
+            f"{dataset.path}: --split {split} has {(labels == 0).sum()} real and {(labels == 1).sum()} fake images, "
+            "but both are needed; choose another split"
+        )
+    return rows
+
+
+def _describe_failure(error: Exception) -> str:
+    message = one_line(error, 300)
+    return message if isinstance(error, ChangelingError) else f"{type(error).__name__}: {message}"

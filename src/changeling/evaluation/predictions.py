@@ -1,0 +1,43 @@
+"""From scores to predictions: which scores are probabilities, and which threshold they have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from changeling.evaluation.measures import UNSURE
+from changeling.evaluation.scoring import Scores
+from changeling.stats.metrics import Ints
+
+PROBABILITY_THRESHOLD = 0.5
+_PREDICTIONS = {"real": 0, "fake": 1, "unsure": UNSURE}
+
+
+def are_probabilities(scores: Iterable[Scores]) -> bool:
+    """Return whether all scores of a detector lie in [0, 1]: they are then taken for probabilities."""
+    return all(bool((((each.values >= 0) & (each.values <= 1)) | np.isnan(each.values)).all()) for each in scores)
+
+
+def has_own_labels(scores: Scores) -> bool:
+    """Return whether the detector gave a label for each image that it scored."""
+    labels = scores.labels[~np.isnan(scores.values)]
+    return len(labels) > 0 and all(label is not None for label in labels)
+
+
+def predict(scores: Scores, is_probability: bool, threshold: float | None = None) -> Ints | None:
+    """Return the predictions (N,): 0 real, 1 fake, UNSURE; None if there is nothing to decide by.
+
+    Args:
+        scores: of N images.
+        is_probability: whether they are probabilities.
+        threshold: a score above it means fake, whatever label the detector gives. By default its own labels count, if
+            it gives them, and otherwise probabilities have the threshold 0.5.
+    """
+    if threshold is None:
+        if has_own_labels(scores):
+            return np.array([_PREDICTIONS.get(label, UNSURE) for label in scores.labels], np.int64)
+        if not is_probability:
+            return None
+        threshold = PROBABILITY_THRESHOLD
+    return (scores.values > threshold).astype(np.int64)

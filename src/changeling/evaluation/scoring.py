@@ -1,0 +1,178 @@
+"""Score the images of a dataset with a detector, part by part; parts that exist are not scored again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from changeling.datasets.dataset import Dataset
+from changeling.engine import count_decoding_threads
+from changeling.errors import DetectorError, EvaluationError, ImageError
+from changeling.evaluation.base import EvaluatedImage, Score, ScoringDetector
+from changeling.evaluation.conditions import Condition, change_file
+from changeling.evaluation.score_parts import PART_SIZE, SCORES_SCHEMA, ScoreHeader, ScorePartFormat, ScoreParts
+from changeling.files import explain_full_disk
+from changeling.images.decode import ImageFile, read_file
+from changeling.parts import PartStore, unique_folder_name
+from changeling.progress import Progress, silent
+
+SCORES = "scores"  # the folder's name in the output folder
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The scores of some images by one detector.
+
+    Attributes:
+        values: float64 (N,); NaN without a score.
+        labels: object (N,): the detector's own labels, None where it gave none.
+        errors: why images have no score.
+        seconds: that scoring took, without reading and changing the images.
+    """
+
+    values: NDArray[np.float64]
+    labels: NDArray[np.object_]
+    errors: list[str]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoringJob:
+    """The images that a detector scores, and where the scores are stored.
+
+    Attributes:
+        name: of the detector.
+        rows: of the dataset, int64 (N,), in the order of the dataset.
+        group: names the rows, such as a split: parts are stored under it.
+        folder: the output folder of the evaluation.
+    """
+
+    name: str
+    detector: ScoringDetector
+    dataset: Dataset
+    rows: NDArray[np.int64]
+    group: str
+    condition: Condition
+    folder: Path
+    part_size: int = PART_SIZE
+
+    @property
+    def parts(self) -> ScoreParts:
+        """The parts of the scores, written or not."""
+        detector_folder = f"{unique_folder_name(self.name)}-{self.detector.identity}"
+        folder = self.folder / SCORES / detector_folder / f"{self.group}-{self.condition.name}"
+        return PartStore(folder, ScorePartFormat(), len(self.rows), self.part_size)
+
+    def part_rows(self, index: int) -> NDArray[np.int64]:
+        """Return the rows of a part."""
+        start, stop = self.parts.row_range(index)
+        return self.rows[start:stop]
+
+    def make_header(self, index: int) -> ScoreHeader:
+        """Return the header of a part, without the time that it takes."""
+        ids, hashes = self.dataset.column("image_id"), self.dataset.column("sha256")
+        images = [(ids[row], hashes[row]) for row in self.part_rows(index)]
+        return ScoreHeader(
+            detector=self.detector.identity,
+            condition=f"{self.condition.name}-{self.condition.version}",
+            images=hashlib.sha256(json.dumps(images).encode()).hexdigest()[:16],
+        )
+
+    def has_part(self, index: int) -> bool:
+        """Return whether a part is written, and is of this detector, this condition and these images."""
+        if not self.parts.exists(index):
+            return False
+        try:
+            return self.parts.read_header(index).model_copy(update={"seconds": 0.0}) == self.make_header(index)
+        except EvaluationError:  # not a part of scores
+            return False
+
+
+def score_images(job: ScoringJob, progress: Progress = silent) -> Scores:
+    """Return the scores of all images of a job; score and store those that are not stored yet.
+
+    Raises:
+        DetectorError: the detector fails. Parts that are finished stay.
+        EvaluationError: the disk is full.
+    """
+    for index in job.parts.indices:
+        if not job.has_part(index):
+            _score_part(job, index)
+        progress(f"{job.name}, {job.condition.name}", job.parts.row_range(index)[1], len(job.rows))
+    return read_scores(job)
+
+
+def read_scores(job: ScoringJob) -> Scores:
+    """Return the stored scores of a job. Raises EvaluationError if a part cannot be read."""
+    tables = [job.parts.read(index) for index in job.parts.indices]
+    table = pa.concat_tables(tables) if tables else SCORES_SCHEMA.empty_table()
+    return Scores(
+        values=np.asarray(table["score"].to_numpy(zero_copy_only=False), np.float64),
+        labels=np.array(table["label"].to_pylist(), dtype=object),
+        errors=[error for error in table["error"].to_pylist() if error is not None],
+        seconds=sum(job.parts.read_header(index).seconds for index in job.parts.indices),
+    )
+
+
+def _score_part(job: ScoringJob, index: int) -> None:
+    """Score the images of a part and write it. Raises DetectorError."""
+    rows = job.part_rows(index)
+    with tempfile.TemporaryDirectory(prefix="changeling-") as folder:
+        images = _load_images(job, rows, Path(folder))
+        readable = [image for image in images if isinstance(image, EvaluatedImage)]
+        started = time.perf_counter()
+        answers = iter(_check_scores(job.detector.score(readable), readable) if readable else ())
+        seconds = time.perf_counter() - started
+    scores = [next(answers) if isinstance(image, EvaluatedImage) else image for image in images]
+    columns = {
+        "image_id": [job.dataset.column("image_id")[row] for row in rows],
+        "score": [score.value for score in scores],
+        "label": [score.label for score in scores],
+        "error": [score.error for score in scores],
+    }
+    header = job.make_header(index).model_copy(update={"seconds": seconds})
+    with explain_full_disk(job.folder, EvaluationError):
+        job.parts.write(index, header, pa.table(columns, schema=SCORES_SCHEMA))
+
+
+def _load_images(job: ScoringJob, rows: NDArray[np.int64], folder: Path) -> list[EvaluatedImage | Score]:
+    """Return the images of some rows, changed as the condition says; a Score with an error for each unreadable one."""
+
+    def load(row: int) -> EvaluatedImage | Score:
+        image_id, listed_path, sha256 = (job.dataset.column(name)[row] for name in ("image_id", "path", "sha256"))
+        path = job.dataset.resolve_path(listed_path).absolute()
+        if not job.detector.reads_files:
+            return EvaluatedImage(image_id, listed_path, ImageFile(str(path), b""))
+        try:
+            file = change_file(read_file(path, sha256), job.condition, image_id, str(folder / f"{row:08d}.png"))
+        except ImageError as error:
+            return Score(None, error=str(error))
+        if job.condition.change is not None:
+            Path(file.path).write_bytes(file.data)
+        return EvaluatedImage(image_id, listed_path, file)
+
+    with ThreadPoolExecutor(count_decoding_threads()) as pool:
+        return list(pool.map(load, rows.tolist()))
+
+
+def _check_scores(scores: Sequence[Score], images: Sequence[EvaluatedImage]) -> Sequence[Score]:
+    """Return the scores. Raises DetectorError unless there is one for each image, finite or with an error."""
+    if len(scores) != len(images):
+        raise DetectorError(f"the detector gave {len(scores)} scores for {len(images)} images")
+    for score, image in zip(scores, images, strict=True):
+        if score.value is None and score.error is None:
+            raise DetectorError(f"the detector gave no score for {image.file.path}")
+        if score.value is not None and not math.isfinite(score.value):
+            raise DetectorError(f"the score of {image.file.path} is {score.value}, not a finite number")
+    return scores

@@ -1,0 +1,100 @@
+"""Metrics against scikit-learn and against definitions written out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, brier_score_loss, roc_auc_score
+
+from changeling.evaluation import measures
+from changeling.evaluation.measures import METRICS, UNSURE, ScoredImages
+from changeling.stats import metrics
+from changeling.stats.metrics import Floats, Ints
+
+
+def make_images(seed: int = 0, count: int = 120) -> ScoredImages:
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(0, 2, count)
+    scores = np.round((0.3 * labels + draw.random(count)) / 1.3, 2)  # with ties
+    predictions = (scores > 0.5).astype(np.int64)
+    return ScoredImages(labels, np.arange(count) // 3, scores, predictions, are_probabilities=True)
+
+
+def measure(key: str, images: ScoredImages) -> float:
+    interval = next(metric for metric in METRICS if metric.key == key).measure(images)
+    assert interval is not None
+    assert interval.low <= interval.value <= interval.high
+    return interval.value
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_metrics_equal_those_of_scikit_learn(seed: int) -> None:
+    images = make_images(seed)
+    labels, scores = images.labels, images.scores
+    assert measure("auroc", images) == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    assert measure("average_precision", images) == pytest.approx(average_precision_score(labels, scores), abs=1e-12)
+    assert measure("balanced_accuracy", images) == pytest.approx(
+        balanced_accuracy_score(labels, images.predictions), abs=1e-12
+    )
+    assert measure("brier_score", images) == pytest.approx(brier_score_loss(labels, scores), abs=1e-12)
+
+
+def test_auroc_and_accuracies_equal_their_definitions() -> None:
+    images = make_images(4, count=40)
+    fakes, reals = images.scores[images.labels == 1], images.scores[images.labels == 0]
+    wins = sum((fake > real) + 0.5 * (fake == real) for fake in fakes for real in reals)
+    assert measure("auroc", images) == pytest.approx(wins / (len(fakes) * len(reals)))
+    assert measure("accuracy_real", images) == pytest.approx(sum(score <= 0.5 for score in reals) / len(reals))
+    assert measure("accuracy_fake", images) == pytest.approx(sum(score > 0.5 for score in fakes) / len(fakes))
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5)), min_size=1, max_size=30))
+def test_average_precision_is_the_mean_precision_at_each_fake(pairs: list[tuple[int, int]]) -> None:
+    labels = np.array([label for label, _ in pairs], np.int64)
+    scores = np.array([score for _, score in pairs], np.float64)
+    value = metrics.average_precision(labels, scores)
+    if not labels.any():
+        assert np.isnan(value)
+        return
+    precisions = [labels[scores >= score].mean() for score in scores[labels == 1]]
+    assert value == pytest.approx(np.mean(precisions))
+
+
+def test_an_unsure_image_is_neither_correct_nor_decided() -> None:
+    labels, predictions = np.array([0, 0, 1, 1]), np.array([0, UNSURE, UNSURE, 1])
+    images = ScoredImages(labels, np.arange(4), np.array([0.1, 0.4, 0.6, 0.9]), predictions, are_probabilities=True)
+    assert measure("balanced_accuracy", images) == 0.5
+    assert measure("abstention", images) == 0.5
+
+
+def test_scores_that_are_no_probabilities_have_no_calibration_and_without_threshold_no_accuracy() -> None:
+    images = ScoredImages(np.array([0, 1]), np.arange(2), np.array([-3.0, 4.0]), None, are_probabilities=False)
+    missing = {metric.key for metric in METRICS if metric.measure(images) is None}
+    assert missing == {
+        "balanced_accuracy",
+        "accuracy_real",
+        "accuracy_fake",
+        "calibration_error",
+        "brier_score",
+        "abstention",
+    }
+
+
+def test_the_difference_of_balanced_accuracies_is_paired() -> None:
+    labels = np.tile([0, 1], 50)
+    shared_errors = np.arange(100) % 5 == 0
+    first = make_predicted(labels, np.where(shared_errors, 1 - labels, labels))
+    second = make_predicted(labels, np.where(shared_errors | (np.arange(100) == 1), 1 - labels, labels))
+    difference = measures.compare_balanced_accuracies(first, second)
+    single = measures.measure_balanced_accuracy(first)
+    assert difference is not None
+    assert single is not None
+    assert difference.value == pytest.approx(0.01)
+    assert difference.high - difference.low < 0.5 * (single.high - single.low)
+
+
+def make_predicted(labels: Ints, predictions: Ints) -> ScoredImages:
+    scores: Floats = predictions.astype(np.float64)
+    return ScoredImages(labels, np.arange(len(labels)), scores, predictions, are_probabilities=True)
