@@ -120,7 +120,7 @@ def test_a_second_run_scores_nothing_and_gives_the_same_result(
     again = output.parent / "again"
     (again).mkdir()
     (output / "scores").rename(again / "scores")
-    arguments = ["evaluate", dataset.path, "--split", "all", "--output", again]
+    arguments: list[str | Path] = ["evaluate", dataset.path, "--split", "all", "--output", again]
     done = helpers.run_changeling(*arguments, "--detector", f"ours=changeling:{detector_folder}")
     (again / "scores").rename(output / "scores")
     assert done.returncode == 0, done.stderr
@@ -130,7 +130,16 @@ def test_a_second_run_scores_nothing_and_gives_the_same_result(
 
 
 def test_an_evaluation_without_a_finished_detector_has_exit_code_1(dataset: Dataset, tmp_path: Path) -> None:
-    arguments = ["evaluate", dataset.path, "--split", "all", "--condition", "clean", "--output", tmp_path / "out"]
+    arguments: list[str | Path] = [
+        "evaluate",
+        dataset.path,
+        "--split",
+        "all",
+        "--condition",
+        "clean",
+        "--output",
+        tmp_path / "out",
+    ]
     done = helpers.run_changeling(*arguments, "--detector", f"scores:{tmp_path / 'none.csv'}")
     assert done.returncode == 1
     assert "failed" in done.stderr
