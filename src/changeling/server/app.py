@@ -14,7 +14,7 @@ from changeling.detect.detector import Detector
 from changeling.detect.model import BUNDLED
 from changeling.server.errors import add_error_handlers
 from changeling.server.middleware import RequestMetrics, SameSite, SecurityHeaders
-from changeling.server.routes import STATIC, api, public
+from changeling.server.routes import STATIC, guarded, public, requires_key
 from changeling.server.service import DetectionService
 from changeling.server.settings import ServerSettings
 
@@ -49,7 +49,7 @@ def create_app(detector: Detector, settings: ServerSettings | None = None, folde
     )
     app.state.service = service
     add_error_handlers(app)
-    app.include_router(api)
+    app.include_router(guarded, dependencies=[requires_key] if settings.api_keys else [])
     app.include_router(public)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_middleware(SameSite, allowed_hosts=settings.allowed_hosts)

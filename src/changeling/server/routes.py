@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import FileResponse, Response
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.responses import FileResponse, PlainTextResponse, Response
+from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from changeling import __version__
@@ -37,16 +37,16 @@ def get_service(request: Request) -> DetectionService:
 
 
 ServiceDependency = Annotated[DetectionService, Depends(get_service)]
-_bearer = HTTPBearer(auto_error=False, description="An API key, if the service was started with keys.")
+# documents that a key is required; `check_key` checks it
+requires_key = Depends(HTTPBearer(auto_error=False, description="An API key (see `changeling add-key`)."))
 
 
-def check_key(
-    service: ServiceDependency, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
-) -> None:
+def check_key(request: Request, service: ServiceDependency) -> None:
     """Refuse a request without a valid key, or with one that was used too often. Raises ServiceError."""
     if not service.settings.api_keys:
         return
-    key = service.keys.find(credentials.credentials) if credentials else None
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    key = service.keys.find(text.strip()) if scheme.lower() == "bearer" else None
     if key is None:
         message = "Send a valid API key in the header Authorization: Bearer KEY."
         raise ServiceError(HTTPStatus.UNAUTHORIZED, "no_key", message)
@@ -79,12 +79,12 @@ def _describe_files(most: int | None) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
-api = APIRouter(prefix="/v1", dependencies=[Depends(check_key)])
+guarded = APIRouter(dependencies=[Depends(check_key)])
 public = APIRouter()
 
 
-@api.post(
-    "/detect",
+@guarded.post(
+    "/v1/detect",
     responses=_describe_errors(401, 408, 413, 415, 422, 429, 503),
     openapi_extra=_describe_files(None),
     response_model_exclude_unset=True,
@@ -106,8 +106,8 @@ async def detect(
     return DetectResponse(schema_version=SCHEMA_VERSION, model=answers.describe_model(service.detector), results=rows)
 
 
-@api.post(
-    "/explain",
+@guarded.post(
+    "/v1/explain",
     responses=_describe_errors(401, 408, 413, 415, 422, 429, 503),
     openapi_extra=_describe_files(1),
 )
@@ -126,13 +126,17 @@ async def explain(request: Request, service: ServiceDependency) -> ExplainRespon
     return ExplainResponse(schema_version=SCHEMA_VERSION, model=answers.describe_model(service.detector), result=result)
 
 
-@api.get("/models", responses=_describe_errors(401, 429))
+@guarded.get("/v1/models", responses=_describe_errors(401, 429))
 async def models(service: ServiceDependency) -> ModelsResponse:
     """Describe the detector: its thresholds, error rates, training set and card."""
     return ModelsResponse(schema_version=SCHEMA_VERSION, models=[answers.describe_card(service.detector, service.card)])
 
 
-@public.get("/metrics", dependencies=[Depends(check_key)], responses=_describe_errors(401, 429))
+@guarded.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses=_describe_errors(401, 429),
+)
 async def metrics(service: ServiceDependency) -> Response:
     """Return counts and times for Prometheus."""
     service.metrics.waiting_seconds.set(service.admission.waiting_seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from types import FrameType
 from typing import cast
@@ -63,11 +64,11 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or "not an address"
-        raise ChangelingError(
-            f"cannot listen on {host}, port {port}: {reason}; choose another --host or --port"
-        ) from None
+    except (socket.gaierror, UnicodeError):
+        raise ChangelingError(f"--host {host} is not an address of this machine") from None
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise ChangelingError(f"cannot listen on {host} port {port}: {reason}; change --host or --port") from None
 
 
 def make_server(app: FastAPI) -> Server:

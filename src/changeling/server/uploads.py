@@ -175,7 +175,7 @@ def _clean_name(name: str) -> str:
 
 
 def _disconnected_error() -> ServiceError:
-    """Return an error for the metrics: nobody reads it."""
+    """Return an error that only the metrics see."""
     return ServiceError(HTTPStatus.BAD_REQUEST, "disconnected", "The client went away.")
 
 
