@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from changeling.backbones import registry
+from changeling.backbones.onnx import OnnxBackbone
 from changeling.errors import BackboneError
 from changeling.images.transforms import IMAGENET
 from tests import helpers
@@ -125,3 +127,16 @@ def test_pixels_of_the_wrong_shape_are_refused(tmp_path: Path) -> None:
     backbone = registry.load_backbone(f"onnx:{helpers.tiny_onnx(tmp_path / 'tiny.onnx')}")
     with pytest.raises(BackboneError, match="does not take images"):
         backbone.encode(np.zeros((1, 1, 32, 32), np.float32))
+
+
+def test_a_graph_that_declares_its_shapes_is_opened_without_being_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = helpers.tiny_onnx(tmp_path / "tiny.onnx")
+    measured = registry.load_backbone(f"onnx:{path}@pre").dim
+    model = onnx.load(path)
+    for dimension in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dimension.dim_value = helpers.SIDE
+    onnx.save(model, path)
+    monkeypatch.delattr(OnnxBackbone, "encode")
+    assert registry.load_backbone(f"onnx:{path}@pre").dim == measured == 24

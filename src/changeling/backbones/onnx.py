@@ -43,8 +43,7 @@ class OnnxBackbone:
         self.weights = metadata.get(_WEIGHTS) or hash_file(path)
         self.preprocessing = preprocessing or _read_preprocessing(metadata, path)
         self._input = self._session.get_inputs()[0].name
-        side = self.preprocessing.crop
-        self.dim = self.encode(np.zeros((1, 3, side, side), np.float32)).shape[1]
+        self.dim = self._read_dim() or self._measure_dim()
 
     def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Preprocessed images (B, 3, H, W) -> features (B, D), float32.
@@ -61,6 +60,21 @@ class OnnxBackbone:
         if features.ndim != 2 or len(features) != len(pixels):
             raise BackboneError(f"{self.name} returns {features.shape} for {len(pixels)} images, not one vector each")
         return np.asarray(features, dtype=np.float32)
+
+    def _read_dim(self) -> int | None:
+        """Return D if the graph declares that it takes preprocessed images and returns D numbers for each."""
+        images = self._session.get_inputs()[0].shape
+        features = next(output.shape for output in self._session.get_outputs() if output.name == self._layer)
+        side = self.preprocessing.crop
+        is_declared = len(features) == 2 and isinstance(features[1], int) and isinstance(images[0], str)
+        if is_declared and images == [features[0], 3, side, side]:
+            return int(features[1])
+        return None
+
+    def _measure_dim(self) -> int:
+        """Encode a black image and return D."""
+        side = self.preprocessing.crop
+        return int(self.encode(np.zeros((1, 3, side, side), np.float32)).shape[1])
 
 
 def find_default_layer(layers: Collection[str]) -> str:
