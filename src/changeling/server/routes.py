@@ -13,7 +13,8 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from changeling import __version__
-from changeling.server import answers
+from changeling.detect.labelled import evaluate_verdicts
+from changeling.server import answers, labelled
 from changeling.server.errors import ServiceError
 from changeling.server.schemas import (
     SCHEMA_VERSION,
@@ -124,6 +125,21 @@ async def explain(request: Request, service: ServiceDependency) -> ExplainRespon
             raise answers.make_unreadable_error([explanation])
         result = await asyncio.to_thread(answers.describe_explanation, uploads[0], explanation)
     return ExplainResponse(schema_version=SCHEMA_VERSION, model=answers.describe_model(service.detector), result=result)
+
+
+@guarded.post(
+    "/v1/evaluate",
+    responses=_describe_errors(401, 408, 413, 415, 422, 429),
+    openapi_extra=labelled.describe_request(),
+)
+async def evaluate(request: Request) -> labelled.EvaluateResponse:
+    """Say what verdicts are worth on pictures of which the truth is known. Send the verdicts, not the pictures.
+
+    The answer has a confusion matrix, error rates with exact intervals, the ROC curve, and the worst mistakes first.
+    """
+    rows = await labelled.read_labelled_rows(request)
+    evaluation = await asyncio.to_thread(evaluate_verdicts, rows)
+    return labelled.EvaluateResponse(schema_version=SCHEMA_VERSION, evaluation=evaluation)
 
 
 @guarded.get("/v1/models", responses=_describe_errors(401, 429))

@@ -1,0 +1,51 @@
+"""Verdicts on labelled pictures, evaluated over HTTP."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import httpx
+import pytest
+
+from changeling.detect.labelled import evaluate_verdicts
+from changeling.server.labelled import LabelledRow
+
+ROWS: list[dict[str, Any]] = [
+    {"truth": "real", "label": "real", "probability": 0.1},
+    {"truth": "real", "label": "fake", "probability": 0.9},
+    {"truth": "fake", "label": "unsure", "probability": 0.5},
+    {"truth": "fake", "label": None, "probability": None},
+]
+
+
+def test_the_answer_is_that_of_detect(client: httpx.Client) -> None:
+    answer = client.post("/v1/evaluate", json={"verdicts": ROWS})
+    assert answer.status_code == 200
+    expected = evaluate_verdicts([LabelledRow(**row) for row in ROWS])
+    assert answer.json() == {"schema_version": 1, "evaluation": json.loads(json.dumps(asdict(expected)))}
+    assert answer.json()["evaluation"]["mistakes"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 422),
+        (b"[]", 422),
+        (b'{"verdicts": []}', 422),
+        (b'{"verdicts": [{"truth": "real", "label": "real", "probability": NaN}]}', 422),
+        (b'{"verdicts": [{"truth": "real", "label": "real", "probability": 2}]}', 422),
+        (b'{"verdicts": [{"truth": "maybe", "label": "real", "probability": 0.5}]}', 422),
+        (b"[" * 100_000, 422),
+        (b" " * (5 << 20), 413),
+    ],
+)
+def test_other_bodies_are_refused(body: bytes, status: int, client: httpx.Client) -> None:
+    answer = client.post("/v1/evaluate", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status
+    assert answer.json()["error"]["message"].endswith(".")
+
+
+def test_the_body_must_be_json(client: httpx.Client) -> None:
+    assert client.post("/v1/evaluate", data={"verdicts": "x"}).status_code == 415
