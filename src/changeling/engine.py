@@ -9,18 +9,24 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from changeling.backbones.registry import Backbone
 from changeling.errors import ImageError, Status
 
 Job = TypeVar("Job")  # identifies an image: a path, or a row of a dataset
 Pixels = NDArray[np.float32]  # (3, H, W), or (V, 3, H, W) for the views of one image
 Load = Callable[[Job], Pixels]  # may raise ImageError
 VIEWED_AHEAD = 4  # images whose views are loaded ahead
+
+
+class Encoder(Protocol):
+    """What pixels are encoded with, such as a backbone."""
+
+    def encode(self, pixels: Pixels) -> Pixels:
+        """Preprocessed images (B, 3, H, W) -> features (B, D)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,7 @@ class _Loaded(Generic[Job]):
 def encode(
     jobs: Iterable[Job],
     load: Load[Job],
-    backbone: Backbone,
+    backbone: Encoder,
     *,
     batch_size: int = 8,
     workers: int | None = None,
@@ -62,7 +68,7 @@ def encode(
 
 
 def encode_views(
-    jobs: Iterable[Job], load_views: Load[Job], backbone: Backbone, *, workers: int | None = None
+    jobs: Iterable[Job], load_views: Load[Job], backbone: Encoder, *, workers: int | None = None
 ) -> Iterator[Encoded[Job]]:
     """Load the pixels (V, 3, H, W) of the views of each job and encode them as one batch; yield results in order.
 
@@ -120,7 +126,7 @@ def _take_batch(loaded: Iterator[_Loaded[Job]], batch_size: int) -> list[_Loaded
     return batch
 
 
-def _encode_batch(backbone: Backbone, batch: Sequence[_Loaded[Job]]) -> Iterator[Encoded[Job]]:
+def _encode_batch(backbone: Encoder, batch: Sequence[_Loaded[Job]]) -> Iterator[Encoded[Job]]:
     """Encode a batch as one; yield its results in order, with those of the jobs that failed."""
     pixels = [image.pixels for image in batch if image.pixels is not None]
     features = iter(backbone.encode(np.stack(pixels)) if pixels else ())

@@ -100,6 +100,17 @@ def _read_preprocessing(metadata: dict[str, str], path: Path) -> Preprocessing:
         raise BackboneError(f"{path}: its metadata holds an invalid preprocessing: {one_line(error)}") from None
 
 
+def has_preprocessing(path: Path) -> bool:
+    """Return whether the metadata of an ONNX file names its preprocessing. Raises BackboneError if it is not one."""
+    import onnx
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # those of protobuf are not public
+        raise BackboneError(f"{path} is not an ONNX model: {one_line(error)}") from None
+    return any(entry.key == _PREPROCESSING for entry in model.metadata_props)
+
+
 def write_metadata(model: Any, *, weights: str, preprocessing: Preprocessing) -> None:
     """Write the metadata that `OnnxBackbone` reads into an ONNX model."""
     for key, value in ((_WEIGHTS, weights), (_PREPROCESSING, preprocessing.model_dump_json())):

@@ -45,16 +45,15 @@ class Score:
 
 
 class ScoringDetector(Protocol):
-    """A detector that scores images.
+    """A detector that scores images."""
 
-    Attributes:
-        identity: hexadecimal hash of all that its scores depend on, except the images. Scores are stored under it.
-        reads_files: whether it looks at the image files; otherwise they need not exist, and it scores unchanged images
-            only.
-    """
+    @property
+    def identity(self) -> str:
+        """Hexadecimal hash of all that its scores depend on, except the images. Scores are stored under it."""
 
-    identity: str
-    reads_files: bool
+    @property
+    def reads_files(self) -> bool:
+        """Whether it looks at the image files; otherwise they need not exist, and it scores unchanged images only."""
 
     def score(self, images: Sequence[EvaluatedImage]) -> Sequence[Score]:
         """Return a score for each image, in order. Raises DetectorError."""

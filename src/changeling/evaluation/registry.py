@@ -10,13 +10,26 @@ from changeling.errors import EvaluationError
 from changeling.evaluation.base import DetectorKind, DetectorSettings, ScoringDetector
 from changeling.evaluation.detectors.bundled import load_changeling
 from changeling.evaluation.detectors.command import load_command
+from changeling.evaluation.detectors.http_service import load_http, load_https
+from changeling.evaluation.detectors.huggingface import load_hugging_face
+from changeling.evaluation.detectors.linear_head import load_head
+from changeling.evaluation.detectors.onnx_model import load_onnx
 from changeling.evaluation.detectors.python_function import load_python_function
 from changeling.evaluation.detectors.score_table import load_score_table
+from changeling.evaluation.detectors.timm_model import load_timm
+from changeling.evaluation.detectors.univfd import load_univfd
 
 KINDS = {
     "changeling": DetectorKind("changeling[:FOLDER]", load_changeling),
+    "head": DetectorKind("head:FILE.safetensors", load_head),
+    "univfd": DetectorKind("univfd:FILE.pth", load_univfd),
+    "hf": DetectorKind("hf:MODEL[#LABEL]", load_hugging_face),
+    "timm": DetectorKind("timm:MODEL[#LABEL]", load_timm),
+    "onnx": DetectorKind("onnx:FILE[#INDEX]", load_onnx),
     "python": DetectorKind("python:MODULE:FUNCTION", load_python_function),
     "command": DetectorKind("command:PROGRAM ARGUMENTS", load_command),
+    "http": DetectorKind("http://HOST/PATH", load_http),
+    "https": DetectorKind("https://HOST/PATH", load_https),
     "scores": DetectorKind("scores:FILE.csv", load_score_table),
 }
 _SPEC = re.compile(r"(?:(?P<name>[^:=]+)=)?(?P<spec>(?P<kind>[^:]+)(?::(?P<argument>.*))?)", re.DOTALL)

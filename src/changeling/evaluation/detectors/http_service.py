@@ -1,0 +1,99 @@
+"""`http://...` and `https://...`: a service that scores image files, such as `changeling serve` (/v1/detect).
+
+Each file is sent alone, as the field `images` of a multipart form. The answer is a JSON object with a `score` or a
+`probability`, perhaps a `label`, or an `error`; or, as that of `changeling serve`, a list `results` with one such
+object. Nothing else is contacted: redirects are errors. A service that is busy (429) is asked again after its
+Retry-After. If the environment variable CHANGELING_API_KEY is set, it is sent as a bearer token.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from changeling.errors import DetectorError, one_line
+from changeling.evaluation.base import DetectorSettings, EvaluatedImage, Score, ScoringDetector, hash_identity
+from changeling.evaluation.detectors.answers import parse_answer
+
+if TYPE_CHECKING:
+    import httpx
+
+_UNREADABLE = (415, 422)  # status codes of an image that the service cannot read
+_BUSY = 429
+
+_SHOWN = 160  # characters of an answer that an error shows
+
+
+class HttpService:
+    """A service that scores one image file for each request."""
+
+    reads_files = True
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self._url, self._timeout = url, timeout
+        self.identity = hash_identity("http", url)
+
+    def score(self, images: Sequence[EvaluatedImage]) -> list[Score]:
+        """Return the score of each image. Raises DetectorError if the service fails, hangs or gives no score."""
+        import httpx
+
+        key = os.environ.get("CHANGELING_API_KEY")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        with httpx.Client(timeout=self._timeout, headers=headers, trust_env=False) as client:
+            try:
+                return [self._score_image(client, image) for image in images]
+            except httpx.TimeoutException:
+                raise DetectorError(f"{self._url} gave no answer within {self._timeout:g} s (see --timeout)") from None
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                raise DetectorError(f"{self._url} cannot be reached: {one_line(error)}") from None
+
+    def _score_image(self, client: httpx.Client, image: EvaluatedImage) -> Score:
+        name = f"image{PurePath(image.file.path).suffix}"  # the file's own name may give its class away
+        response = self._post(client, name, image.file.data)
+        if response.status_code in _UNREADABLE:
+            return Score(None, error=f"{response.status_code}: {response.text[:_SHOWN]}")
+        if response.status_code != 200:
+            raise DetectorError(f"{self._url} answered {response.status_code}: {response.text[:_SHOWN]}")
+        return parse_answer(self._parse_object(response), image.file.path)
+
+    def _post(self, client: httpx.Client, name: str, data: bytes) -> httpx.Response:
+        """Send a file, again after a pause if the service is busy, for as long as the timeout allows."""
+        deadline = time.monotonic() + self._timeout
+        while True:
+            response = client.post(self._url, files={"images": (name, data)})
+            pause = float(response.headers.get("Retry-After", "1")) if response.status_code == _BUSY else 0.0
+            if not pause or time.monotonic() + pause > deadline:
+                return response
+            time.sleep(pause)
+
+    def _parse_object(self, response: httpx.Response) -> dict[str, Any]:
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None
+        if isinstance(answer, dict) and isinstance(answer.get("results"), list) and len(answer["results"]) == 1:
+            answer = answer["results"][0]
+        if not isinstance(answer, dict):
+            raise DetectorError(f"{self._url} answered {response.text[:_SHOWN]!r}, not a JSON object with a score")
+        return answer
+
+
+def load_http(argument: str, settings: DetectorSettings) -> ScoringDetector:
+    """Return the service at http:ARGUMENT. Raises DetectorError if httpx is not installed."""
+    return _load_service(f"http:{argument}", settings.timeout)
+
+
+def load_https(argument: str, settings: DetectorSettings) -> ScoringDetector:
+    """Return the service at https:ARGUMENT. Raises DetectorError if httpx is not installed."""
+    return _load_service(f"https:{argument}", settings.timeout)
+
+
+def _load_service(url: str, timeout: float) -> ScoringDetector:
+    try:
+        import httpx  # noqa: F401
+    except ImportError:
+        raise DetectorError(f"{url} needs httpx: pip install 'changeling[evaluate]'") from None
+    return HttpService(url, timeout)

@@ -1,0 +1,320 @@
+"""What is wrong with a detector ends in one clear line; what was scored before stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import changeling
+from changeling.datasets.dataset import Dataset
+from changeling.errors import DetectorError
+from changeling.evaluation.base import DetectorSettings, EvaluatedImage, Score
+from changeling.evaluation.conditions import CLEAN, CONDITIONS, WEB, change_file
+from changeling.evaluation.registry import parse_specs
+from changeling.evaluation.scoring import ScoringJob, score_images
+from changeling.images.decode import decode_image, read_file
+from tests import helpers
+
+
+@pytest.fixture(scope="module")
+def images(dataset: Dataset) -> list[EvaluatedImage]:
+    paths, ids = dataset.column("path"), dataset.column("image_id")
+    return [EvaluatedImage(ids[i], paths[i], read_file(dataset.resolve_path(paths[i]))) for i in range(3)]
+
+
+def score(spec: str, images: list[EvaluatedImage], timeout: float = 60) -> list[Score]:
+    return list(parse_specs([spec])[0].load(DetectorSettings(timeout)).score(images))
+
+
+# programs and functions
+
+
+def start_program(code: str, tmp_path: Path) -> str:
+    (tmp_path / "program.py").write_text(f"import json, sys\npaths = sys.stdin.read().splitlines()\n{code}\n")
+    return f"command:{sys.executable} -S {tmp_path / 'program.py'}"
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("print(json.dumps({'path': paths[0], 'score': 1}))", "the program wrote 1 scores for 3 images; none for "),
+        ("for path in paths: print(json.dumps({'path': path, 'score': float('nan')}))", "nan, not a finite number"),
+        ("for path in paths: print(json.dumps({'path': path, 'score': '1'}))", "'1', not a finite number"),
+        ("for path in paths: print(json.dumps({'path': path}))", "has no score"),
+        ("for path in paths: print(json.dumps({'path': path, 'score': 1, 'label': 'maybe'}))", "'maybe', not one of"),
+        ("for path in paths: print(json.dumps({'score': 1}))", "a score for None, which is not one of the paths"),
+        ("for path in paths * 2: print(json.dumps({'path': path, 'score': 1}))", "two scores for "),
+        ("print('loading ...')", "'loading ...', not a JSON object"),
+        ("raise ValueError('no GPU')", "the program failed with exit code 1: ValueError: no GPU"),
+    ],
+)
+def test_a_wrong_program_ends_in_one_line(
+    code: str, message: str, tmp_path: Path, images: list[EvaluatedImage]
+) -> None:
+    with pytest.raises(DetectorError) as error:
+        score(start_program(code, tmp_path), images)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path, images: list[EvaluatedImage]) -> None:
+    code = (
+        "import os, subprocess, time\n"
+        f"child = subprocess.Popen(['sleep', '600'])\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
+        "time.sleep(600)"
+    )
+    with pytest.raises(DetectorError, match=r"the program gave no answer within 2 s \(see --timeout\)"):
+        score(start_program(code, tmp_path), images, timeout=2)
+    pid = int((tmp_path / "pid").read_text())
+    for _ in range(100):
+        if not is_running(pid):
+            return
+        time.sleep(0.05)
+    pytest.fail("the child of the program still runs")
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_program_may_answer_in_any_order_with_labels_and_errors(tmp_path: Path, images: list[EvaluatedImage]) -> None:
+    code = (
+        "print(json.dumps({'path': paths[2], 'error': 'too dark'}))\n"
+        "print(json.dumps({'path': paths[1], 'score': 0.5, 'label': 'unsure'}))\n\n"
+        "print(json.dumps({'path': paths[0], 'probability': 1}))"
+    )
+    assert score(start_program(code, tmp_path), images) == [
+        Score(1.0),
+        Score(0.5, "unsure"),
+        Score(None, error="too dark"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return [0.5]", "the function returned 1 scores for 3 images"),
+        ("return [float('nan')] * len(paths)", "nan, not a finite number"),
+        ("import time; time.sleep(600)", "gave no answer within 3 s"),
+    ],
+)
+def test_a_wrong_function_ends_in_one_line(
+    body: str, message: str, tmp_path: Path, images: list[EvaluatedImage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "theirs.py").write_text(f"def score(paths):\n    print('noise')\n    {body}\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DetectorError, match=message):
+        score("python:theirs:score", images, timeout=3)
+
+
+def test_a_function_that_does_not_exist_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for spec, message in (("python:nothing:f", "there is no such module"), ("python:json", "python:MODULE:FUNCTION")):
+        with pytest.raises(DetectorError, match=message):
+            parse_specs([spec])[0].load(DetectorSettings())
+
+
+# services
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers what the last part of the path says; /length scores the bytes of the form."""
+
+    busy = False  # whether the last request was answered with 429
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        kind = self.path.rpartition("/")[2]
+        if kind == "hang":
+            time.sleep(3)
+        if kind == "busy":
+            Handler.busy = not Handler.busy
+        status = {"error": 500, "unreadable": 422, "busy": 429 if Handler.busy else 200}.get(kind, 200)
+        answer = {"list": {"results": [{"label": "fake", "probability": 0.9}]}, "empty": {}}.get(
+            kind, {"score": float(len(body))}
+        )
+        self.send_response(status)
+        self.send_header("Retry-After", "0.01")
+        self.end_headers()
+        self.wfile.write(b"<html>" if kind == "html" else json.dumps(answer).encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A real server, at http://127.0.0.1:PORT."""
+    opened = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=opened.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{opened.server_port}"
+    opened.shutdown()
+    opened.server_close()
+    thread.join()
+
+
+def test_a_service_scores_the_bytes_of_each_file(server: str, images: list[EvaluatedImage]) -> None:
+    for kind in ("length", "busy"):
+        scores = np.array([each.value for each in score(f"{server}/{kind}", images)])
+        sizes = np.array([len(image.file.data) for image in images])
+        np.testing.assert_array_equal(scores - sizes, (scores - sizes)[0])  # the rest of the form
+    assert score(f"{server}/list", images) == [Score(0.9, "fake")] * 3
+    assert all(each.value is None for each in score(f"{server}/unreadable", images))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("error", "answered 500"),
+        ("html", "'<html>', not a JSON object with a score"),
+        ("empty", "has no score"),
+        ("hang", r"gave no answer within 0.5 s \(see --timeout\)"),
+    ],
+)
+def test_a_wrong_service_ends_in_one_line(server: str, kind: str, message: str, images: list[EvaluatedImage]) -> None:
+    with pytest.raises(DetectorError, match=message):
+        score(f"{server}/{kind}", images, timeout=0.5)
+
+
+def test_a_service_that_cannot_be_reached_ends_in_one_line(images: list[EvaluatedImage]) -> None:
+    with pytest.raises(DetectorError, match=r"http://127.0.0.1:1/x cannot be reached: "):
+        score("http://127.0.0.1:1/x", images)
+
+
+# tables of scores
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,score\na,1\n", "it needs the columns image_id or path, and score; it has name, score"),
+        ("image_id,score\nc00-0,high\n", "line 2: 'high' is not a finite score"),
+        ("image_id,score\nc00-0,nan\n", "line 2: 'nan' is not a finite score"),
+        ("image_id,score\nc00-0,1\nc00-0,2\n", "line 3: c00-0 has a score already"),
+        ("image_id,score\nc00-0,1\n", "no score for image c00-1"),
+    ],
+)
+def test_a_wrong_table_ends_in_one_line(text: str, message: str, tmp_path: Path, images: list[EvaluatedImage]) -> None:
+    (tmp_path / "scores.csv").write_text(text)
+    with pytest.raises(DetectorError, match=message):
+        score(f"scores:{tmp_path / 'scores.csv'}", images)
+
+
+def test_a_table_may_name_images_by_path(tmp_path: Path, images: list[EvaluatedImage]) -> None:
+    rows = [f"{image.listed_path},{number}" for number, image in enumerate(images)]
+    (tmp_path / "scores.csv").write_text("\n".join(["path,probability", *rows[::-1]]))
+    assert [each.value for each in score(f"scores:{tmp_path / 'scores.csv'}", images)] == [0, 1, 2]
+
+
+# parts
+
+
+class Fixed:
+    """A detector that counts the images that it scores, and fails after some."""
+
+    identity, reads_files = "fixed", True
+
+    def __init__(self, limit: int = 1000) -> None:
+        self.scored, self._limit = 0, limit
+
+    def score(self, images: Sequence[EvaluatedImage]) -> list[Score]:
+        if self.scored >= self._limit:
+            raise DetectorError("out of memory")
+        self.scored += len(images)
+        return [Score(float(len(image.file.data))) for image in images]
+
+
+def make_job(detector: Fixed, dataset: Dataset, folder: Path) -> ScoringJob:
+    return ScoringJob("fixed", detector, dataset, np.arange(20), "all", CLEAN, folder, part_size=8)
+
+
+def test_parts_that_were_scored_before_a_failure_are_not_scored_again(dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(DetectorError):
+        score_images(make_job(Fixed(limit=16), dataset, tmp_path))
+    second = Fixed()
+    scores = score_images(make_job(second, dataset, tmp_path))
+    assert second.scored == 4
+    files = [dataset.resolve_path(path) for path in dataset.column("path")[:20]]
+    assert scores.values.tolist() == [float(file.stat().st_size) for file in files]
+
+
+def test_parts_of_other_images_or_no_parts_at_all_are_scored_again(dataset: Dataset, tmp_path: Path) -> None:
+    job = make_job(Fixed(), dataset, tmp_path)
+    score_images(job)
+    job.parts.path(0).write_bytes(b"not parquet")
+    other = ScoringJob("fixed", Fixed(), dataset, np.arange(1, 21), "all", CLEAN, tmp_path, part_size=8)
+    score_images(other)
+    assert isinstance(other.detector, Fixed)
+    assert other.detector.scored == 20
+
+
+def test_an_image_that_cannot_be_read_has_an_error_and_stops_no_one(tmp_path: Path) -> None:
+    dataset = helpers.tiny_dataset(tmp_path / "dataset", clusters=4)
+    dataset.resolve_path(dataset.column("path")[1]).write_bytes(b"")
+    job = ScoringJob("fixed", Fixed(), dataset, np.arange(5), "all", WEB, tmp_path)
+    scores = score_images(job)
+    assert np.isnan(scores.values).tolist() == [False, True, False, False, False]
+    assert len(scores.errors) == 1
+
+
+@pytest.mark.parametrize("name", list(CONDITIONS))
+def test_a_condition_gives_the_same_pixels_each_time(name: str, images: list[EvaluatedImage]) -> None:
+    changed = [[change_file(image.file, CONDITIONS[name], image.image_id, "x.png") for image in images] for _ in "12"]
+    assert [file.data for file in changed[0]] == [file.data for file in changed[1]]
+    is_clean = [file.data == image.file.data for file, image in zip(changed[0], images, strict=True)]
+    assert set(is_clean) == {name == "clean"}
+    assert all(decode_image(file).image.mode == "RGB" for file in changed[0])
+
+
+KILLED = """
+import sys, time
+sys.path[:0] = sys.argv[4:]
+from pathlib import Path
+import numpy as np
+from changeling.datasets.dataset import Dataset
+from changeling.evaluation.base import Score
+from changeling.evaluation.conditions import CLEAN
+from changeling.evaluation.scoring import ScoringJob, score_images
+
+class Slow:
+    identity, reads_files = "fixed", True
+    def score(self, images):
+        if Path(sys.argv[3]).exists():
+            time.sleep(600)
+        Path(sys.argv[3]).touch()
+        return [Score(float(len(image.file.data))) for image in images]
+
+score_images(ScoringJob("fixed", Slow(), Dataset(Path(sys.argv[1])), np.arange(20), "all", CLEAN, Path(sys.argv[2]), 8))
+"""
+
+
+def test_an_evaluation_that_was_killed_goes_on_where_it_stopped(dataset: Dataset, tmp_path: Path) -> None:
+    source = str(Path(changeling.__file__).parents[1])
+    arguments = [str(dataset.path), str(tmp_path / "out"), str(tmp_path / "started"), source]
+    process = subprocess.Popen([sys.executable, "-c", KILLED, *arguments])
+    part = make_job(Fixed(), dataset, tmp_path / "out").parts.path(0)
+    while not part.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    first = part.read_bytes()
+    detector = Fixed()
+    score_images(make_job(detector, dataset, tmp_path / "out"))
+    assert detector.scored == 12
+    assert part.read_bytes() == first
