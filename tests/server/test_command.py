@@ -31,7 +31,7 @@ def test_a_served_process_answers_admitted_requests_after_sigterm(tmp_path: Path
             files = make_files(*(make_picture(seed) for seed in range(40)))
             with ThreadPoolExecutor(2) as threads:
                 answers = [threads.submit(client.post, "/v1/detect?stable=true", files=files) for _ in range(2)]
-                while "changeling_images_total" not in client.get("/metrics").text:
+                while 'changeling_images_total{status="ok"}' not in client.get("/metrics").text:
                     pass
                 process.send_signal(signal.SIGTERM)
                 statuses = [answer.result().status_code for answer in answers]
