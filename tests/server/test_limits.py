@@ -127,10 +127,13 @@ def test_silent_connections_are_closed(strict: Served, monkeypatch: pytest.Monke
         ),
     ],
 )
-def test_a_body_without_files_is_415_or_422(content_type: str, body: bytes, status: int, strict: Served) -> None:
+def test_a_body_without_files_is_415_or_422(
+    content_type: str, body: bytes, status: int, strict: Served, caplog: pytest.LogCaptureFixture
+) -> None:
     client, _ = strict
     answer = client.post("/v1/detect", content=body, headers={"Content-Type": content_type})
     check_error(answer, status, "not_multipart" if status == 415 else "invalid_request")
+    assert not [record for record in caplog.records if not record.name.startswith(("httpx", "httpcore", "asyncio"))]
 
 
 def test_too_many_files_are_422(strict: Served) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from types import FrameType
@@ -72,7 +73,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def make_server(app: FastAPI) -> Server:
-    """Return a server of an app that was made by `create_app`. It logs neither requests nor addresses."""
+    """Return a server of an app that was made by `create_app`. It logs neither requests, addresses nor contents."""
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it quotes invalid bodies
     config = uvicorn.Config(
         app,
         loop="asyncio",
