@@ -183,9 +183,8 @@ def print_findings(findings: Findings) -> None:
     print("answers to hostile uploads:", dict(sorted(findings.answers.items())))
     print("slow clients were answered:", dict(sorted(findings.slow.items())))
     middle, late, last = np.quantile(findings.good_seconds, (0.5, 0.99, 1.0))
-    print(
-        f"good clients: {len(findings.good_seconds)} answers; {middle:.2f} s median, {late:.2f} s p99, {last:.2f} s at most"
-    )
+    count = len(findings.good_seconds)
+    print(f"good clients: {count} answers; {middle:.2f} s median, {late:.2f} s p99, {last:.2f} s at most")
     tenths = [max(part) / MIB for part in np.array_split(findings.memory, 10) if len(part)]
     print("memory in MiB, highest in each tenth of the time:", *(f"{value:.0f}" for value in tenths))
 

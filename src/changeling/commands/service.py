@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from changeling.commands.shared import print_note
+from changeling.commands.shared import TrustListOption, print_note
+from changeling.errors import ChangelingError
 
+_PACKAGES = ("fastapi", "uvicorn", "python_multipart", "pebble", "prometheus_client")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
@@ -33,9 +36,12 @@ def serve(
         Path | None, typer.Option(metavar="FILE", help="Require one of the keys in this file (see `add-key`).")
     ] = None,
     max_megabytes: Annotated[int, typer.Option(min=1, max=256, help="Accept requests of up to so many MiB.")] = 64,
+    trust_list: TrustListOption = None,
 ) -> None:
     """Serve the detector and its page over HTTP. Nothing that is sent is stored."""
+    _check_packages()
     from changeling.detect.detector import Detector
+    from changeling.detect.evidence.inspect import EvidenceReader
     from changeling.detect.model import BUNDLED
     from changeling.progress import progress_bars
     from changeling.server.app import create_app
@@ -43,11 +49,13 @@ def serve(
     from changeling.server.run import listen, make_server
     from changeling.server.settings import MIB, ServerSettings
 
+    EvidenceReader(trust_list)  # which raises an error if the list cannot be read
     is_local = host in _LOOPBACK | {"::1"}
     settings = ServerSettings(
         max_body_bytes=max_megabytes * MIB,
         allowed_hosts=_LOOPBACK if is_local else frozenset(),
         api_keys=read_keys(api_keys) if api_keys is not None else (),
+        trust_list=trust_list,
     )
     if not is_local and not settings.api_keys:
         print_note(f"warning: anybody who can reach {host} can use this service; set --api-keys")
@@ -69,3 +77,9 @@ def add_key(
     from changeling.server.keys import add_key as add_to_file
 
     typer.echo(add_to_file(path, name, rate))
+
+
+def _check_packages() -> None:
+    """Raise ChangelingError if a package is missing that the service needs."""
+    if missing := [name for name in _PACKAGES if find_spec(name) is None]:
+        raise ChangelingError(f"serve needs {', '.join(missing)}: pip install 'changeling[serve]'")

@@ -13,7 +13,9 @@ import time
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pebble import ProcessPool
@@ -26,18 +28,23 @@ from changeling.images.transforms import Preprocessing
 
 if TYPE_CHECKING:
     from changeling.detect.evidence.evidence import Evidence
+    from changeling.detect.evidence.inspect import EvidenceReader
 
 _STOP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class DecodingTask:
-    """What a process is to do with a file: preprocess it, with deliveries or without, and read its evidence or not."""
+    """What a process is to do with a file: preprocess it, with deliveries or without, and read its evidence or not.
+
+    `trust_list` names the signers of content credentials who are trusted.
+    """
 
     file: ImageFile
     preprocessing: Preprocessing
     stable: bool = False
     evidence: bool = False
+    trust_list: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +129,15 @@ def run_task(task: DecodingTask) -> DecodedUpload:
     image = load(task.file, task.preprocessing)
     evidence: tuple[Evidence, ...] = ()
     if task.evidence:
-        from changeling.detect.evidence.inspect import EvidenceReader
-
-        evidence = EvidenceReader().read(task.file)
+        evidence = _make_evidence_reader(task.trust_list).read(task.file)
     return DecodedUpload(image, evidence, time.perf_counter() - started)
+
+
+@cache
+def _make_evidence_reader(trust_list: Path | None) -> EvidenceReader:
+    from changeling.detect.evidence.inspect import EvidenceReader  # a process that reads no evidence stays small
+
+    return EvidenceReader(trust_list)
 
 
 def limit_process(memory: int) -> None:

@@ -134,7 +134,8 @@ class DetectionService:
 
     async def _decode(self, upload: Upload, *, stable: bool, evidence: bool) -> DecodedUpload | DetectedUpload:
         """Return a decoded upload, or the upload with its error."""
-        task = DecodingTask(upload.file, self.detector.backbone.preprocessing, stable, evidence)
+        preprocessing, trust_list = self.detector.backbone.preprocessing, self.settings.trust_list
+        task = DecodingTask(upload.file, preprocessing, stable, evidence, trust_list)
         try:
             decoded = await self._pool.decode(task)
         except (ImageError, DecodingError) as error:

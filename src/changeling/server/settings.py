@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from changeling.engine import count_decoding_threads
 from changeling.server.keys import ApiKey
@@ -26,6 +27,7 @@ class ServerSettings:
         allowed_hosts: names by which the service may be called, without ports; empty allows all. A page of another
             site cannot then reach a service on this machine under a name of its own.
         api_keys: of which a request must present one; empty lets everybody in.
+        trust_list: a PEM file of the certificates of trusted signers of content credentials.
     """
 
     max_body_bytes: int = 64 * MIB
@@ -38,3 +40,4 @@ class ServerSettings:
     decoding_memory: int = 1536 * MIB
     allowed_hosts: frozenset[str] = frozenset()
     api_keys: tuple[ApiKey, ...] = ()
+    trust_list: Path | None = None
