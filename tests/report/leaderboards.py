@@ -112,12 +112,12 @@ def make_sheet(folder: Path, names: Sequence[str]) -> Sheet:
     rng = np.random.default_rng(0)
     for name in names:
         Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).resize((320, 240)).save(folder / name)
-    pictures = tuple(Picture(path=name, title=name, caption="98.2 %") for name in (*names, "gone.png"))
+    pictures = tuple(Picture(path=str(folder / name), title=name, caption="98.2 %") for name in (*names, "gone.png"))
     strips = tuple(Strip(title=detector, pictures=pictures) for detector in QUALITY)
     return Sheet(key="worst_real", title="Real images that look most generated", strips=strips)
 
 
-def make_evaluation(sheets: tuple[Sheet, ...] = ()) -> Result:
+def make_evaluation() -> Result:
     return Result(
         experiment="evaluation",
         title="How well do these detectors do on the same images?",
@@ -130,7 +130,6 @@ def make_evaluation(sheets: tuple[Sheet, ...] = ()) -> Result:
             make_breakdown("by_source", "Source", SOURCES),
             make_differences(),
         ),
-        sheets=sheets,
         dataset={"name": "pets", "hash": "0123456789ab", "images": 2000},
         versions={"python": "3.11"},
         notes=("onnx:broken.onnx failed and has no results: it has no image input.",),

@@ -15,20 +15,20 @@ from changeling.report.leaderboard.boards import make_board, pivot_table
 from changeling.report.leaderboard.pairs import list_detectors, list_pairs
 from changeling.report.output import write_report_file
 from changeling.report.tables.latex import format_latex
-from changeling.report.thumbnails import make_thumbnail
-from changeling.results.result import Picture, Result, Table
+from changeling.report.thumbnails import Thumbnail, make_thumbnail
+from changeling.results.result import Picture, Result, Sheet, Table
 
 FILE_NAME = "leaderboard.html"
 _LEADERBOARD, _METRICS, _DIFFERENCES = "leaderboard", "detector_metrics", "detector_differences"
 _BREAKDOWNS = ("by_generator", "by_source")
 
 
-def write_leaderboard(result: Result, output: Path, pictures: Path | None = None) -> Path:
+def write_leaderboard(result: Result, output: Path, sheets: Sequence[Sheet] = ()) -> Path:
     """Write the page of an evaluation to `output` atomically and return its path. The same Result gives the same bytes.
 
     Args:
         result: of `changeling evaluate`.
-        pictures: the folder that the paths of pictures are relative to; None leaves the pictures out.
+        sheets: the pictures to show.
 
     Raises:
         ReportError: the Result has no leaderboard, or the page cannot be written.
@@ -36,13 +36,13 @@ def write_leaderboard(result: Result, output: Path, pictures: Path | None = None
     tables = {table.key: table for table in result.tables}
     if _LEADERBOARD not in tables:
         raise ReportError(f"the result {result.experiment} has no leaderboard; run `changeling evaluate` first")
-    page = _render(result, tables, pictures)
+    page = _render(result, tables, sheets)
     with write_report_file(output) as temporary:
         temporary.write_bytes(page)
     return output
 
 
-def _render(result: Result, tables: Mapping[str, Table], pictures: Path | None) -> bytes:
+def _render(result: Result, tables: Mapping[str, Table], sheets: Sequence[Sheet]) -> bytes:
     """Return the page as UTF-8. Lone surrogates, as in paths that are not UTF-8, are escaped."""
     environment = Environment(
         autoescape=True,
@@ -51,9 +51,6 @@ def _render(result: Result, tables: Mapping[str, Table], pictures: Path | None) 
         lstrip_blocks=True,
         loader=PackageLoader("changeling.report", ""),
     )
-
-    def build_thumbnail(picture: Picture) -> object:
-        return make_thumbnail((pictures or Path()) / picture.path)
 
     differences = tables.get(_DIFFERENCES)
     html = environment.get_template("leaderboard/template.html").render(
@@ -64,12 +61,16 @@ def _render(result: Result, tables: Mapping[str, Table], pictures: Path | None) 
         notes={key: table.note for key, table in tables.items()},
         detectors=list_detectors(differences) if differences else [],
         pairs=list_pairs(differences) if differences else {},
-        sheets=result.sheets if pictures is not None else (),
-        build_thumbnail=build_thumbnail,
+        sheets=sheets,
+        make_thumbnail=_make_thumbnail,
         downloads=_make_downloads(result),
         version=__version__,
     )
     return html.encode("utf-8", "backslashreplace")
+
+
+def _make_thumbnail(picture: Picture) -> Thumbnail:
+    return make_thumbnail(Path(picture.path))
 
 
 def _make_downloads(result: Result) -> Sequence[tuple[str, str, str]]:
