@@ -64,8 +64,7 @@ def write_score_table(dataset: Dataset, path: Path) -> None:
 
 
 def load_result(output: Path) -> Result:
-    (result,) = load_results(output)
-    return result
+    return next(result for result in load_results(output) if result.experiment == "evaluation")
 
 
 def test_the_leaderboard_has_a_row_for_each_detector_and_the_null(output: Path) -> None:
@@ -125,7 +124,8 @@ def test_a_second_run_scores_nothing_and_gives_the_same_result(
     (again / "scores").rename(output / "scores")
     assert done.returncode == 0, done.stderr
     assert helpers.contents(output / "scores") == before
-    rows = [load_result(folder).tables[0].rows[0] for folder in (output, again)]
+    tables = [load_result(folder).tables[0] for folder in (output, again)]
+    rows = [next(row for row in table.rows if row.labels["Detector"] == "ours") for table in tables]
     assert rows[0] == rows[1]
 
 

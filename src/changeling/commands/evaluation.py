@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from changeling.files import check_output_folder
 
 if TYPE_CHECKING:
     from changeling.evaluation.evaluate import EvaluatedSplit
+    from changeling.evaluation.protocol import Protocol
     from changeling.results.result import Result
 
 
@@ -27,7 +29,16 @@ def evaluate(
         ),
     ],
     output: Annotated[Path, typer.Option(help="Write scores, results, tables and report to this folder.")],
-    split: Annotated[str, typer.Option(help="Evaluate this split: train, val, test or all.")] = "test",
+    protocol: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Evaluate by a ready protocol, such as genimage, or by a TOML file; see docs/evaluate.md.",
+        ),
+    ] = "",
+    split: Annotated[
+        str | None, typer.Option(help="Evaluate this split: train, val, test or all. Default: test.")
+    ] = None,
     condition: Annotated[
         list[str] | None,
         typer.Option(
@@ -50,26 +61,50 @@ def evaluate(
     A detector that fails does not stop the others; the exit code is 1 if none finished.
     """
     from changeling.datasets.dataset import Dataset
-    from changeling.evaluation.conditions import CONDITIONS, get_conditions
-    from changeling.evaluation.evaluate import EvaluationJob, EvaluationSettings
+    from changeling.evaluation.evaluate import EvaluationJob
+    from changeling.evaluation.expected_dataset import describe_rows, list_differences, write_protocol
     from changeling.evaluation.output import print_leaderboard
+    from changeling.evaluation.protocol_result import build_settings, describe_protocol_evaluation
     from changeling.evaluation.registry import parse_specs
-    from changeling.evaluation.result import describe_evaluation, measure_speed, write_speed
+    from changeling.evaluation.result import measure_speed, write_speed
+    from changeling.evaluation.worst_images import describe_worst_images
     from changeling.progress import progress_bars
 
-    specs = parse_specs(detector)
-    settings = EvaluationSettings(
-        _parse_split(split), get_conditions(condition or list(CONDITIONS)), threshold, timeout
-    )
+    specs = sorted(parse_specs(detector), key=attrgetter("name"))  # so that the tables do not depend on their order
+    followed = _choose_protocol(protocol, split, condition, threshold)
+    settings = build_settings(followed, timeout)
     check_output_folder(output)
     with progress_bars() as progress:
         evaluation = EvaluationJob(Dataset(dataset), settings, output, progress).run(specs, print_note)
-    result = describe_evaluation(evaluation, settings)
+    result = describe_protocol_evaluation(evaluation, settings, followed)
+    for note in list_differences(followed, found := describe_rows(evaluation.dataset, evaluation.rows)):
+        print_note(note)
+    write_protocol(followed, found, output)
     write_speed(evaluation, output)
     print_leaderboard(result.tables[0], evaluation, measure_speed(evaluation))
-    _write_result(result, output)
+    _write_results(result, describe_worst_images(evaluation), output)
     if all(each.failure is not None for each in evaluation.detectors[: len(specs)]):
         raise typer.Exit(1)
+
+
+def _choose_protocol(name: str, split: str | None, conditions: list[str] | None, threshold: float | None) -> Protocol:
+    """Return the protocol of a name or file, or else the one that the options make. Raises EvaluationError."""
+    from changeling.evaluation.conditions import CONDITIONS, get_conditions
+    from changeling.evaluation.protocol import Protocol, ThresholdSettings, load_protocol
+
+    if not name:
+        chosen = tuple(condition.name for condition in get_conditions(conditions or list(CONDITIONS)))
+        return Protocol(
+            name="options",
+            split=_parse_split(split or "test"),
+            conditions=chosen,
+            threshold=ThresholdSettings(value=threshold),
+        )
+    given = {"--split": split, "--condition": conditions, "--threshold": threshold}
+    for option, value in given.items():
+        if value is not None:
+            raise EvaluationError(f"--protocol {name} says what is evaluated; leave out {option}")
+    return load_protocol(name)
 
 
 def _parse_split(split: str) -> EvaluatedSplit:
@@ -81,13 +116,16 @@ def _parse_split(split: str) -> EvaluatedSplit:
     raise EvaluationError(f"--split {split}: use one of {', '.join(EVALUATED_SPLITS)}")
 
 
-def _write_result(result: Result, output: Path) -> None:
-    """Write the result, its tables and the report, and print the summary."""
+def _write_results(result: Result, images: Result, output: Path) -> None:
+    """Write the result and the worst images, the tables, the leaderboard and the report; print the summary."""
     from changeling.report.exports import write_exports
+    from changeling.report.leaderboard import write_leaderboard
     from changeling.report.page import write_report
     from changeling.results.folder import RESULTS
 
     result.save(output / RESULTS)
+    images.save(output / RESULTS)
     write_exports([result], output)
     typer.echo(result.summary)
-    typer.echo(f"report: {write_report([result], output / 'report' / 'index.html')}")
+    typer.echo(f"leaderboard: {write_leaderboard(result, output / 'leaderboard.html', images.sheets)}")
+    typer.echo(f"report: {write_report([result, images], output / 'report' / 'index.html')}")

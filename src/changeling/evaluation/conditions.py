@@ -28,27 +28,37 @@ class Condition:
     Attributes:
         name: on the command line.
         title: of its columns.
-        version: is increased when `change` gives other pixels.
+        version: is another one when `change` gives other pixels.
         change: (RGB image, image_id) -> RGB image; None leaves the files as they are. Raises ImageError.
     """
 
     name: str
     title: str
-    version: int = 1
+    version: str = "1"
     change: Change | None = None
 
 
 def deliver_one_way(image: Image.Image, image_id: str) -> Image.Image:
     """Return an image as it arrives by one of the deliveries of `detect --stable`."""
-    return deliver(reduce_for_delivery(image), DELIVERIES[_choose("web", image_id, len(DELIVERIES))])
+    return deliver(reduce_for_delivery(image), DELIVERIES[choose_number("web", image_id, len(DELIVERIES))])
 
 
 def transform_strongly(image: Image.Image, image_id: str) -> Image.Image:
     """Return an image with one of the transformations of the experiment `robustness`, at its greatest strength."""
+    transformation = list(TRANSFORMATIONS.values())[choose_number("hard", image_id, len(TRANSFORMATIONS))]
+    return transform(reduce_for_transformation(image), transformation, transformation.strengths[-1], image_id)
+
+
+def reduce_for_transformation(image: Image.Image) -> Image.Image:
+    """Return an image as it is before transformations, which are defined on images that are not too large."""
     factor = min(image.size) // MAX_SHORT_SIDE
-    transformation = list(TRANSFORMATIONS.values())[_choose("hard", image_id, len(TRANSFORMATIONS))]
-    reduced = image.reduce(factor) if factor > 1 else image
-    return transform(reduced, transformation, transformation.strengths[-1], image_id)
+    return image.reduce(factor) if factor > 1 else image
+
+
+def choose_number(condition: str, image_id: str, count: int) -> int:
+    """Return a number below `count` that only the condition and the image's id determine."""
+    digest = hashlib.sha256(f"{condition}/{image_id}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") % count
 
 
 CLEAN = Condition("clean", "Clean")
@@ -72,9 +82,3 @@ def change_file(file: ImageFile, condition: Condition, image_id: str, path: str)
     buffer = BytesIO()
     condition.change(decode_image(file).image, image_id).save(buffer, "PNG", compress_level=1)
     return ImageFile(path, buffer.getvalue())
-
-
-def _choose(condition: str, image_id: str, count: int) -> int:
-    """Return a number below `count` that only the condition and the image's id determine."""
-    digest = hashlib.sha256(f"{condition}/{image_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % count

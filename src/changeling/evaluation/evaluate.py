@@ -12,13 +12,14 @@ import numpy as np
 
 from changeling.datasets.dataset import Dataset
 from changeling.datasets.schema import SPLITS, Split
-from changeling.errors import ChangelingError, EvaluationError, one_line
+from changeling.errors import ChangelingError, DetectorError, EvaluationError, one_line
 from changeling.evaluation.base import DetectorSettings, ScoringDetector
 from changeling.evaluation.conditions import CONDITIONS, Condition
 from changeling.evaluation.evaluation import DetectorScores, Evaluation
 from changeling.evaluation.file_null import score_file_properties
 from changeling.evaluation.registry import DetectorSpec
 from changeling.evaluation.scoring import Scores, ScoringJob, score_images
+from changeling.evaluation.thresholds import ValidationThreshold, choose_threshold
 from changeling.experiments.selection import has_both_classes
 from changeling.progress import Progress, silent
 from changeling.stats.metrics import Ints
@@ -37,6 +38,7 @@ class EvaluationSettings:
         threshold: a score above it means fake; by default each detector's own labels, or 0.5 for probabilities.
         timeout: seconds that a program or a service may take for one batch of images.
         seed: of the folds of the file classifier.
+        validation_threshold: how each detector's threshold is chosen on another split, in place of `threshold`.
     """
 
     split: EvaluatedSplit = "test"
@@ -44,6 +46,7 @@ class EvaluationSettings:
     threshold: float | None = None
     timeout: float = 600.0
     seed: int = 0
+    validation_threshold: ValidationThreshold | None = None
 
 
 @dataclass(frozen=True)
@@ -87,11 +90,12 @@ class EvaluationJob:
             detector = spec.load(DetectorSettings(self.settings.timeout, self.progress))
             identity = detector.identity
             scores = self._score(spec.name, detector)
+            threshold = self._choose_threshold(spec.name, detector)
         except EvaluationError:
             raise
         except Exception as error:  # whatever a model or a library raises
             return DetectorScores(spec.name, failure=_describe_failure(error), identity=identity)
-        return DetectorScores(spec.name, scores, threshold=self.settings.threshold, identity=identity)
+        return DetectorScores(spec.name, scores, threshold=threshold, identity=identity)
 
     def _score(self, name: str, detector: ScoringDetector) -> dict[str, Scores]:
         """Return the scores in each condition that a detector can score."""
@@ -102,6 +106,18 @@ class EvaluationJob:
                 job = ScoringJob(name, detector, self.dataset, self.rows, group, condition, self.output)
                 scores[condition.name] = score_images(job, self.progress)
         return scores
+
+    def _choose_threshold(self, name: str, detector: ScoringDetector) -> float | None:
+        """Return the threshold of the settings, or the one that follows from the scores of another split."""
+        rule, condition = self.settings.validation_threshold, self.settings.conditions[0]
+        if rule is None or not (detector.reads_files or condition.change is None):
+            return self.settings.threshold
+        rows = rule.select_rows(self.dataset)
+        job = ScoringJob(name, detector, self.dataset, rows, f"{rule.split}-real", condition, self.output)
+        scores = score_images(job, self.progress).values
+        if np.isnan(scores).all():
+            raise DetectorError(f"it has no score for any real image of {rule.split}, so it has no threshold")
+        return choose_threshold(scores, rule.false_positive_rate)
 
 
 def select_rows(dataset: Dataset, split: EvaluatedSplit) -> Ints:

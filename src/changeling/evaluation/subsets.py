@@ -1,0 +1,101 @@
+"""The table of a protocol: each generator with its own real images, and the mean over generators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from changeling.evaluation.evaluation import DetectorScores, Evaluation, Mask
+from changeling.evaluation.expected_dataset import normalise_name
+from changeling.evaluation.measures import METRICS, Metric
+from changeling.evaluation.tables import make_cells
+from changeling.results.result import Column, Estimate, Row, Table
+
+MEAN_LABEL = "mean of the generators"
+
+
+@dataclass(frozen=True, slots=True)
+class SubsetSettings:
+    """What the table of subsets shows.
+
+    Attributes:
+        metrics: their keys; empty leaves the table out.
+        generators: the order of the rows; others follow by name.
+        real_sources: the source of the real images that a generator is compared with, if it is not its own.
+    """
+
+    metrics: Sequence[str] = ()
+    generators: Sequence[str] = ()
+    real_sources: Mapping[str, str] = field(default_factory=dict)
+
+
+def build_subset_table(evaluation: Evaluation, settings: SubsetSettings) -> Table:
+    """Return the table: a row for each generator and detector, on the images of the first condition."""
+    metrics = [metric for metric in METRICS if metric.key in settings.metrics]
+    rows = [row for detector in evaluation.finished for row in _list_rows(evaluation, detector, metrics, settings)]
+    names = [row.labels["Generator"] for row in rows]
+    order = [*dict.fromkeys(name for name in names if name != MEAN_LABEL), MEAN_LABEL]
+    return Table(
+        key="subsets",
+        title="Each generator with its own real images",
+        labels=("Generator", "Detector"),
+        columns=tuple(
+            Column(key=metric.key, label=metric.label, chance=metric.chance, better=metric.better) for metric in metrics
+        ),
+        rows=tuple(sorted(rows, key=lambda row: order.index(row.labels["Generator"]))),
+        note=f"{evaluation.conditions[0].title} images. The images of a generator and the real images of the same "
+        "source, or all real images if its source has none. The mean counts each generator alike; its interval is the "
+        "mean of theirs, which is wide enough even if detectors fail on all generators together.",
+    )
+
+
+def select_subset(evaluation: Evaluation, generator: str, settings: SubsetSettings) -> Mask:
+    """Return which images (N,) are of a generator, or are the real images that it is compared with."""
+    sources, is_fake = evaluation.column("source"), evaluation.labels == 1
+    is_generator = is_fake & (evaluation.column("generator") == generator)
+    real_sources = {normalise_name(name): source for name, source in settings.real_sources.items()}
+    source = real_sources.get(normalise_name(generator))
+    chosen = [source] if source is not None else list(set(sources[is_generator]))
+    is_real = ~is_fake & np.isin(sources.astype(str), [str(name) for name in chosen])
+    mask: Mask = is_generator | (is_real if is_real.any() else ~is_fake)
+    return mask
+
+
+def list_generators(evaluation: Evaluation, settings: SubsetSettings) -> list[str]:
+    """Return the generators of the evaluated images: first those of the protocol in its order, then others by name."""
+    found = sorted({str(name) for name in evaluation.column("generator")[evaluation.labels == 1]})
+    places = {normalise_name(name): place for place, name in enumerate(settings.generators)}
+    return sorted(found, key=lambda name: places.get(normalise_name(name), len(places)))
+
+
+def _list_rows(
+    evaluation: Evaluation, detector: DetectorScores, metrics: Sequence[Metric], settings: SubsetSettings
+) -> Iterator[Row]:
+    """Yield a row for each generator, and one with the means if there are several."""
+    condition = evaluation.conditions[0].name
+    measured = []
+    for generator in list_generators(evaluation, settings):
+        images = evaluation.get_images(detector, condition, select_subset(evaluation, generator, settings))
+        if images is None:
+            continue
+        cells = make_cells({metric.key: metric.measure(images) for metric in metrics})
+        measured.append(cells)
+        yield Row(labels={"Generator": generator, "Detector": detector.name}, cells=cells)
+    if len(measured) > 1:
+        shared = [metric.key for metric in metrics if all(metric.key in cells for cells in measured)]
+        means = {key: average_estimates([cells[key] for cells in measured]) for key in shared}
+        yield Row(labels={"Generator": MEAN_LABEL, "Detector": detector.name}, cells=means)
+
+
+def average_estimates(estimates: Sequence[Estimate]) -> Estimate:
+    """Return the mean of estimates. Its interval is the mean of theirs, wide enough for any dependence."""
+    return Estimate(
+        value=float(np.mean([each.value for each in estimates])),
+        low=float(np.mean([each.low for each in estimates])),
+        high=float(np.mean([each.high for each in estimates])),
+        clusters=sum(each.clusters for each in estimates),
+        images=sum(each.images for each in estimates),
+        chance=estimates[0].chance,
+    )
