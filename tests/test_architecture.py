@@ -132,6 +132,7 @@ from typer.testing import CliRunner
 
 from changeling.backbones.registry import ALIASES, check_backbone
 from changeling.cli import app
+from changeling.evaluation.registry import parse_specs
 from changeling.generators.families import load_generator
 from changeling.studies.settings import load_study
 
@@ -148,6 +149,7 @@ images = load_generator(generator, Path()).draw([], [1, 1, 2])
 call("import", "photographs", "photographs", "--output", "coco")
 call("export", "paths", "coco", "--output", "exported")
 found = {
+    "detector": parse_specs(["brightness"])[0].kind,
     "dim": ALIASES["vit-b16-imagenet"].dim,
     "images": [[image.size, image.tobytes().hex()] for image in images],
     "count": call("count", "coco"),
@@ -198,6 +200,10 @@ def test_generator_of_the_page_draws_from_seeds(used: tuple[Path, dict[str, Any]
     first, again, other = used[1]["images"]
     assert first[0] == [8, 8]
     assert first == again != other
+
+
+def test_detector_of_the_page_is_a_kind(used: tuple[Path, dict[str, Any]]) -> None:
+    assert used[1]["detector"] == "brightness"
 
 
 def test_experiment_and_metric_of_the_page_are_planned_run_and_reported(used: tuple[Path, dict[str, Any]]) -> None:

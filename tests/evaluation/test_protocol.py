@@ -18,7 +18,7 @@ from changeling.errors import EvaluationError
 from changeling.evaluation.conditions import CLEAN
 from changeling.evaluation.evaluation import DetectorScores, Evaluation
 from changeling.evaluation.expected_dataset import describe_rows, list_differences, write_protocol
-from changeling.evaluation.protocol import ExpectedDataset, Protocol, list_ready_protocols, load_protocol
+from changeling.evaluation.protocol import ExpectedDataset, Protocol, list_preset_protocols, load_protocol
 from changeling.evaluation.protocol_conditions import build_conditions
 from changeling.evaluation.protocol_result import build_settings, describe_protocol_evaluation
 from changeling.evaluation.scoring import Scores, ScoringJob
@@ -45,7 +45,7 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     return Evaluation(dataset, np.arange(60), [CLEAN], [DetectorScores("one", {"clean": scores})])
 
 
-@pytest.mark.parametrize("name", list_ready_protocols())
+@pytest.mark.parametrize("name", list_preset_protocols())
 def test_each_ready_protocol_is_valid_cites_its_source_and_says_what_is_not_reproduced(name: str) -> None:
     protocol = load_protocol(name)
     assert protocol.name == name
@@ -166,7 +166,7 @@ def test_what_differs_from_the_dataset_of_the_protocol_is_named(evaluation: Eval
     ]
 
 
-@pytest.mark.parametrize("name", list_ready_protocols())
+@pytest.mark.parametrize("name", list_preset_protocols())
 def test_a_written_protocol_is_read_as_it_was(name: str, evaluation: Evaluation, tmp_path: Path) -> None:
     found = describe_rows(evaluation.dataset, evaluation.rows)
     odd = replace_generators(found, {'a "quoted".name\\': 1, "画": 2})

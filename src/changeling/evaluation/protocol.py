@@ -122,7 +122,7 @@ class Protocol(_Settings):
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
-def list_ready_protocols() -> list[str]:
+def list_preset_protocols() -> list[str]:
     """Return the names of the protocols that are part of the package."""
     folder = files("changeling.evaluation") / "protocols"
     return sorted(path.name.removesuffix(".toml") for path in folder.iterdir() if path.name.endswith(".toml"))
@@ -134,11 +134,11 @@ def load_protocol(name: str) -> Protocol:
     Raises:
         EvaluationError: there is no such protocol or file, it is not TOML, or has a wrong key or value.
     """
-    ready = list_ready_protocols()
-    if name in ready:
+    presets = list_preset_protocols()
+    if name in presets:
         text = (files("changeling.evaluation") / "protocols" / f"{name}.toml").read_text(encoding="utf-8")
     else:
-        text = _read_text(Path(name), ready)
+        text = _read_text(Path(name), presets)
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -146,12 +146,12 @@ def load_protocol(name: str) -> Protocol:
     return _validate(name, {"name": Path(name).stem} | content)
 
 
-def _read_text(path: Path, ready: list[str]) -> str:
+def _read_text(path: Path, presets: list[str]) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise EvaluationError(
-            f"--protocol {path}: no such file, and no ready protocol; {_suggest(str(path), ready)}"
+            f"--protocol {path}: no such file, and no ready protocol; {_suggest(str(path), presets)}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}") from None
