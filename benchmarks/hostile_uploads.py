@@ -121,6 +121,8 @@ async def send_uploads(client: httpx.AsyncClient, todo: Iterator[bytes], finding
         try:
             answer = await client.post(f"/v1/detect{options}", files={"images": ("x", data)})
             findings.answers[str(answer.status_code)] += 1
+            if not findings.answers.total() % 500:
+                print(f"{findings.answers.total()} uploads", file=sys.stderr, flush=True)
             if answer.status_code == 200:
                 assert answer.json()["results"][0]["sha256"] == hashlib.sha256(data).hexdigest()
         except httpx.TransportError as error:
@@ -143,9 +145,12 @@ async def be_good(client: httpx.AsyncClient, findings: Findings) -> None:
 async def hold_connection(address: str, number: int, findings: Findings) -> None:
     """Send a byte of a request a second, of its headers or of its body, and connect again when it is refused."""
     host, _, port = address.removeprefix("http://").partition(":")
-    head = f"POST /v1/detect HTTP/1.1\r\nHost: {host}\r\n"
-    body = "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 99999\r\n\r\n"
-    start = head if number % 2 else head + body
+    start = f"POST /v1/detect HTTP/1.1\r\nHost: {host}\r\nX-Slow: "
+    if number % 2:
+        start += (
+            "1\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 99999\r\n\r\n"
+            '--b\r\nContent-Disposition: form-data; name="images"; filename="slow"\r\n\r\n'
+        )
     while True:
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(start.encode())
@@ -153,8 +158,8 @@ async def hold_connection(address: str, number: int, findings: Findings) -> None
         while not reading.done():
             await asyncio.sleep(1)
             writer.write(b"x")
-        answer = await asyncio.gather(reading, return_exceptions=True)
-        findings.slow[str(answer[0])] += 1
+        (answer,) = await asyncio.gather(reading, return_exceptions=True)
+        findings.slow[answer.decode() if isinstance(answer, bytes) else type(answer).__name__] += 1
         writer.close()
 
 

@@ -167,7 +167,9 @@ def test_names_are_base_names_as_they_were_sent(strict: Served) -> None:
 def test_pages_of_other_sites_and_other_names_of_the_host_are_refused(strict: Served) -> None:
     client, _ = strict
     files = make_files(make_picture())
-    check_error(client.post("/v1/detect", files=files, headers={"Sec-Fetch-Site": "cross-site"}), 403, "cross_site")
+    for site in ("cross-site", "same-site"):
+        check_error(client.post("/v1/detect", files=files, headers={"Sec-Fetch-Site": site}), 403, "cross_site")
+    assert client.post("/v1/detect", files=files, headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
     check_error(client.get("/", headers={"Host": "evil.example:80"}), 421, "wrong_host")
     navigation = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     assert client.get("/", headers=navigation).status_code == 200
@@ -202,9 +204,8 @@ def test_a_worker_that_dies_is_replaced(strict: Served) -> None:
     for process in list(service._pool._pool._pool_manager.worker_manager.workers.values()):
         process.kill()
         process.join()
-    statuses = [client.post("/v1/detect", files=make_files(make_picture())).status_code for _ in range(3)]
-    assert statuses[-1] == 200
-    assert set(statuses) <= {200, 422}
+    for _ in range(3):
+        assert client.post("/v1/detect", files=make_files(make_picture())).status_code == 200
 
 
 def test_a_service_that_shuts_down_takes_no_work(tmp_path: Path) -> None:

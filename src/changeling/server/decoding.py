@@ -11,6 +11,7 @@ import multiprocessing
 import signal
 import time
 import warnings
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from changeling.detect.evidence.inspect import EvidenceReader
 
 _STOP_SECONDS = 5.0
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,12 @@ class DecodingPool:
             ImageError: the file cannot be read.
             DecodingError: the process ran out of time, or ended.
         """
+        for _ in range(_ATTEMPTS):
+            with suppress(BrokenProcessPool):  # an idle process was killed, which is not the fault of this file
+                return await self._run(task)
+        raise DecodingError("crashed", "could not be decoded: the processes that decode files do not run")
+
+    async def _run(self, task: DecodingTask) -> DecodedUpload:
         if not self._pool.active:
             self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool = self._make_pool()
@@ -95,7 +103,7 @@ class DecodingPool:
             return await asyncio.shield(asyncio.wrap_future(future))
         except TimeoutError:
             raise DecodingError("timeout", f"was not decoded within {self._seconds:g} s") from None
-        except (ImageError, asyncio.CancelledError):
+        except (ImageError, BrokenProcessPool, asyncio.CancelledError):
             raise
         except Exception:  # of the pool: the process was killed, or ran out of memory as it answered
             raise DecodingError("crashed", "the decoder crashed on it, or ran out of memory") from None

@@ -67,7 +67,8 @@ class SameSite:
         if self._allowed_hosts and _strip_port(headers.get("host", "")) not in self._allowed_hosts:
             message = "The service on this machine is called by another name; use 127.0.0.1 or localhost."
             return ServiceError(HTTPStatus.MISDIRECTED_REQUEST, "wrong_host", message)
-        if headers.get("sec-fetch-site", "none") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
+        is_from_elsewhere = headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+        if is_from_elsewhere and headers.get("sec-fetch-mode") != "navigate":
             message = "Pages of other sites cannot use the service."
             return ServiceError(HTTPStatus.FORBIDDEN, "cross_site", message)
         return None

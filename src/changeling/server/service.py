@@ -26,6 +26,7 @@ from changeling.server.settings import ServerSettings
 from changeling.server.uploads import Upload, UploadReader
 
 _LOADED_AHEAD = 4  # images that wait for the model with their pixels
+_LOADED_OF_A_REQUEST = 2  # one is decoded as another one is judged; the rest waits behind other requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +94,13 @@ class DetectionService:
     async def detect(self, uploads: list[Upload], *, stable: bool, evidence: bool) -> list[DetectedUpload]:
         """Return verdicts or errors in the order of the uploads. Raises ServiceError (429, 503)."""
         passes = 1 + len(DELIVERIES) if stable else 1
+        own_slots = asyncio.Semaphore(_LOADED_OF_A_REQUEST)
         with self.admission.admit(passes * len(uploads)) as work:
 
             async def detect_upload(upload: Upload) -> DetectedUpload:
                 try:
-                    return await self._detect(upload, stable=stable, evidence=evidence)
+                    async with own_slots, self._slots:
+                        return await self._detect(upload, stable=stable, evidence=evidence)
                 finally:
                     work.passes -= passes
 
@@ -125,12 +128,11 @@ class DetectionService:
                 self._is_explaining = False
 
     async def _detect(self, upload: Upload, *, stable: bool, evidence: bool) -> DetectedUpload:
-        async with self._slots:
-            decoded = await self._decode(upload, stable=stable, evidence=evidence)
-            if isinstance(decoded, DetectedUpload):
-                return decoded
-            verdict = await self._inference.judge(decoded.image, upload.name)
-            return DetectedUpload(upload, "ok", verdict=verdict, evidence=decoded.evidence)
+        decoded = await self._decode(upload, stable=stable, evidence=evidence)
+        if isinstance(decoded, DetectedUpload):
+            return decoded
+        verdict = await self._inference.judge(decoded.image, upload.name)
+        return DetectedUpload(upload, "ok", verdict=verdict, evidence=decoded.evidence)
 
     async def _decode(self, upload: Upload, *, stable: bool, evidence: bool) -> DecodedUpload | DetectedUpload:
         """Return a decoded upload, or the upload with its error."""
