@@ -71,6 +71,11 @@ def test_a_table_by_generator_has_the_detectors_as_columns() -> None:
     assert [cell.value for cell in boards[0].lines[1].cells] == ["88.0", "80.0", "75.0", "66.0", "60.0"]
 
 
+def test_a_column_without_a_group_is_called_as_it_is() -> None:
+    table = leaderboards.make_metrics()
+    assert [board.title for board in pivot_table(table)] == ["AUROC", "Brier score"]
+
+
 def test_each_pair_is_compared_both_ways() -> None:
     pairs = list_pairs(leaderboards.make_differences())
     forth, back = pairs["changeling", "sahu65"], pairs["sahu65", "changeling"]

@@ -93,7 +93,13 @@ def _pivot_column(table: Table, column: Column) -> Board:
             Line((name,), tuple(make_cell(each, scale, column.chance, is_best=_value(each) == best) for each in row))
         )
     headings = tuple(Heading(detector) for detector in detectors)
-    return Board(f"{table.key}-{column.key}", f"{column.group}: {column.label}", (row_name,), headings, tuple(lines))
+    return Board(
+        f"{table.key}-{column.key}",
+        f"{column.group}: {column.label}" if column.group else column.label,
+        (row_name,),
+        headings,
+        tuple(lines),
+    )
 
 
 def _make_column(column: Column, rows: Sequence[Row]) -> list[EstimateCell]:
