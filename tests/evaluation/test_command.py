@@ -11,8 +11,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from changeling.datasets.dataset import Dataset
+from changeling.evaluation.evaluate import EvaluationJob, EvaluationSettings
+from changeling.evaluation.registry import parse_specs
+from changeling.evaluation.tables import build_leaderboard
 from changeling.results.folder import load_results
-from changeling.results.result import Result
+from changeling.results.result import Result, Row
 from tests import helpers
 
 PROGRAM = """
@@ -67,6 +70,11 @@ def load_result(output: Path) -> Result:
     return next(result for result in load_results(output) if result.experiment == "evaluation")
 
 
+def find_row(output: Path, detector: str) -> Row:
+    """Return the row of a detector in the leaderboard."""
+    return next(row for row in load_result(output).tables[0].rows if row.labels["Detector"] == detector)
+
+
 def test_the_leaderboard_has_a_row_for_each_detector_and_the_null(output: Path) -> None:
     leaderboard = load_result(output).tables[0]
     columns = {row.labels["Detector"]: set(row.cells) for row in leaderboard.rows}
@@ -83,7 +91,7 @@ def test_the_leaderboard_has_a_row_for_each_detector_and_the_null(output: Path) 
 
 
 def test_the_auroc_of_a_table_of_scores_is_that_of_scikit_learn(dataset: Dataset, output: Path) -> None:
-    row = next(row for row in load_result(output).tables[0].rows if row.labels["Detector"] == "table")
+    row = find_row(output, "table")
     scores = [number % 7 / 10 for number in range(len(dataset))][::-1]
     assert row.cells["auroc_clean"].value == pytest.approx(roc_auc_score(dataset.labels, scores), abs=1e-12)
 
@@ -114,19 +122,13 @@ def test_a_second_run_scores_nothing_and_gives_the_same_result(
     dataset: Dataset, output: Path, detector_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = helpers.contents(output / "scores")
-    monkeypatch.chdir(output.parent)
     monkeypatch.setattr("changeling.detect.detector.Detector.detect", None)
-    again = output.parent / "again"
-    (again).mkdir()
-    (output / "scores").rename(again / "scores")
-    arguments: list[str | Path] = ["evaluate", dataset.path, "--split", "all", "--output", again]
-    done = helpers.run_changeling(*arguments, "--detector", f"ours=changeling:{detector_folder}")
-    (again / "scores").rename(output / "scores")
-    assert done.returncode == 0, done.stderr
+    job = EvaluationJob(dataset, EvaluationSettings(split="all"), output)
+    failures: list[str] = []
+    evaluation = job.run(parse_specs([f"ours=changeling:{detector_folder}"]), failures.append)
+    assert not failures
     assert helpers.contents(output / "scores") == before
-    tables = [load_result(folder).tables[0] for folder in (output, again)]
-    rows = [next(row for row in table.rows if row.labels["Detector"] == "ours") for table in tables]
-    assert rows[0] == rows[1]
+    assert build_leaderboard(evaluation).rows[0] == find_row(output, "ours")
 
 
 def test_an_evaluation_without_a_finished_detector_has_exit_code_1(dataset: Dataset, tmp_path: Path) -> None:

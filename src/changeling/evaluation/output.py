@@ -20,9 +20,10 @@ def print_leaderboard(
     columns = _select_columns(leaderboard)
     shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption_justify="left")
     shown.caption = f"{len(evaluation.rows):,} images; per cent, with 95 % intervals over clusters"
-    shown.add_column("Detector", overflow="fold")
+    shown.add_column("Detector", overflow="fold", min_width=15)
     for column in columns:
-        shown.add_column(f"{column.group.replace(' ', chr(10))}\n{column.label.lower()}", justify="right", no_wrap=True)
+        header = "\n".join(f"{column.group} {column.label.lower()}".split())
+        shown.add_column(header, justify="right", no_wrap=True)
     shown.add_column("s/image", justify="right", no_wrap=True)
     for detector in evaluation.detectors:
         name = describe_name(detector)
