@@ -104,6 +104,12 @@ def test_a_program_may_answer_in_any_order_with_labels_and_errors(tmp_path: Path
     ]
 
 
+def test_a_file_that_two_rows_share_is_scored_once(tmp_path: Path, images: list[EvaluatedImage]) -> None:
+    code = "assert len(paths) == 2\nfor path in paths: print(json.dumps({'path': path, 'score': len(path)}))"
+    scores = score(start_program(code, tmp_path), [*images[:2], images[0]])
+    assert scores[0] == scores[2]
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -251,6 +257,33 @@ def test_parts_that_were_scored_before_a_failure_are_not_scored_again(dataset: D
     assert second.scored == 4
     files = [dataset.resolve_path(path) for path in dataset.column("path")[:20]]
     assert scores.values.tolist() == [float(file.stat().st_size) for file in files]
+
+
+class Wrong(Fixed):
+    """A detector that gives other scores than it should."""
+
+    def __init__(self, scores: list[Score]) -> None:
+        super().__init__()
+        self._scores = scores
+
+    def score(self, images: Sequence[EvaluatedImage]) -> list[Score]:  # noqa: ARG002
+        return self._scores
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ([Score(1.0)], "the detector gave 1 scores for 8 images"),
+        ([Score(1.0)] * 7 + [Score(float("nan"))], "is nan, not a finite number"),
+        ([Score(1.0)] * 7 + [Score(None)], "the detector gave no score for "),
+    ],
+)
+def test_wrong_scores_of_a_model_are_not_stored(
+    scores: list[Score], message: str, dataset: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(DetectorError, match=message):
+        score_images(make_job(Wrong(scores), dataset, tmp_path))
+    assert not list(tmp_path.rglob("part*"))
 
 
 def test_parts_of_other_images_or_no_parts_at_all_are_scored_again(dataset: Dataset, tmp_path: Path) -> None:

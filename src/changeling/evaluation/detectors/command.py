@@ -43,15 +43,16 @@ class CommandDetector:
     def score(self, images: Sequence[EvaluatedImage]) -> list[Score]:
         """Return the score of each image. Raises DetectorError if the program fails, hangs or misses an image."""
         paths = [image.file.path for image in images]
-        for path in paths:
+        unique_paths = dict.fromkeys(paths)  # two rows of a dataset may share a file
+        for path in unique_paths:
             if "\n" in path:
                 raise DetectorError(f"a path contains a line break, which cannot be passed to a program: {path!r}")
-        output = run_program(self._arguments, "".join(f"{path}\n" for path in paths), self._timeout)
-        answers = _parse_lines(output, set(paths))
-        missing = [path for path in paths if path not in answers]
+        output = run_program(self._arguments, "".join(f"{path}\n" for path in unique_paths), self._timeout)
+        answers = _parse_lines(output, set(unique_paths))
+        missing = [path for path in unique_paths if path not in answers]
         if missing:
             raise DetectorError(
-                f"the program wrote {len(answers)} scores for {len(paths)} images; none for {missing[0]}"
+                f"the program wrote {len(answers)} scores for {len(unique_paths)} images; none for {missing[0]}"
             )
         return [answers[path] for path in paths]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from changeling.errors import DetectorError
 
 _FAKE = {"fake", "ai", "generated", "aigenerated", "artificial", "synthetic", "deepfake", "machine", "diffusion"}
-_REAL = {"real", "human", "natural", "nature", "photo", "photograph", "authentic", "hum", "realism"}
+_REAL = {"real", "human", "natural", "nature", "photo", "photograph", "authentic", "realism"}
 
 
 def split_label(argument: str) -> tuple[str, str]:

@@ -64,8 +64,8 @@ class HttpService:
         deadline = time.monotonic() + self._timeout
         while True:
             response = client.post(self._url, files={"images": (name, data)})
-            pause = float(response.headers.get("Retry-After", "1")) if response.status_code == _BUSY else 0.0
-            if not pause or time.monotonic() + pause > deadline:
+            pause = _read_pause(response)
+            if response.status_code != _BUSY or time.monotonic() + pause > deadline:
                 return response
             time.sleep(pause)
 
@@ -97,3 +97,11 @@ def _load_service(url: str, timeout: float) -> ScoringDetector:
     except ImportError:
         raise DetectorError(f"{url} needs httpx: pip install 'changeling[evaluate]'") from None
     return HttpService(url, timeout)
+
+
+def _read_pause(response: httpx.Response) -> float:
+    """Return how many seconds a busy service asks to wait; one if it does not say so in seconds."""
+    try:
+        return max(float(response.headers["Retry-After"]), 0.01)
+    except (KeyError, ValueError):
+        return 1.0
