@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,8 +26,11 @@ from changeling.backbones import text_encoder
 from changeling.backbones.onnx import OnnxBackbone
 from changeling.datasets.bundled import BUNDLED
 from changeling.datasets.dataset import Dataset
+from changeling.detect import detection, verdict_parts
+from changeling.detect.detection import Detection
 from changeling.detect.detector import Detector
 from changeling.detect.output import FIELDS
+from changeling.detect.verdict_parts import VerdictParts
 from changeling.errors import WeightsError
 from changeling.experiments.registry import EXPERIMENTS
 from changeling.studies import runner
@@ -144,6 +149,32 @@ def test_the_suffix_of_the_output_sets_the_format(model: Path, pictures: Path) -
     assert (pictures / "verdicts.csv").read_text().splitlines()[0] == ",".join(FIELDS)
     (verdict,) = json.loads((pictures / "verdicts.json").read_text())
     assert tuple(verdict) == FIELDS
+
+
+def test_detect_continues_where_it_was_interrupted(
+    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verdict_parts, "verdict_parts", partial(verdict_parts.verdict_parts, part_size=2))
+    monkeypatch.setattr(detection, "PART_SIZE", 2)
+    command = ("detect", pictures, "--model", model, "--format", "csv", "--output")
+    assert run_changeling(*command, tmp_path / "complete").returncode == 0
+    assert not (tmp_path / "complete.parts").exists()
+    write_part = Detection.write_part
+
+    def interrupt(self: Detection, parts: VerdictParts, index: int, *arguments: Any) -> None:
+        if index == 1:
+            raise KeyboardInterrupt
+        write_part(self, parts, index, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Detection, "write_part", interrupt)
+        assert run_changeling(*command, tmp_path / "resumed").returncode == 130
+    assert not (tmp_path / "resumed").exists()
+    assert [path.name for path in (tmp_path / "resumed.parts").iterdir()] == ["part-00000.jsonl"]
+    ran = run_changeling(*command, tmp_path / "resumed")
+    assert f"{tmp_path / 'resumed'}.parts: 2 of 5 images are done, continuing with the others\n" in ran.stderr
+    assert (tmp_path / "resumed").read_bytes() == (tmp_path / "complete").read_bytes()
+    assert not (tmp_path / "resumed.parts").exists()
 
 
 def test_an_unknown_suffix_of_the_output_is_an_error_before_any_work(pictures: Path, tmp_path: Path) -> None:
@@ -356,6 +387,7 @@ def test_extract_fails_where_no_image_can_be_read(tiny_onnx: Path, tmp_path: Pat
         (["study", "DATASET"], "has no features yet; run `changeling extract"),
         (["report", "EMPTY"], "no results"),
         (["train", "DATASET", "--output", "MODEL"], "is a detector already; choose another --output or remove it"),
+        (["detect", "x.jpg", "--ray", "local"], "--ray needs a file for the verdicts, which all machines see: add"),
         (["detect", "x.jpg", "--evidence", "--format", "csv"], "--evidence cannot be written as csv"),
         (["inspect", "x.jpg", "--no-score", "--model", "MODEL"], "--model and --no-score exclude each other"),
         (["inspect", "x.jpg", "--no-score", "--trust-list", "none.pem"], "--trust-list none.pem: No such file"),

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from changeling.commands.shared import BackboneOption, DatasetArgument, TrustListOption
+from changeling.commands.shared import BackboneOption, DatasetArgument, RayOption, TrustListOption, print_note
 from changeling.detect.formats import VerdictFormat, check_evidence_format, parse_format, resolve_format
-from changeling.errors import ChangelingError, ModelError
+from changeling.errors import ChangelingError, DistributedError, ModelError
 from changeling.files import check_output_file, check_output_folder
 
 if TYPE_CHECKING:
+    from changeling.detect.detection import Detection
     from changeling.detect.detector import Verdict
     from changeling.detect.labelled import LabelledVerdict
+    from changeling.detect.verdict_parts import VerdictParts
+    from changeling.progress import Progress
 
 
 class LabelSource(StrEnum):
@@ -90,16 +93,24 @@ def detect(
             "confusion matrix, error rates with intervals, and the worst mistakes."
         ),
     ] = None,
+    ray: RayOption = "",
 ) -> None:
-    """Label each image real, fake or unsure."""
+    """Label each image real, fake or unsure.
+
+    With --output, the command continues where it stopped when it is run again after an interruption.
+    """
+    from changeling.detect.detection import DESCRIPTION, Detection
     from changeling.detect.detector import Detector
     from changeling.detect.evidence.inspect import EvidenceReader
     from changeling.detect.inputs import find_images
     from changeling.detect.model import describe_error_rates, describe_thresholds
     from changeling.detect.output import LABELS, format_summary, write_verdicts
+    from changeling.detect.verdict_parts import read_verdicts, remove_parts, verdict_parts
     from changeling.progress import progress_bars, track
 
     verdict_format = resolve_format(format, output)
+    if ray and not output:
+        raise DistributedError("--ray needs a file for the verdicts, which all machines see: add --output FILE")
     if output:
         check_output_file(output)
     if evidence:
@@ -119,13 +130,20 @@ def detect(
             false_negative_rate=false_negative_rate,
             prior=prior,
         )
-    started = time.monotonic()
+    detection = Detection(detector, stable, reader)
+    started, existing = time.monotonic(), 0
     with progress_bars() as progress:
-        detect_images = detector.detect_stable if stable else detector.detect
-        found = detect_images(images) if reader is None else reader.detect(detect_images, images)
-        verdicts = track(_add_truth(found, labelled) if labels else found, "detecting", len(images), progress)
-        counts = write_verdicts(verdicts, verdict_format, output)
-    typer.echo(f"{format_summary(counts)}; {_format_speed(len(images), time.monotonic() - started)}", err=True)
+        if output:
+            parts = verdict_parts(output, len(images))
+            existing = _write_parts(detection, images, parts, ray, progress)
+            verdicts = read_verdicts(parts)
+        else:
+            verdicts = track(detection.detect(images), DESCRIPTION, len(images), progress)
+        counts = write_verdicts(_add_truth(verdicts, labelled) if labels else verdicts, verdict_format, output)
+    if output:
+        remove_parts(parts)
+    speed = _format_speed(len(images) - existing, time.monotonic() - started)
+    typer.echo(f"{format_summary(counts)}; {speed}", err=True)
     typer.echo(describe_thresholds(detector.model), err=True)
     if false_positive_rate is not None or false_negative_rate is not None:
         typer.echo(describe_error_rates(detector.model), err=True)
@@ -135,8 +153,10 @@ def detect(
         raise typer.Exit(1)
 
 
-def _format_speed(images: int, seconds: float) -> str:
-    speed = f"{images / seconds:.1f} images/s" if seconds < images else f"{seconds / images:.1f} s/image"
+def _format_speed(image_count: int, seconds: float) -> str:
+    if not image_count:
+        return f"{seconds:.1f} s"
+    speed = f"{image_count / seconds:.1f} images/s" if seconds < image_count else f"{seconds / image_count:.1f} s/image"
     return f"{seconds:.1f} s, {speed}"
 
 
@@ -168,6 +188,25 @@ def _print_evaluation(verdicts: list[LabelledVerdict]) -> None:
     from changeling.detect.labelled import describe_evaluation, evaluate_verdicts
 
     typer.echo(f"\n{describe_evaluation(evaluate_verdicts(verdicts), verdicts)}", err=True)
+
+
+def _write_parts(
+    detection: Detection, images: Sequence[str], parts: VerdictParts, ray_address: str, progress: Progress
+) -> int:
+    """Write the parts of verdicts that are missing or outdated. Return how many images an earlier run detected."""
+    from changeling.detect.detection import detect_missing_parts, remove_outdated_parts
+
+    remove_outdated_parts(detection, images, parts)
+    existing = len(images) - parts.count_rows(parts.missing)
+    if existing:
+        print_note(f"{parts.folder}: {existing} of {len(images)} images are done, continuing with the others")
+    if ray_address:
+        from changeling.distributed.detect import detect_on_ray
+
+        detect_on_ray(detection, images, parts, ray_address, progress)
+    else:
+        detect_missing_parts(detection, images, parts, progress)
+    return existing
 
 
 def demo(

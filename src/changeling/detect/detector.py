@@ -75,6 +75,10 @@ class Detector:
         self._trained = trained
         self._backbone = backbone
 
+    def __reduce__(self) -> tuple[Callable[[TrainedModel, str], Detector], tuple[TrainedModel, str]]:
+        """Pickle the trained model and the name of the backbone, which is loaded again."""
+        return _load_again, (self._trained, self._backbone.name)
+
     @property
     def trained(self) -> TrainedModel:
         """The trained model: its description and its head."""
@@ -196,6 +200,10 @@ class Detector:
 
     def _describe_error(self, encoded: Encoded[_Picture]) -> Verdict:
         return Verdict(encoded.job.path, None, None, self.model.name, encoded.status, encoded.error)
+
+
+def _load_again(trained: TrainedModel, backbone_name: str) -> Detector:
+    return Detector(trained, registry.load_backbone(backbone_name))
 
 
 def _make_pictures(paths: Iterable[str | os.PathLike[str]], read: ReadFile) -> Iterator[_Picture]:

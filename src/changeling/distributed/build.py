@@ -65,7 +65,7 @@ def _draw_and_write(ray: Any, build: Build, name: str, indices: Sequence[int]) -
     from changeling.generators.runtime import default_threads
 
     shared = Shared.pack(build)
-    pipeline = Pipeline(ray, indices)
+    pipeline = Pipeline(ray, dict.fromkeys(indices))
     pipeline.add_actors(DrawStage(shared, name, default_threads()))
     pipeline.add_tasks(WriteStage(shared, name))
     return pipeline

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from changeling.backbones import registry
 from changeling.backbones.registry import Backbone
 from changeling.datasets.dataset import Dataset
-from changeling.distributed.pipeline import MAX_PASSES, Pipeline, Shared
+from changeling.distributed.pipeline import Pipeline, Shared, run_until_complete
 from changeling.distributed.session import connect_to_ray
-from changeling.errors import DistributedError, ImageError, Status
+from changeling.errors import ImageError, Status
 from changeling.features.extract import Extraction, Summary, encode_part, extract, image_loader
 from changeling.features.parts import feature_parts
 from changeling.images.transforms import Preprocessing
@@ -34,20 +34,13 @@ def extract_on_ray(dataset: Dataset, backbone: Backbone, address: str, progress:
     """
     parts = Extraction(dataset, backbone).parts
     missing_at_start = parts.missing
+    done = len(dataset) - parts.count_rows(missing_at_start)
     with connect_to_ray(address) as ray:
-        for _ in range(MAX_PASSES):
-            if not parts.missing:
-                break
-            done = len(dataset) - parts.count_rows(parts.missing)
-            with closing(_decode_and_encode(ray, dataset, backbone, parts.missing).run()) as image_counts:
-                for image_count in image_counts:
-                    done += image_count
-                    progress(backbone.name, done, len(dataset))
-    if parts.missing:
-        raise DistributedError(
-            f"{dataset.path}: parts are missing after {MAX_PASSES} passes; finished parts are kept, start again to "
-            "continue"
-        )
+        make_pipeline = partial(_decode_and_encode, ray, dataset, backbone)
+        with closing(run_until_complete(parts, make_pipeline)) as image_counts:
+            for image_count in image_counts:
+                done += image_count
+                progress(backbone.name, done, len(dataset))
     checked = extract(dataset, backbone, progress=progress)  # all parts exist: it only checks and counts them
     new = parts.count_rows(missing_at_start)
     failed = sum(len(parts.read_header(index).errors) for index in missing_at_start)
@@ -56,7 +49,7 @@ def extract_on_ray(dataset: Dataset, backbone: Backbone, address: str, progress:
 
 def _decode_and_encode(ray: Any, dataset: Dataset, backbone: Backbone, indices: Sequence[int]) -> Pipeline:
     shared = Shared.pack(dataset)
-    pipeline = Pipeline(ray, indices)
+    pipeline = Pipeline(ray, dict.fromkeys(indices))
     pipeline.add_tasks(DecodeStage(shared, backbone.name, backbone.preprocessing))
     pipeline.add_actors(EncodeStage(shared, backbone.name))
     return pipeline

@@ -1,7 +1,7 @@
 """A pipeline of stages over parts, run by Ray: each stage returns a row with its result, or with its error.
 
-A stage is called with the index of a part and the result of the stage before (None for the first). A user error that
-it raises is stored in the row, passes the stages after it, and is raised in the process that runs the pipeline.
+A stage is called with the index of a part and the result of the stage before (its input for the first). A user error
+that it raises is stored in the row, passes the stages after it, and is raised in the process that runs the pipeline.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import pickle
 from collections import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from changeling.errors import ChangelingError
+from changeling.errors import ChangelingError, DistributedError
+from changeling.parts import PartStore
 
 MAX_PASSES = 3  # runs of a pipeline over the parts that are still missing
 
@@ -94,9 +95,10 @@ class StageActor:
 class Pipeline:
     """Stages over some parts, each part with one row."""
 
-    def __init__(self, ray: Any, indices: Sequence[int]) -> None:
+    def __init__(self, ray: Any, inputs: Mapping[int, object]) -> None:
+        """Make a row for each index of `inputs`, with the input of the first stage."""
         self._ray = ray
-        rows = [make_row(index, None) for index in indices]
+        rows = [make_row(index, first) for index, first in inputs.items()]
         self._rows = ray.data.from_items(rows, override_num_blocks=len(rows))
 
     def add_tasks(self, stage: Stage) -> None:
@@ -119,3 +121,24 @@ class Pipeline:
         with closing(iter(self._rows.iter_rows())) as rows:
             for row in rows:
                 yield read_result(row)
+
+
+def run_until_complete(
+    parts: PartStore[Any, Any], make_pipeline: Callable[[Sequence[int]], Pipeline]
+) -> abc.Generator[Any, None, None]:
+    """Run pipelines over the missing parts, which write them; yield the result of each part when it is done.
+
+    Raises:
+        DistributedError: parts are still missing after MAX_PASSES pipelines; and the error of the first part that
+            failed. Finished parts are kept.
+    """
+    for _ in range(MAX_PASSES):
+        if not parts.missing:
+            return
+        with closing(make_pipeline(parts.missing).run()) as results:
+            yield from results
+    if parts.missing:
+        raise DistributedError(
+            f"{parts.folder}: parts are missing after {MAX_PASSES} passes; finished parts are kept, start again to "
+            "continue"
+        )

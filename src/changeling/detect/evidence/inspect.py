@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -60,7 +61,17 @@ class EvidenceReader:
 
     def __init__(self, trust_list: Path | None = None) -> None:
         """Trust the signers that a PEM file of certificates names; by default none. Raises ChangelingError."""
+        self._trust_list = trust_list
         self._credentials = CredentialsReader(trust_list)
+
+    def __reduce__(self) -> tuple[type[EvidenceReader], tuple[Path | None]]:
+        """Pickle the path of the trust list, which is read again."""
+        return type(self), (self._trust_list,)
+
+    @property
+    def trust_list_hash(self) -> str:
+        """Hash of the file of the trust list; "" if there is none."""
+        return hashlib.sha256(self._trust_list.read_bytes()).hexdigest() if self._trust_list else ""
 
     def read(self, file: ImageFile) -> tuple[Evidence, ...]:
         """Return one item for each kind of evidence, also for what is absent or cannot be read.
