@@ -21,7 +21,7 @@ from changeling.datasets.dataset import Dataset
 from changeling.errors import ChangelingError
 from changeling.evaluation.base import DetectorSettings, EvaluatedImage
 from changeling.evaluation.detectors import univfd
-from changeling.evaluation.detectors.fake_label import find_fake_output
+from changeling.evaluation.detectors.fake_label import find_fake_outputs
 from changeling.evaluation.registry import parse_specs
 from changeling.images.decode import ImageFile, read_file
 from changeling.images.transforms import CLIP
@@ -108,23 +108,26 @@ def test_a_classifier_with_unclear_labels_is_refused(vit_folder: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("labels", "requested", "index"),
+    ("labels", "requested", "outputs"),
     [
-        (["Real", "Fake"], "", 1),
-        (["AI-generated images", "real"], "", 0),
-        (["LABEL_0"], "", 0),
-        (["a", "b"], "b", 1),
-        (["a", "b"], "0", 0),
+        (["Real", "Fake"], "", (1,)),
+        (["AI-generated images", "real"], "", (0,)),
+        (["Artificial", "Deepfake", "Real"], "", (0, 1)),
+        (["sd14", "real", "glide"], "", (0, 2)),
+        (["LABEL_0"], "", (0,)),
+        (["a", "b"], "b", (1,)),
+        (["a", "b"], "0", (0,)),
+        (["a", "b", "c"], "a,c", (0, 2)),
     ],
 )
-def test_the_output_that_means_fake_is_found(labels: list[str], requested: str, index: int) -> None:
-    assert find_fake_output(labels, requested, "hf:x") == index
+def test_the_outputs_that_mean_fake_are_found(labels: list[str], requested: str, outputs: tuple[int, ...]) -> None:
+    assert find_fake_outputs(labels, requested, "hf:x") == outputs
 
 
 @pytest.mark.parametrize(("labels", "requested"), [(["fake", "synthetic"], ""), (["real"], ""), (["a", "b"], "c")])
 def test_labels_that_are_not_clear_are_refused(labels: list[str], requested: str) -> None:
     with pytest.raises(ChangelingError, match="hf:x"):
-        find_fake_output(labels, requested, "hf:x")
+        find_fake_outputs(labels, requested, "hf:x")
 
 
 # timm

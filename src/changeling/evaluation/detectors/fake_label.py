@@ -1,4 +1,4 @@
-"""Which output of a classifier stands for fake."""
+"""Which outputs of a classifier stand for fake."""
 
 from __future__ import annotations
 
@@ -18,30 +18,29 @@ def split_label(argument: str) -> tuple[str, str]:
     return (model, label) if separator and not Path(argument).exists() else (argument, "")
 
 
-def find_fake_output(labels: Sequence[str], requested: str, spec: str) -> int:
-    """Return the index of the output that stands for fake.
+def find_fake_outputs(labels: Sequence[str], requested: str, spec: str) -> tuple[int, ...]:
+    """Return the indices of the outputs that stand for fake: their probabilities are added.
 
     Args:
         labels: the names of the outputs, in order.
-        requested: a name or an index that the user gave; empty to find it by the names.
+        requested: a name or an index that the user gave, or several with commas; empty to find them by the names.
         spec: how the detector is named, for errors.
 
     Raises:
-        DetectorError: no output, or more than one, can be it.
+        DetectorError: it is not clear which outputs these are.
     """
     if requested:
-        return _find_requested(labels, requested, spec)
-    if len(labels) == 1:
-        if _normalise(labels[0]) not in _REAL:
-            return 0
-    else:
-        found = [index for index, label in enumerate(labels) if _normalise(label) in _FAKE]
-        if len(found) == 1:
-            return found[0]
-    raise DetectorError(
-        f"{spec}: it is not clear which of its outputs means fake: {', '.join(labels)}; name it or its index (from 0) "
-        f"after a #, as in {spec}#{labels[-1]}"
-    )
+        return tuple(_find_requested(labels, name, spec) for name in requested.split(","))
+    names = [_normalise(label) for label in labels]
+    fakes = tuple(index for index, name in enumerate(names) if name in _FAKE)
+    if not fakes and (len(labels) == 1 or set(names) & _REAL):
+        fakes = tuple(index for index, name in enumerate(names) if name not in _REAL)
+    if not fakes or (len(labels) > 1 and len(fakes) == len(labels)):
+        raise DetectorError(
+            f"{spec}: it is not clear which of its outputs means fake: {', '.join(labels)}; name it or its index "
+            f"(from 0) after a #, as in {spec}#{labels[-1]}"
+        )
+    return fakes
 
 
 def _find_requested(labels: Sequence[str], requested: str, spec: str) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from changeling.errors import DetectorError
 from changeling.evaluation.base import DetectorSettings, ScoringDetector, hash_identity
-from changeling.evaluation.detectors.fake_label import find_fake_output, split_label
+from changeling.evaluation.detectors.fake_label import find_fake_outputs, split_label
 from changeling.evaluation.detectors.model_detector import ModelDetector, Pixels, ScoreArray, convert_logits
 from changeling.images.decode import ImageFile, decode_image
 
@@ -19,23 +19,23 @@ def load_hugging_face(argument: str, settings: DetectorSettings) -> ScoringDetec
     """Load a classifier and its image processor, without running code of the repository.
 
     Raises:
-        DetectorError: transformers is missing, or it is not clear which output means fake.
+        DetectorError: transformers is missing, or it is not clear which outputs mean fake.
         BackboneError, WeightsError: the model cannot be loaded or fetched.
     """
     name, requested = split_label(argument)
     spec = f"hf:{name}"
     model, processor = _load_model(name, spec)
     labels = [model.config.id2label[index] for index in range(model.config.num_labels)]
-    fake = find_fake_output(labels, requested, spec)
+    fakes = find_fake_outputs(labels, requested, spec)
 
     def load(file: ImageFile) -> Pixels:
         inputs = processor(images=decode_image(file).image, return_tensors="pt")
         return np.asarray(inputs["pixel_values"][0].numpy(), np.float32)
 
     def predict(pixels: Pixels) -> ScoreArray:
-        return convert_logits(_compute_logits(model, pixels), fake)
+        return convert_logits(_compute_logits(model, pixels), fakes)
 
-    return ModelDetector(_identify(model, processor, fake), load, predict)
+    return ModelDetector(_identify(model, processor, fakes), load, predict)
 
 
 def _load_model(name: str, spec: str) -> tuple[Any, Any]:
@@ -52,12 +52,12 @@ def _load_model(name: str, spec: str) -> tuple[Any, Any]:
     return model.eval().to(default_device()), processor
 
 
-def _identify(model: Any, processor: Any, fake: int) -> str:
+def _identify(model: Any, processor: Any, fakes: tuple[int, ...]) -> str:
     from changeling.backbones.torch_model import hash_weights
 
     config = model.config.to_dict() | {"_name_or_path": ""}
     described = json.dumps([config, processor.to_dict()], sort_keys=True, default=str)
-    return hash_identity("hf", hash_weights(model, ""), described, str(fake))
+    return hash_identity("hf", hash_weights(model, ""), described, str(fakes))
 
 
 def _compute_logits(model: Any, pixels: Pixels) -> Pixels:

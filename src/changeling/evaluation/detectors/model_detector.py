@@ -46,10 +46,10 @@ class ModelDetector:
         return self.predict(pixels)
 
 
-def convert_logits(logits: ScoreArray, fake: int) -> ScoreArray:
-    """Return the probabilities (B,) of the class `fake` from logits (B, K); a single logit is that of fake."""
+def convert_logits(logits: ScoreArray, fakes: tuple[int, ...]) -> ScoreArray:
+    """Return the probabilities (B,) of the classes `fakes` together, from logits (B, K); a single one is of fake."""
     values = np.asarray(logits, np.float64)
     probabilities: NDArray[np.float64] = (
-        expit(values[:, 0]) if values.shape[1] == 1 else softmax(values, axis=1)[:, fake]
+        expit(values[:, 0]) if values.shape[1] == 1 else softmax(values, axis=1)[:, fakes].sum(axis=1)
     )
     return probabilities

@@ -1,7 +1,7 @@
 """`onnx:FILE`: a detector in an ONNX file, with one output (a score) or several (logits or probabilities of classes).
 
 Its preprocessing is declared in `FILE.onnx.json` beside it, as for backbones, or in its metadata. The output is the
-graph's first: (B, 1) is taken as it is, and of (B, K) the column after the # is the probability of fake.
+graph's first: (B, 1) is taken as it is, and of (B, K) the columns after the # are those of fake.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from changeling.backbones.onnx import OnnxBackbone, has_preprocessing, hash_file
 from changeling.backbones.onnx_text import read_description
 from changeling.errors import DetectorError
 from changeling.evaluation.base import DetectorSettings, ScoringDetector, hash_identity
-from changeling.evaluation.detectors.fake_label import find_fake_output, split_label
+from changeling.evaluation.detectors.fake_label import find_fake_outputs, split_label
 from changeling.evaluation.detectors.model_detector import ModelDetector, Pixels, ScoreArray, convert_logits
 from changeling.images.decode import ImageFile
 
@@ -34,18 +34,20 @@ def load_onnx(argument: str, settings: DetectorSettings) -> ScoringDetector:
     if declared is None and not has_preprocessing(path):
         raise DetectorError(f"{spec}: its preprocessing is not declared; write {path.name}.json beside it: {_EXAMPLE}")
     graph = OnnxBackbone(path, spec, preprocessing=declared)
-    fake = find_fake_output([str(index) for index in range(graph.dim)], requested, spec)
+    fakes = find_fake_outputs([str(index) for index in range(graph.dim)], requested, spec)
 
     def load(file: ImageFile) -> Pixels:
         return graph.preprocessing(graph.preprocessing.decode(file).image)
 
     def predict(pixels: Pixels) -> ScoreArray:
-        return _convert_outputs(graph.encode(pixels), fake)
+        return _convert_outputs(graph.encode(pixels), fakes)
 
-    return ModelDetector(hash_identity("onnx", hash_file(path), graph.preprocessing.hash, str(fake)), load, predict)
+    return ModelDetector(hash_identity("onnx", hash_file(path), graph.preprocessing.hash, str(fakes)), load, predict)
 
 
-def _convert_outputs(outputs: Pixels, fake: int) -> ScoreArray:
+def _convert_outputs(outputs: Pixels, fakes: tuple[int, ...]) -> ScoreArray:
     """Return the scores (B,) of outputs (B, K)."""
+    if outputs.shape[1] == 1:
+        return outputs[:, 0]
     are_probabilities = (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3)
-    return outputs[:, fake] if outputs.shape[1] == 1 or are_probabilities else convert_logits(outputs, fake)
+    return outputs[:, fakes].sum(axis=1) if are_probabilities else convert_logits(outputs, fakes)

@@ -6,7 +6,7 @@ from typing import Any
 
 from changeling.errors import DetectorError
 from changeling.evaluation.base import DetectorSettings, ScoringDetector, hash_identity
-from changeling.evaluation.detectors.fake_label import find_fake_output, split_label
+from changeling.evaluation.detectors.fake_label import find_fake_outputs, split_label
 from changeling.evaluation.detectors.model_detector import ModelDetector, Pixels, ScoreArray, convert_logits
 from changeling.images.decode import ImageFile
 
@@ -27,12 +27,12 @@ def load_timm(argument: str, settings: DetectorSettings) -> ScoringDetector:
     count = layers["logits"].shape[1]
     classifier: Any = model.network.model
     labels = list(classifier.pretrained_cfg.get("label_names") or map(str, range(count)))
-    fake = find_fake_output(labels, requested, spec)
+    fakes = find_fake_outputs(labels, requested, spec)
 
     def load(file: ImageFile) -> Pixels:
         return model.preprocessing(model.preprocessing.decode(file).image)
 
     def predict(pixels: Pixels) -> ScoreArray:
-        return convert_logits(compute_layers(model, pixels, spec)["logits"], fake)
+        return convert_logits(compute_layers(model, pixels, spec)["logits"], fakes)
 
-    return ModelDetector(hash_identity("timm", model.weights, model.preprocessing.hash, str(fake)), load, predict)
+    return ModelDetector(hash_identity("timm", model.weights, model.preprocessing.hash, str(fakes)), load, predict)
