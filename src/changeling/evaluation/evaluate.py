@@ -17,6 +17,7 @@ from changeling.evaluation.base import DetectorSettings, ScoringDetector
 from changeling.evaluation.conditions import CONDITIONS, Condition
 from changeling.evaluation.evaluation import DetectorScores, Evaluation
 from changeling.evaluation.file_null import score_file_properties
+from changeling.evaluation.measures import METRICS, Metric
 from changeling.evaluation.registry import DetectorSpec
 from changeling.evaluation.scoring import Scores, ScoringJob, score_images
 from changeling.evaluation.thresholds import ValidationThreshold, choose_threshold
@@ -39,6 +40,7 @@ class EvaluationSettings:
         timeout: seconds that a program or a service may take for one batch of images.
         seed: of the folds of the file classifier.
         validation_threshold: how each detector's threshold is chosen on another split, in place of `threshold`.
+        metrics: of the table of all metrics.
     """
 
     split: EvaluatedSplit = "test"
@@ -47,6 +49,7 @@ class EvaluationSettings:
     timeout: float = 600.0
     seed: int = 0
     validation_threshold: ValidationThreshold | None = None
+    metrics: Sequence[Metric] = METRICS
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from changeling.evaluation.evaluate import EvaluationSettings
 from changeling.evaluation.evaluation import Evaluation
 from changeling.evaluation.expected_dataset import describe_rows, list_differences
+from changeling.evaluation.measures import METRICS
 from changeling.evaluation.protocol import Protocol, ThresholdSettings
 from changeling.evaluation.protocol_conditions import build_conditions
 from changeling.evaluation.result import describe_evaluation
 from changeling.evaluation.subsets import SubsetSettings, build_subset_table
 from changeling.evaluation.thresholds import ValidationThreshold
 from changeling.results.format import format_percent
-from changeling.results.result import Result, Table
+from changeling.results.result import Result
 
 
 def build_settings(protocol: Protocol, timeout: float) -> EvaluationSettings:
@@ -24,6 +25,7 @@ def build_settings(protocol: Protocol, timeout: float) -> EvaluationSettings:
         threshold=threshold.value,
         timeout=timeout,
         seed=protocol.seed,
+        metrics=[metric for metric in METRICS if metric.key in protocol.metrics],
         validation_threshold=None if rate is None else ValidationThreshold(rate, threshold.split),
     )
 
@@ -32,7 +34,7 @@ def describe_protocol_evaluation(evaluation: Evaluation, settings: EvaluationSet
     """Return the Result. Its numbers are the same for the same protocol, images and scores, on every machine."""
     result = describe_evaluation(evaluation, settings)
     subsets = SubsetSettings(protocol.subset_metrics, protocol.generators, protocol.real_sources)
-    tables = [_select_metrics(table, protocol) for table in result.tables]
+    tables = [*result.tables]
     if protocol.subset_metrics and evaluation.finished:
         tables.append(build_subset_table(evaluation, subsets))
     differences = list_differences(protocol, describe_rows(evaluation.dataset, evaluation.rows))
@@ -47,19 +49,6 @@ def describe_protocol_evaluation(evaluation: Evaluation, settings: EvaluationSet
             "notes": (*(f"Differs from the protocol: {text}" for text in differences), *result.notes),
         }
     )
-
-
-def _select_metrics(table: Table, protocol: Protocol) -> Table:
-    """Return the table of all metrics with the columns of the protocol; any other table as it is."""
-    if table.key != "detector_metrics":
-        return table
-    columns = tuple(column for column in table.columns if column.key in protocol.metrics)
-    keys = {column.key for column in columns}
-    rows = tuple(
-        row.model_copy(update={"cells": {key: cell for key, cell in row.cells.items() if key in keys}})
-        for row in table.rows
-    )
-    return table.model_copy(update={"columns": columns, "rows": rows})
 
 
 def _describe_threshold(threshold: ThresholdSettings) -> str | float:

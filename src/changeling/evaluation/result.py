@@ -24,7 +24,7 @@ SPEED_FILE = "speed.json"
 
 def describe_evaluation(evaluation: Evaluation, settings: EvaluationSettings) -> Result:
     """Return the Result: the same bytes for the same scores, whatever the machine and the order of work."""
-    tables = build_tables(evaluation)
+    tables = build_tables(evaluation, settings.metrics)
     identities = {f"detector {each.name}": each.identity or "not loaded" for each in evaluation.detectors}
     return Result(
         experiment=EXPERIMENT_NAME,

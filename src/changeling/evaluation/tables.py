@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from changeling.evaluation.evaluation import DetectorScores, Evaluation, Mask
 from changeling.evaluation.measures import (
     METRICS,
+    Metric,
     ScoredImages,
     compare_aurocs,
     compare_balanced_accuracies,
@@ -26,11 +27,11 @@ _ROBUST = "robust"
 Cells = dict[str, Estimate]
 
 
-def build_tables(evaluation: Evaluation) -> tuple[Table, ...]:
+def build_tables(evaluation: Evaluation, metrics: Sequence[Metric] = METRICS) -> tuple[Table, ...]:
     """Return the tables that have rows: leaderboard, all metrics, by generator, by source, differences."""
     tables = (
         build_leaderboard(evaluation),
-        build_metrics_table(evaluation),
+        build_metrics_table(evaluation, metrics),
         build_generator_table(evaluation),
         build_source_table(evaluation),
         build_difference_table(evaluation),
@@ -66,21 +67,21 @@ def build_leaderboard(evaluation: Evaluation) -> Table:
     )
 
 
-def build_metrics_table(evaluation: Evaluation) -> Table:
-    """Return the table of all metrics, a row for each detector and condition."""
+def build_metrics_table(evaluation: Evaluation, metrics: Sequence[Metric]) -> Table:
+    """Return the table of the metrics, a row for each detector and condition."""
     rows = []
     for detector in evaluation.finished:
         for condition in evaluation.conditions:
             images = evaluation.get_images(detector, condition.name)
             if images is not None:
-                cells = make_cells({metric.key: metric.measure(images) for metric in METRICS})
+                cells = make_cells({metric.key: metric.measure(images) for metric in metrics})
                 rows.append(Row(labels={"Detector": detector.name, "Images": condition.title}, cells=cells))
     return Table(
         key="detector_metrics",
         title="All metrics",
         labels=("Detector", "Images"),
         columns=tuple(
-            Column(key=metric.key, label=metric.label, chance=metric.chance, better=metric.better) for metric in METRICS
+            Column(key=metric.key, label=metric.label, chance=metric.chance, better=metric.better) for metric in metrics
         ),
         rows=tuple(rows),
         note="Accuracy: share of the images that are correctly called; unsure is not correct. TPR at 1 % FPR: share of "

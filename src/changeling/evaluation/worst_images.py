@@ -65,7 +65,7 @@ def _list_pictures(evaluation: Evaluation, detector: DetectorScores, label: int)
         yield Picture(
             path=str(evaluation.dataset.resolve_path(path).absolute()),
             role="child" if label else "parent",
-            title=str(generator if label else source or image_id),
+            title=str(generator) if label else f"real ({source or image_id})",
             caption=f"score {score:.3g}",
             probability=score if detector.are_probabilities else None,
         )
