@@ -29,7 +29,7 @@ from tests.server.helpers import make_picture
 from changeling.errors import ImageError
 from changeling.images.decode import read_file
 
-SENDERS = 4
+SENDERS = 16
 ALLOWED = {200, 413, 415, 422}
 MIB = 1 << 20
 
@@ -121,7 +121,7 @@ async def send_uploads(client: httpx.AsyncClient, todo: Iterator[bytes], finding
         try:
             answer = await client.post(f"/v1/detect{options}", files={"images": ("x", data)})
             findings.answers[str(answer.status_code)] += 1
-            if not findings.answers.total() % 500:
+            if not findings.answers.total() % 250:
                 print(f"{findings.answers.total()} uploads", file=sys.stderr, flush=True)
             if answer.status_code == 200:
                 assert answer.json()["results"][0]["sha256"] == hashlib.sha256(data).hexdigest()
@@ -143,7 +143,7 @@ async def be_good(client: httpx.AsyncClient, findings: Findings) -> None:
 
 
 async def hold_connection(address: str, number: int, findings: Findings) -> None:
-    """Send a byte of a request a second, of its headers or of its body, and connect again when it is refused."""
+    """Send a byte of a request every five seconds, of its headers or of its body, and again after a refusal."""
     host, _, port = address.removeprefix("http://").partition(":")
     start = f"POST /v1/detect HTTP/1.1\r\nHost: {host}\r\nX-Slow: "
     if number % 2:
@@ -156,7 +156,7 @@ async def hold_connection(address: str, number: int, findings: Findings) -> None
         writer.write(start.encode())
         reading = asyncio.create_task(reader.read(12))
         while not reading.done():
-            await asyncio.sleep(1)
+            await asyncio.sleep(5)
             writer.write(b"x")
         (answer,) = await asyncio.gather(reading, return_exceptions=True)
         findings.slow[answer.decode() if isinstance(answer, bytes) else type(answer).__name__] += 1

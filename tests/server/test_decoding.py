@@ -60,7 +60,7 @@ def test_a_picture_that_takes_too_long_is_given_up_and_the_next_one_is_decoded()
     pool = DecodingPool(1, 0.05, 2 * GIB)
     slow = ImageFile("", hostile.png(8_000, 11_000, 1, 0, (b"\0" + bytes(1_000)) * 11_000))
     try:
-        with pytest.raises(DecodingError, match="within") as caught:
+        with pytest.raises(DecodingError, match="processor time") as caught:
             asyncio.run(pool.decode(DecodingTask(slow, helpers.TINY)))
         assert caught.value.status == "timeout"
         decoded = asyncio.run(pool.decode(DecodingTask(ImageFile("", make_picture()), helpers.TINY)))

@@ -7,6 +7,7 @@ replaced, and the picture gets an error.
 from __future__ import annotations
 
 import asyncio
+import math
 import multiprocessing
 import signal
 import time
@@ -19,7 +20,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pebble import ProcessPool
+from pebble import ProcessExpired, ProcessPool
 from PIL import Image
 
 from changeling.detect.loading import LoadedImage, load_deliveries, load_image
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _STOP_SECONDS = 5.0
 _ATTEMPTS = 3
+_WAITING = 30.0  # seconds that pass without work before a process counts as stuck
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class DecodingPool:
 
         Args:
             processes: how many.
-            seconds: after which a task is given up.
+            seconds: of processor time, after which a task is given up.
             memory: bytes that each process may allocate.
         """
         self._processes = processes
@@ -98,14 +100,15 @@ class DecodingPool:
         if not self._pool.active:
             self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool = self._make_pool()
-        future = self._pool.schedule(run_task, (task,), timeout=self._seconds)
+        future = self._pool.schedule(run_task, (task, self._seconds), timeout=_WAITING + 3 * self._seconds)
         try:
             return await asyncio.shield(asyncio.wrap_future(future))
-        except TimeoutError:
-            raise DecodingError("timeout", f"was not decoded within {self._seconds:g} s") from None
         except (ImageError, BrokenProcessPool, asyncio.CancelledError):
             raise
-        except Exception:  # of the pool: the process was killed, or ran out of memory as it answered
+        except Exception as error:  # of the pool: the process was killed, or ran out of memory as it answered
+            is_out_of_time = isinstance(error, ProcessExpired) and error.exitcode == -signal.SIGXCPU
+            if is_out_of_time or isinstance(error, TimeoutError):
+                raise DecodingError("timeout", f"was not decoded in {self._seconds:g} s of processor time") from None
             raise DecodingError("crashed", "the decoder crashed on it, or ran out of memory") from None
 
     async def warm_up(self, preprocessing: Preprocessing) -> None:
@@ -129,8 +132,9 @@ class DecodingPool:
         )
 
 
-def run_task(task: DecodingTask) -> DecodedUpload:
-    """Decode and preprocess a file, in a process with limits. Raises ImageError."""
+def run_task(task: DecodingTask, seconds: float) -> DecodedUpload:
+    """Decode and preprocess a file, in a process that ends if this takes more processor time. Raises ImageError."""
+    _limit_processor_time(seconds)
     started = time.perf_counter()
     check_size(task.file.data)
     load = load_deliveries if task.stable else load_image
@@ -139,6 +143,15 @@ def run_task(task: DecodingTask) -> DecodedUpload:
     if task.evidence:
         evidence = _make_evidence_reader(task.trust_list).read(task.file)
     return DecodedUpload(image, evidence, time.perf_counter() - started)
+
+
+def _limit_processor_time(seconds: float) -> None:
+    """End this process if it works for longer; unlike the time that passes, this does not depend on other processes."""
+    with suppress(ImportError, ValueError, OSError):  # where the system has no such limits
+        import resource
+
+        limit = math.ceil(time.process_time() + seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 
 
 @cache

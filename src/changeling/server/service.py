@@ -14,11 +14,11 @@ from changeling.detect.explanation.contributions import BATCH_SIZE
 from changeling.detect.explanation.explain import Explainer, Explanation
 from changeling.detect.loading import LoadedImage
 from changeling.detect.neighbours import load_neighbours
-from changeling.errors import ImageError
+from changeling.errors import ChangelingError, ImageError
 from changeling.images.deliveries import DELIVERIES
 from changeling.server.admission import Admission
 from changeling.server.decoding import DecodedUpload, DecodingError, DecodingPool, DecodingTask
-from changeling.server.errors import ServiceError
+from changeling.server.errors import ServiceError, logger
 from changeling.server.inference import InferenceThread, QueuedBackbone
 from changeling.server.keys import KeyRing
 from changeling.server.metrics import ServiceMetrics
@@ -165,6 +165,11 @@ class DetectionService:
         self.metrics.pass_seconds.observe(seconds / passes)
 
     async def _warm_up(self) -> None:
-        await self._pool.warm_up(self.detector.backbone.preprocessing)
-        await self._inference.warm_up()
-        self.is_ready = True
+        """Make the service ready; if that fails, it says so and is never ready."""
+        try:
+            await self._pool.warm_up(self.detector.backbone.preprocessing)
+            await self._inference.warm_up()
+        except (ChangelingError, DecodingError) as error:
+            logger.critical("the service cannot start: %s", error)
+        else:
+            self.is_ready = True

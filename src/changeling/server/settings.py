@@ -22,7 +22,7 @@ class ServerSettings:
         upload_seconds: until the body of a request must have arrived; then the answer is 408.
         max_waiting_seconds: of work that may wait for the model; beyond it the answer is 429.
         decoding_processes: in which pictures are decoded.
-        decoding_seconds: after which a picture that is still being decoded is given up.
+        decoding_seconds: of processor time, after which a picture that is still being decoded is given up.
         decoding_memory: bytes that a decoding process may allocate.
         allowed_hosts: names by which the service may be called, without ports; empty allows all. A page of another
             site cannot then reach a service on this machine under a name of its own.
