@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from changeling.errors import EvaluationError
 from changeling.evaluation.base import DetectorKind, DetectorSettings, ScoringDetector
-from changeling.evaluation.detectors.bundled import load_changeling
+from changeling.evaluation.detectors.changeling_detector import load_changeling
 from changeling.evaluation.detectors.command import load_command
 from changeling.evaluation.detectors.http_service import load_http, load_https
 from changeling.evaluation.detectors.huggingface import load_hugging_face
