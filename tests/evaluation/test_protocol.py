@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,12 @@ from changeling.datasets.schema import ImageRow
 from changeling.errors import EvaluationError
 from changeling.evaluation.conditions import CLEAN
 from changeling.evaluation.evaluation import DetectorScores, Evaluation
-from changeling.evaluation.expected_dataset import describe_rows, list_differences, write_protocol
+from changeling.evaluation.expected_dataset import (
+    compare_datasets,
+    describe_rows,
+    list_differences,
+    write_protocol,
+)
 from changeling.evaluation.protocol import ExpectedDataset, Protocol, list_preset_protocols, load_protocol
 from changeling.evaluation.protocol_conditions import build_conditions
 from changeling.evaluation.protocol_result import build_settings, describe_protocol_evaluation
@@ -153,15 +159,15 @@ def test_what_differs_from_the_dataset_of_the_protocol_is_named(evaluation: Eval
     found = describe_rows(evaluation.dataset, evaluation.rows)
     assert (found.real, found.fake, found.generators) == (24, 36, {"ADM": 12, "dalle": 12, "ldm_200": 12})
     protocol = Protocol(name="mine", dataset=found)
-    assert list(list_differences(protocol, found)) == []
+    assert list(compare_datasets(protocol, found)) == []
     other = ExpectedDataset(hash="0" * 12, real=25, generators={"ADM": 12, "dalle": 10})
-    assert list(list_differences(Protocol(name="mine", dataset=other), found)) == [
+    assert list(compare_datasets(Protocol(name="mine", dataset=other), found)) == [
         f"The dataset has the hash {found.hash}, not 000000000000: it is not the one of the protocol.",
         "The split has 24 images that are real, not 25.",
         "The split has 12 images of the generator dalle, not 10.",
         "The split has images of ldm_200, which the protocol lacks.",
     ]
-    assert list(list_differences(Protocol(name="mine", generators=("adm", "Dall-E", "glide", "LDM 200")), found)) == [
+    assert list(compare_datasets(Protocol(name="mine", generators=("adm", "Dall-E", "glide", "LDM 200")), found)) == [
         "The split has no images of glide, which the protocol has."
     ]
 
@@ -169,15 +175,20 @@ def test_what_differs_from_the_dataset_of_the_protocol_is_named(evaluation: Eval
 @pytest.mark.parametrize("name", list_preset_protocols())
 def test_a_written_protocol_is_read_as_it_was(name: str, evaluation: Evaluation, tmp_path: Path) -> None:
     found = describe_rows(evaluation.dataset, evaluation.rows)
-    odd = replace_generators(found, {'a "quoted".name\\': 1, "画": 2})
-    protocol = load_protocol(name).model_copy(update={"transformations": {}})
-    written = load_protocol(str(write_protocol(protocol, odd, tmp_path)))
-    assert written == protocol.model_copy(update={"dataset": odd})
+    protocol = load_protocol(name).model_copy(update={"real_sources": {'a "quoted".name\\': "画"}})
+    detector = replace(evaluation.detectors[0], name="a: b", identity="ab12")
+    path = write_protocol(protocol, replace(evaluation, detectors=[detector]), tmp_path)
+    written = load_protocol(str(path))
+    assert written == protocol.model_copy(update={"dataset": found, "detectors": {"a: b": "ab12"}})
     assert written.hash == protocol.hash
 
 
-def replace_generators(found: ExpectedDataset, generators: dict[str, int]) -> ExpectedDataset:
-    return found.model_copy(update={"generators": generators})
+def test_a_detector_that_has_changed_is_named(evaluation: Evaluation) -> None:
+    changed = replace(evaluation, detectors=[replace(evaluation.detectors[0], identity="ab12")])
+    protocol = Protocol(name="mine", detectors={"one": "cd34", "another": "ef56"})
+    assert list(list_differences(protocol, changed)) == [
+        "The detector one has the identity ab12, not cd34: it is another one or has changed."
+    ]
 
 
 def read_tables(folder: Path) -> dict[str, bytes]:

@@ -62,7 +62,7 @@ def evaluate(
     """
     from changeling.datasets.dataset import Dataset
     from changeling.evaluation.evaluate import EvaluationJob
-    from changeling.evaluation.expected_dataset import describe_rows, list_differences, write_protocol
+    from changeling.evaluation.expected_dataset import list_differences, write_protocol
     from changeling.evaluation.output import print_leaderboard
     from changeling.evaluation.protocol_result import build_settings, describe_protocol_evaluation
     from changeling.evaluation.registry import parse_specs
@@ -77,9 +77,9 @@ def evaluate(
     with progress_bars() as progress:
         evaluation = EvaluationJob(Dataset(dataset), settings, output, progress).run(specs, print_note)
     result = describe_protocol_evaluation(evaluation, settings, followed)
-    for note in list_differences(followed, found := describe_rows(evaluation.dataset, evaluation.rows)):
+    for note in list_differences(followed, evaluation):
         print_note(note)
-    write_protocol(followed, found, output)
+    write_protocol(followed, evaluation, output)
     write_speed(evaluation, output)
     print_leaderboard(result.tables[0], evaluation, measure_speed(evaluation))
     _write_results(result, describe_worst_images(evaluation), output)

@@ -1,4 +1,4 @@
-"""Compare the dataset of an evaluation with the one that its protocol is for, and write down what it is."""
+"""Compare the dataset and the detectors of an evaluation with those of its protocol, and write down what they are."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from changeling.datasets.dataset import Dataset
+from changeling.evaluation.evaluation import Evaluation
 from changeling.evaluation.protocol import ExpectedDataset, Protocol
 from changeling.files import atomic_write
 from changeling.results.format import format_count
 from changeling.stats.metrics import Ints
 
 PROTOCOL_FILE = "protocol.toml"
+_TABLES = {"threshold", "transformations", "real_sources", "detectors", "dataset"}  # of a protocol file
 
 
 def describe_rows(dataset: Dataset, rows: Ints) -> ExpectedDataset:
@@ -29,7 +31,21 @@ def describe_rows(dataset: Dataset, rows: Ints) -> ExpectedDataset:
     )
 
 
-def list_differences(protocol: Protocol, found: ExpectedDataset) -> Iterator[str]:
+def list_identities(evaluation: Evaluation) -> dict[str, str]:
+    """Return the identity of each detector that could be loaded, by its name."""
+    return {detector.name: detector.identity for detector in evaluation.detectors if detector.identity}
+
+
+def list_differences(protocol: Protocol, evaluation: Evaluation) -> Iterator[str]:
+    """Yield in a sentence each way in which the dataset or a detector is not the one of the protocol."""
+    yield from compare_datasets(protocol, describe_rows(evaluation.dataset, evaluation.rows))
+    for name, identity in list_identities(evaluation).items():
+        expected = protocol.detectors.get(name, identity)
+        if identity != expected:
+            yield f"The detector {name} has the identity {identity}, not {expected}: it is another one or has changed."
+
+
+def compare_datasets(protocol: Protocol, found: ExpectedDataset) -> Iterator[str]:
     """Yield in a sentence each way in which the dataset is not the one of the protocol."""
     expected = protocol.dataset
     if expected.hash and expected.hash != found.hash:
@@ -52,16 +68,20 @@ def list_differences(protocol: Protocol, found: ExpectedDataset) -> Iterator[str
         yield from _list_unexpected(found.generators, protocol.generators)
 
 
-def write_protocol(protocol: Protocol, found: ExpectedDataset, folder: Path) -> Path:
-    """Write the protocol with a description of the dataset, so that others can check theirs; return the path."""
+def write_protocol(protocol: Protocol, evaluation: Evaluation, folder: Path) -> Path:
+    """Write the protocol with its dataset and detectors, so that others can check theirs; return the path."""
+    found = describe_rows(evaluation.dataset, evaluation.rows)
     lines = [
         "# Written by `changeling evaluate`: pass this file to --protocol to repeat the evaluation on the same images.",
-        *_format_table(protocol.model_dump(exclude={"dataset", "threshold", "transformations", "real_sources"})),
+        *_format_table(
+            protocol.model_dump(exclude={"dataset", "detectors", "threshold", "transformations", "real_sources"})
+        ),
     ]
     tables = {
         "threshold": protocol.threshold.model_dump(exclude_none=True),
         "transformations": protocol.transformations,
         "real_sources": protocol.real_sources,
+        "detectors": list_identities(evaluation),
         "dataset": found.model_dump(exclude={"generators"}, exclude_none=True),
         "dataset.generators": found.generators,
     }

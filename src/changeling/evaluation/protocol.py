@@ -71,6 +71,7 @@ class Protocol(_Settings):
         metrics: of the table of metrics.
         subset_metrics: of the table of each generator with its own real images; empty leaves it out.
         seed: of the classifier of file properties.
+        detectors: names of detectors and the identities that they should have; others may be evaluated, too.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Protocol(_Settings):
     metrics: tuple[str, ...] = METRIC_KEYS
     subset_metrics: tuple[str, ...] = ()
     seed: int = Field(default=0, ge=0)
+    detectors: dict[str, str] = Field(default_factory=dict)
     dataset: ExpectedDataset = ExpectedDataset()
     threshold: ThresholdSettings = ThresholdSettings()
 
@@ -117,8 +119,8 @@ class Protocol(_Settings):
 
     @property
     def hash(self) -> str:
-        """Twelve hexadecimal digits over all that determines the numbers, except the dataset."""
-        content = self.model_dump_json(exclude={"name", "source", "training", "dataset"})
+        """Twelve hexadecimal digits over all that determines the numbers, except the dataset and the detectors."""
+        content = self.model_dump_json(exclude={"name", "source", "training", "detectors", "dataset"})
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

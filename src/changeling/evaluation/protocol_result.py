@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from changeling.evaluation.evaluate import EvaluationSettings
 from changeling.evaluation.evaluation import Evaluation
-from changeling.evaluation.expected_dataset import describe_rows, list_differences
+from changeling.evaluation.expected_dataset import list_differences
 from changeling.evaluation.measures import METRICS
 from changeling.evaluation.protocol import Protocol, ThresholdSettings
 from changeling.evaluation.protocol_conditions import build_conditions
@@ -37,7 +37,7 @@ def describe_protocol_evaluation(evaluation: Evaluation, settings: EvaluationSet
     tables = [*result.tables]
     if protocol.subset_metrics and evaluation.finished:
         tables.append(build_subset_table(evaluation, subsets))
-    differences = list_differences(protocol, describe_rows(evaluation.dataset, evaluation.rows))
+    differences = list_differences(protocol, evaluation)
     about: dict[str, str | float] = {"protocol": protocol.name, "protocol, hash": protocol.hash}
     about |= {"protocol, source": protocol.source} if protocol.source else {}
     about |= {"detectors are trained on": protocol.training} if protocol.training else {}
