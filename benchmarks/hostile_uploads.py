@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import itertools
 import random
 import subprocess
 import sys
@@ -49,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--uploads", type=int, default=10_000)
     parser.add_argument("--slow", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=120, help="stop after this time, with fewer uploads")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         corpus = read_corpus(Path(folder))
@@ -58,7 +60,11 @@ def main() -> None:
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
             address = next(word for word in process.stderr.readline().split() if word.startswith("http://"))
-            findings = asyncio.run(attack(address, process.pid, corpus, arguments.uploads, arguments.slow))
+            draw = random.Random(0)
+            end = time.monotonic() + 60 * arguments.minutes
+            todo = (change(draw.choice(corpus), corpus, draw) for _ in range(arguments.uploads))
+            uploads = itertools.takewhile(lambda _: time.monotonic() < end, todo)
+            findings = asyncio.run(attack(address, process.pid, uploads, arguments.slow))
             is_alive = process.poll() is None
             process.terminate()
             output = process.stderr.read()
@@ -97,7 +103,7 @@ def change(content: bytes, others: list[bytes], draw: random.Random) -> bytes:
     return bytes(data)
 
 
-async def attack(address: str, pid: int, corpus: list[bytes], uploads: int, slow: int) -> Findings:
+async def attack(address: str, pid: int, uploads: Iterator[bytes], slow: int) -> Findings:
     """Send all uploads, with slow and good clients beside them."""
     findings = Findings()
     async with httpx.AsyncClient(base_url=address, timeout=120) as client:
@@ -105,18 +111,16 @@ async def attack(address: str, pid: int, corpus: list[bytes], uploads: int, slow
             await asyncio.sleep(0.1)
         beside = [asyncio.create_task(hold_connection(address, number, findings)) for number in range(slow)]
         beside += [asyncio.create_task(be_good(client, findings)), asyncio.create_task(watch_memory(pid, findings))]
-        draw = random.Random(0)
-        todo = iter(change(draw.choice(corpus), corpus, draw) for _ in range(uploads))
-        await asyncio.gather(*(send_uploads(client, todo, findings) for _ in range(SENDERS)))
+        await asyncio.gather(*(send_uploads(client, uploads, findings) for _ in range(SENDERS)))
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
     return findings
 
 
-async def send_uploads(client: httpx.AsyncClient, todo: Iterator[bytes], findings: Findings) -> None:
+async def send_uploads(client: httpx.AsyncClient, uploads: Iterator[bytes], findings: Findings) -> None:
     """Send files one by one, with settings that depend on the file."""
-    for data in todo:
+    for data in uploads:
         options = f"?stable={len(data) % 7 == 0}&evidence={len(data) % 2 == 0}"
         try:
             answer = await client.post(f"/v1/detect{options}", files={"images": ("x", data)})
