@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from changeling.errors import ReportError
@@ -170,6 +171,12 @@ def test_without_a_script_and_a_network_only_sorting_is_missing(browser: Browser
     expect(page.get_by_text("Select the header")).to_be_hidden()
     context.close()
     assert [url for url in requests if not url.startswith("data:")] == [(folder / "leaderboard.html").as_uri()]
+
+
+@pytest.mark.browser
+def test_the_page_has_no_violations_of_accessibility_rules(page: Page) -> None:
+    page.get_by_role("button", name="changeling against sahu65: 22.0").click()
+    assert [violation["id"] for violation in Axe().run(page).response["violations"]] == []
 
 
 @pytest.mark.browser
