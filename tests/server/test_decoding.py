@@ -36,6 +36,13 @@ def test_a_process_loads_what_the_detector_loads(stable: bool, pool: DecodingPoo
     assert decoded.seconds > 0
 
 
+def test_a_process_loads_no_model_and_no_service(pool: DecodingPool) -> None:
+    asyncio.run(pool.decode(DecodingTask(ImageFile("", make_picture()), helpers.TINY)))
+    modules = pool._pool.schedule(eval, ("set(__import__('sys').modules)",)).result()
+    assert "changeling.detect.loading" in modules
+    assert not modules & {"onnxruntime", "torch", "fastapi", "uvicorn", "changeling.detect.detector"}
+
+
 def test_hostile_files_have_the_status_that_detect_gives_them(pool: DecodingPool, tmp_path: Path) -> None:
     async def find_status(file: ImageFile) -> str:
         try:

@@ -134,7 +134,7 @@ class DecodingPool:
 
 def run_task(task: DecodingTask, seconds: float) -> DecodedUpload:
     """Decode and preprocess a file, in a process that ends if this takes more processor time. Raises ImageError."""
-    _limit_processor_time(seconds)
+    _set_limit("RLIMIT_CPU", math.ceil(time.process_time() + seconds))  # other processes do not use it up
     started = time.perf_counter()
     check_size(task.file.data)
     load = load_deliveries if task.stable else load_image
@@ -143,15 +143,6 @@ def run_task(task: DecodingTask, seconds: float) -> DecodedUpload:
     if task.evidence:
         evidence = _make_evidence_reader(task.trust_list).read(task.file)
     return DecodedUpload(image, evidence, time.perf_counter() - started)
-
-
-def _limit_processor_time(seconds: float) -> None:
-    """End this process if it works for longer; unlike the time that passes, this does not depend on other processes."""
-    with suppress(ImportError, ValueError, OSError):  # where the system has no such limits
-        import resource
-
-        limit = math.ceil(time.process_time() + seconds)
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
 
 
 @cache
@@ -166,8 +157,15 @@ def limit_process(memory: int) -> None:
     warnings.filterwarnings("ignore", module="PIL")
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with suppress(ImportError, ValueError, OSError):  # where the system has no such limits
+    _set_limit("RLIMIT_DATA", memory)
+    _set_limit("RLIMIT_CORE", 0)
+
+
+def _set_limit(name: str, value: int) -> None:
+    """Limit a resource of this process, where the system has such a limit, and has no lower one."""
+    with suppress(ImportError, AttributeError, ValueError, OSError):
         import resource
 
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        kind: int = getattr(resource, name)
+        _, highest = resource.getrlimit(kind)
+        resource.setrlimit(kind, (value if highest == resource.RLIM_INFINITY else min(value, highest), highest))

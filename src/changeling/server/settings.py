@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from changeling.engine import count_decoding_threads
@@ -35,7 +35,7 @@ class ServerSettings:
     max_held_bytes: int = 512 * MIB
     upload_seconds: float = 60.0
     max_waiting_seconds: float = 30.0
-    decoding_processes: int = count_decoding_threads()
+    decoding_processes: int = field(default_factory=count_decoding_threads)
     decoding_seconds: float = 20.0
     decoding_memory: int = 1536 * MIB
     allowed_hosts: frozenset[str] = frozenset()
