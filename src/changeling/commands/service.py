@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from changeling.commands.shared import TrustListOption, print_note
+from changeling.commands.shared import RayOption, TrustListOption, print_note
 from changeling.errors import ChangelingError
+
+if TYPE_CHECKING:
+    from changeling.detect.detector import Detector
 
 _PACKAGES = ("fastapi", "uvicorn", "python_multipart", "pebble", "prometheus_client")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
@@ -37,15 +42,18 @@ def serve(
     ] = None,
     max_megabytes: Annotated[int, typer.Option(min=1, max=256, help="Accept requests of up to so many MiB.")] = 64,
     trust_list: TrustListOption = None,
+    ray: RayOption = "",
 ) -> None:
     """Serve the detector and its page over HTTP. Nothing that is sent is stored."""
     _check_packages()
     from changeling.detect.detector import Detector
     from changeling.detect.evidence.inspect import EvidenceReader
     from changeling.detect.model import BUNDLED
+    from changeling.distributed.pipeline import Shared
     from changeling.progress import progress_bars
     from changeling.server.app import create_app
     from changeling.server.keys import read_keys
+    from changeling.server.ray_serve import run_on_ray
     from changeling.server.run import listen, make_server
     from changeling.server.settings import MIB, ServerSettings
 
@@ -59,13 +67,18 @@ def serve(
     )
     if not is_local and not settings.api_keys:
         print_note(f"warning: anybody who can reach {host} can use this service; set --api-keys")
-    with listen(host, port) as listening:
+    with ExitStack() as stack:
+        listening = None if ray else stack.enter_context(listen(host, port))  # before the model is loaded
         with progress_bars("bytes") as progress:
             detector = Detector.load(model, progress, false_positive_rate=false_positive_rate)
-        server = make_server(create_app(detector, settings, model or BUNDLED))
-        address = f"[{host}]" if ":" in host else host
-        print_note(f"{detector.model.name}: http://{address}:{listening.getsockname()[1]} (stop it with Ctrl-C)")
-        server.run([listening])
+        if listening is None:
+            stack.enter_context(run_on_ray(Shared.pack((detector, settings, model or BUNDLED)), ray, host, port))
+            _print_address(detector, host, port)
+            threading.Event().wait()  # until a signal
+        else:
+            server = make_server(create_app(detector, settings, model or BUNDLED))
+            _print_address(detector, host, listening.getsockname()[1])
+            server.run([listening])
 
 
 def add_key(
@@ -77,6 +90,11 @@ def add_key(
     from changeling.server.keys import add_key as add_to_file
 
     typer.echo(add_to_file(path, name, rate))
+
+
+def _print_address(detector: Detector, host: str, port: int) -> None:
+    address = f"[{host}]" if ":" in host else host
+    print_note(f"{detector.model.name}: http://{address}:{port} (stop it with Ctrl-C)")
 
 
 def _check_packages() -> None:

@@ -169,7 +169,11 @@ class Detector:
 
     def judge(self, image: LoadedImage, path: str) -> Verdict:
         """Encode a loaded image and return its verdict; with deliveries as `detect_stable`, else as `detect`."""
-        return self._judge(path, image.reason, self._trained.predict_probabilities(self._backbone.encode(image.pixels)))
+        return self.judge_features(image, path, self._backbone.encode(image.pixels))
+
+    def judge_features(self, image: LoadedImage, path: str, features: NDArray[np.float32]) -> Verdict:
+        """Return the verdict on a loaded image with these features (V, D)."""
+        return self._judge(path, image.reason, self._trained.predict_probabilities(features))
 
     def _load_pixels(self, picture: _Picture) -> NDArray[np.float32]:
         """Return the preprocessed pixels (3, H, W) of a picture."""

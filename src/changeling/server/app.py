@@ -13,25 +13,32 @@ from changeling import __version__
 from changeling.detect.detector import Detector
 from changeling.detect.model import BUNDLED
 from changeling.server.errors import add_error_handlers
+from changeling.server.inference import InferenceThread, MakeThread
 from changeling.server.middleware import RequestMetrics, SameSite, SecurityHeaders
 from changeling.server.routes import STATIC, guarded, public, requires_key
 from changeling.server.service import DetectionService
 from changeling.server.settings import ServerSettings
 
 
-def create_app(detector: Detector, settings: ServerSettings | None = None, folder: Path = BUNDLED) -> FastAPI:
+def create_app(
+    detector: Detector,
+    settings: ServerSettings | None = None,
+    folder: Path = BUNDLED,
+    make_thread: MakeThread = InferenceThread,
+) -> FastAPI:
     """Return an app that serves a detector.
 
     Args:
         detector: gives the verdicts.
         settings: the limits, by default those of `ServerSettings`.
         folder: of the detector, for its card and its training images.
+        make_thread: makes what runs the model.
 
     Raises:
         ModelError: the detector's training images cannot be read.
     """
     settings = settings or ServerSettings()
-    service = DetectionService(detector, settings, folder)
+    service = DetectionService(detector, settings, folder, make_thread)
 
     @asynccontextmanager
     async def run_service(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001

@@ -65,6 +65,9 @@ class InferenceThread:
             self._encode(pixels)
 
 
+MakeThread = Callable[[Detector, Measure], InferenceThread]
+
+
 class QueuedBackbone:
     """A backbone whose images are encoded by an inference thread, in turn with those of other requests."""
 

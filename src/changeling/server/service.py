@@ -19,7 +19,7 @@ from changeling.images.deliveries import DELIVERIES
 from changeling.server.admission import Admission
 from changeling.server.decoding import DecodedUpload, DecodingError, DecodingPool, DecodingTask
 from changeling.server.errors import ServiceError, logger
-from changeling.server.inference import InferenceThread, QueuedBackbone
+from changeling.server.inference import InferenceThread, MakeThread, QueuedBackbone
 from changeling.server.keys import KeyRing
 from changeling.server.metrics import ServiceMetrics
 from changeling.server.settings import ServerSettings
@@ -43,7 +43,13 @@ class DetectedUpload:
 class DetectionService:
     """A detector that answers many requests at a time."""
 
-    def __init__(self, detector: Detector, settings: ServerSettings, folder: Path) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        settings: ServerSettings,
+        folder: Path,
+        make_thread: MakeThread = InferenceThread,
+    ) -> None:
         """Start nothing yet. `folder` is that of the detector, for its card and its training images.
 
         Raises:
@@ -60,7 +66,7 @@ class DetectionService:
         self.card = card.read_text(encoding="utf-8") if card.is_file() else None
         self._neighbours = load_neighbours(folder)
         self._pool = DecodingPool(settings.decoding_processes, settings.decoding_seconds, settings.decoding_memory)
-        self._inference = InferenceThread(detector, self._measure)
+        self._inference = make_thread(detector, self._measure)
         self._slots = asyncio.Semaphore(settings.decoding_processes + _LOADED_AHEAD)
         self._is_explaining = False
         self._warming: asyncio.Task[None] | None = None
