@@ -26,12 +26,11 @@ MakeBuild = Callable[[Path], Build]
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread() -> Iterator[None]:
-    """One thread per process, Ray's workers at the priority of all other processes, and time for Ray to start."""
+    """One thread per process, and Ray's workers at the priority of all other processes."""
     thread_count = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_worker_niceness", "0")
-        patch.setenv("RAY_raylet_start_wait_time_s", "120")  # on a busy machine
         yield
     torch.set_num_threads(thread_count)
 
