@@ -21,14 +21,14 @@ QUICK = ServerSettings(decoding_processes=1)
 
 
 @contextmanager
-def run_server(folder: Path, settings: ServerSettings = QUICK) -> Iterator[tuple[Server, str]]:
-    """Yield a server of a tiny detector that runs in a thread, and its address."""
+def run_server(folder: Path, settings: ServerSettings = QUICK, port: int = 0) -> Iterator[tuple[Server, str]]:
+    """Yield a server of a tiny detector that runs in a thread, and its address; port 0 is a free one."""
     backbone = helpers.tiny_backbone(helpers.tiny_onnx(folder / "tiny.onnx"))
     trained = helpers.tiny_detector(backbone)
     trained.save(folder / "model")
     (folder / "model" / "README.md").write_text("# tiny\n")
     server = make_server(create_app(Detector(trained, backbone), settings, folder / "model"))
-    listening = listen("127.0.0.1", 0)
+    listening = listen("127.0.0.1", port)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
     try:
@@ -39,9 +39,11 @@ def run_server(folder: Path, settings: ServerSettings = QUICK) -> Iterator[tuple
 
 
 @contextmanager
-def run_service(folder: Path, settings: ServerSettings = QUICK) -> Iterator[tuple[httpx.Client, DetectionService]]:
+def run_service(
+    folder: Path, settings: ServerSettings = QUICK, port: int = 0
+) -> Iterator[tuple[httpx.Client, DetectionService]]:
     """Yield a client of a service in a thread, and the service, when it is ready."""
-    with run_server(folder, settings) as (server, address), httpx.Client(base_url=address, timeout=30) as client:
+    with run_server(folder, settings, port) as (server, address), httpx.Client(base_url=address, timeout=30) as client:
         wait_until_ready(client)
         yield client, get_service(server)
 

@@ -14,6 +14,7 @@ const ANNOUNCE_SECONDS = 5;
 const pictures = []; // in the order in which they were added
 let shown = "all";
 let announced = 0;
+let isWaiting = false;
 let pendingKey = null; // {promise, resolve} while the page waits for a key
 
 const patience = { notify: showStatus, askForKey };
@@ -123,8 +124,11 @@ function announce(message) {
   byId("announcement").textContent = message;
 }
 
+// What the page waits for; when it goes on, that is taken back, but no other notice.
 function showStatus({ kind, seconds }) {
-  showNotice(kind === null ? "" : text[kind](seconds));
+  if (kind !== null) showNotice(text[kind](seconds));
+  else if (isWaiting) showNotice("");
+  isWaiting = kind !== null;
 }
 
 function showNotice(message) {
@@ -224,8 +228,11 @@ async function start() {
   byId("reading").append(...text.reading.map((sentence) => element("li", {}, sentence)));
   connectInputs();
   connectToolbar();
-  const model = await sendPatiently(() => describeModel(), patience);
-  byId("model").textContent = text.model(model);
+  try {
+    byId("model").textContent = text.model(await sendPatiently(() => describeModel(), patience));
+  } catch (error) {
+    showNotice(error.message);
+  }
 }
 
 start();
