@@ -3,11 +3,12 @@
     python benchmarks/serve.py FOLDER [--images N] [--mosec DIR]
 
 FOLDER contains images. The contenders take turns, so that changes of the machine's speed affect all of them: the bare
-encoder on preprocessed tensors, `changeling serve` with CLIENTS clients at a time and one picture a request, and with
-`--mosec` the same detector as a service of mosec (`pip install --target DIR mosec==0.9.8`). The benchmark prints, for
-each, images per second by the clock and per second of processor time (of the service's processes; the clients do not
-count), their ratios to the bare encoder, and the latency. Every answer is compared with its picture's hash and with the
-verdict of `detect`. At last the service gets SIGTERM under load: no request that it has taken may be lost.
+encoder on preprocessed tensors, one by one and by four; `changeling serve`, with CLIENTS clients at a time and one
+picture a request; and with `--mosec` the same detector as a service of mosec (`pip install --target DIR mosec==0.9.8`).
+The benchmark prints, for each, images per second by the clock and seconds of processor time an image (of the service's
+processes; the clients do not count), the ratios to the bare encoder, and the latency. Every answer is compared with its
+picture's hash and with the verdict of `detect`. At last the service gets SIGTERM under load: no request that it has
+taken may be lost.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -63,7 +65,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Contender:
-    """A way to judge pictures: work to do in each round, and the process that does it (0: this one)."""
+    """A way to judge pictures: work to do in each round, and the process that does it (0: this one).
+
+    The work of a service returns the seconds of each answer, that of the encoder nothing.
+    """
 
     name: str
     work: Callable[[], list[float]]
@@ -82,9 +87,10 @@ def main() -> None:
     pictures = list_pictures(detector, paths)
     print(f"{len(pictures)} images of {arguments.folder}, {ROUNDS} rounds, {CLIENTS} clients", flush=True)
     with run_ours() as ours, run_mosec(arguments.mosec) as theirs:
-        contenders = [make_encoder(detector, paths), make_ours(ours, pictures)]
+        contenders = [*make_encoders(detector, paths), make_ours(ours, pictures)]
         if theirs:
             contenders.append(make_mosec(theirs, pictures))
+            contenders[-1].work()  # it loads the model after it has begun to answer
         print_rates(contenders, len(pictures))
         print_losses(ours, pictures)
 
@@ -137,24 +143,23 @@ def run_mosec(folder: Path | None) -> Iterator[Service | None]:
         return
     port = find_free_port()
     command = [sys.executable, "-m", "benchmarks.mosec_service", "--port", str(port), "--timeout", "600000"]
-    path = os.pathsep.join(filter(None, (str(folder), str(Path.cwd()), os.environ.get("PYTHONPATH"))))
-    with run_service(command, port, "/metrics", PYTHONPATH=path) as service:
+    path = os.pathsep.join(filter(None, (str(folder.absolute()), str(Path.cwd()), os.environ.get("PYTHONPATH"))))
+    # mosec looks for its program in the folders of the interpreter and of the user only
+    with run_service(command, port, "/metrics", PYTHONPATH=path, PYTHONUSERBASE=str(folder.absolute())) as service:
         yield service
 
 
-def make_encoder(detector: Detector, paths: Sequence[str]) -> Contender:
-    """The encoder alone, on preprocessed tensors, one by one as a service has them, or by four if that is faster."""
+def make_encoders(detector: Detector, paths: Sequence[str]) -> list[Contender]:
+    """The encoder alone, on preprocessed tensors: one by one, as our service has them, and in batches of four."""
     backbone = detector.backbone
     pixels = np.concatenate([load_image(read_file(path), backbone.preprocessing).pixels for path in paths])
 
-    def encode_all(size: int, count: int) -> float:
-        started = time.process_time()
-        for start in range(0, count, size):
-            backbone.encode(pixels[start : min(start + size, count)])
-        return time.process_time() - started
+    def encode_all(size: int) -> list[float]:
+        for start in range(0, len(pixels), size):
+            backbone.encode(pixels[start : start + size])
+        return []
 
-    best = min((1, 4), key=lambda size: encode_all(size, 8))
-    return Contender(f"bare encoder, batch {best}", lambda: [encode_all(best, len(pixels))])
+    return [Contender(f"bare encoder, batch {size}", partial(encode_all, size)) for size in (1, 4)]
 
 
 def make_ours(service: Service, pictures: Sequence[Picture]) -> Contender:
@@ -203,17 +208,18 @@ def print_rates(contenders: Sequence[Contender], images: int) -> None:
             latencies[contender.name] += contender.work()
             wall[contender.name].append((time.perf_counter() - started) / images)
             processor[contender.name].append((read_processor_seconds(contender.pid) - before) / images)
-    first = contenders[0].name
     for name in wall:
         seconds = [statistics.median(measured[name]) for measured in (wall, processor)]
         print(f"{name:24} {1 / seconds[0]:6.2f} images/s, {seconds[1]:.3f} s of processor time an image")
-        if name != first:
+        if not latencies[name]:
+            continue
+        for bare in [contender.name for contender in contenders if not latencies[contender.name]]:
             for what, measured in (("wall time", wall), ("processor time", processor)):
-                ratios = [bare / own for bare, own in zip(measured[first], measured[name], strict=True)]
+                ratios = [first / own for first, own in zip(measured[bare], measured[name], strict=True)]
                 low, high = min(ratios), max(ratios)
-                print(f"  speed / {first}, {what}: {statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})")
-            p50, p99 = np.percentile(latencies[name], [50, 99])
-            print(f"  {len(latencies[name])} answers, all right; latency p50 {p50:.2f} s, p99 {p99:.2f} s", flush=True)
+                print(f"  speed / {bare}, {what}: {statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})")
+        p50, p99 = np.percentile(latencies[name], [50, 99])
+        print(f"  {len(latencies[name])} answers, all right; latency p50 {p50:.2f} s, p99 {p99:.2f} s", flush=True)
 
 
 def print_losses(service: Service, pictures: Sequence[Picture]) -> None:
