@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import random
 import signal
@@ -89,7 +90,9 @@ def test_a_stopped_service_answers_what_it_has_admitted(tmp_path: Path, slow_bac
     assert statuses.count(200) >= admitted
 
 
-def test_work_of_a_client_that_goes_away_is_dropped(tmp_path: Path, slow_backbone: None) -> None:
+def test_work_of_a_client_that_goes_away_is_dropped(
+    tmp_path: Path, slow_backbone: None, caplog: pytest.LogCaptureFixture
+) -> None:
     with run_service(tmp_path) as (client, service):
         with pytest.raises(httpx.TimeoutException):
             client.post("/v1/explain", files=make_files(make_picture()), timeout=0.3)
@@ -98,6 +101,8 @@ def test_work_of_a_client_that_goes_away_is_dropped(tmp_path: Path, slow_backbon
             assert time.monotonic() - started < 20
             time.sleep(0.01)
         assert client.post("/v1/detect", files=make_files(make_picture())).status_code == 200
+    gc.collect()
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []  # no exception is left
 
 
 def test_verdicts_are_given_while_a_picture_is_explained(tmp_path: Path, slow_backbone: None) -> None:
