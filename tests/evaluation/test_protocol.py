@@ -167,9 +167,9 @@ def test_what_differs_from_the_dataset_of_the_protocol_is_named(evaluation: Eval
         "The split has 12 images of the generator dalle, not 10.",
         "The split has images of ldm_200, which the protocol lacks.",
     ]
-    assert list(compare_datasets(Protocol(name="mine", generators=("adm", "Dall-E", "glide", "LDM 200")), found)) == [
-        "The split has no images of glide, which the protocol has."
-    ]
+    assert list(
+        compare_datasets(Protocol(name="mine", dataset=found, generators=("adm", "Dall-E", "glide", "LDM 200")), found)
+    ) == ["The split has no images of glide, which the protocol has."]
 
 
 @pytest.mark.parametrize("name", list_preset_protocols())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from changeling.datasets.dataset import Dataset
@@ -58,14 +58,14 @@ def compare_datasets(protocol: Protocol, found: ExpectedDataset) -> Iterator[str
         if count != number:
             images = format_count(number, "image", "images")
             yield f"The split has {images} of the generator {generator}, not {count:,}."
-    if expected.generators:
-        yield from _list_unexpected(found.generators, list(expected.generators))
-    elif protocol.generators:
-        names = {normalise_name(name) for name in found.generators}
-        missing = [name for name in protocol.generators if normalise_name(name) not in names]
-        if missing:
-            yield f"The split has no images of {', '.join(missing)}, which the protocol has."
-        yield from _list_unexpected(found.generators, protocol.generators)
+    names = {normalise_name(name) for name in found.generators}
+    missing = [name for name in protocol.generators if normalise_name(name) not in names]
+    if missing:
+        yield f"The split has no images of {', '.join(missing)}, which the protocol has."
+    known = protocol.generators or tuple(expected.generators)
+    others = [name for name in found.generators if normalise_name(name) not in set(map(normalise_name, known))]
+    if known and others:
+        yield f"The split has images of {', '.join(others)}, which the protocol lacks."
 
 
 def write_protocol(protocol: Protocol, evaluation: Evaluation, folder: Path) -> Path:
@@ -97,13 +97,6 @@ def write_protocol(protocol: Protocol, evaluation: Evaluation, folder: Path) -> 
 def normalise_name(name: str) -> str:
     """Return the letters and digits of a generator's name, since folders and papers write it differently."""
     return re.sub(r"[^a-z0-9]", "", name.casefold())
-
-
-def _list_unexpected(found: Mapping[str, int], expected: Sequence[str]) -> Iterator[str]:
-    known = {normalise_name(name) for name in expected}
-    others = [name for name in found if normalise_name(name) not in known]
-    if others:
-        yield f"The split has images of {', '.join(others)}, which the protocol lacks."
 
 
 def _format_table(content: Mapping[str, object]) -> list[str]:
