@@ -11,11 +11,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Browser, Page, Route, expect
 
 from changeling.detect.labelled import FOLDER_TRUTHS
 from changeling.images.decode import SUFFIXES
-from tests import hostile
+from tests import helpers, hostile
 from tests.server.helpers import make_picture, run_service
 from tests.server.page_helpers import (
     PHONE,
@@ -163,6 +164,16 @@ def test_a_map_is_drawn_on_demand_and_hidden_again(page: Page) -> None:
     expect(page.locator(".explanation")).to_contain_text("log-odds")
     page.get_by_role("button", name="Hide the map").click()
     expect(page.locator(".map")).to_have_count(0)
+
+
+def test_a_file_that_says_that_it_is_generated_says_so_beside_the_verdict(page: Page) -> None:
+    parameters = PngInfo()
+    parameters.add_text("parameters", "a lighthouse\nSteps: 20, Sampler: Euler, Seed: 1, Size: 512x512, Model: sd15")
+    choose_files(page, {"a.png": hostile.saved(helpers.natural(1), "PNG", pnginfo=parameters)})
+    wait_for_cards(page, 1)
+    assert read_headings(page) == [REAL]
+    expect(page.locator(".tag")).to_have_text("The file says: generated")
+    expect(page.locator(".evidence dd", has_text="a lighthouse")).to_be_visible()
 
 
 def test_a_report_has_the_hash_and_no_name(page: Page) -> None:

@@ -93,10 +93,17 @@ function makeThumbnail(picture) {
   return image;
 }
 
+// What a folder and the file itself say, where a verdict must be read beside it.
 function makeTags(picture) {
-  if (!picture.truth) return null;
-  const mistake = isMistake(picture) ? element("span", { class: "tag wrong" }, text.mistake) : null;
-  return element("p", { class: "tags" }, element("span", { class: "tag" }, text.folderSays[picture.truth]), mistake);
+  const tags = [];
+  if (picture.truth) tags.push(element("span", { class: "tag" }, text.folderSays[picture.truth]));
+  if (isMistake(picture)) tags.push(element("span", { class: "tag wrong" }, text.mistake));
+  if (saysGenerated(picture)) tags.push(element("span", { class: "tag wrong" }, text.fileSaysGenerated));
+  return tags.length ? element("p", { class: "tags" }, ...tags) : null;
+}
+
+function saysGenerated({ result }) {
+  return (result?.evidence ?? []).some((item) => item.suggests?.endsWith("generated"));
 }
 
 function drawIcon(outcome) {

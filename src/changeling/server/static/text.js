@@ -54,7 +54,7 @@ export const text = {
   },
 
   verdicts: { fake: "Looks generated", real: "Looks real", unsure: "No clear answer", error: "Could not be judged" },
-  probability: (share) => `${percent(share)} probability of being generated`,
+  probability: (share) => `Probability generated: ${percent(share)}`,
   range: (lowest, highest) => `${percent(lowest)} to ${percent(highest)} over re-saved copies`,
   scale: (probability, thresholds) =>
     `A scale from 0 to 100 %. The probability is ${percent(probability)}. Below ${percent(thresholds.real)} a picture ` +
@@ -86,6 +86,7 @@ export const text = {
     "Judge the original file if you have it.",
   folderSays: { real: "Your folder says: real", fake: "Your folder says: generated" },
   mistake: "Contradicts your folder",
+  fileSaysGenerated: "The file says: generated",
 
   provesTitle: "What this does not prove",
   proves: {
@@ -100,7 +101,7 @@ export const text = {
       "Look at who published it first, and at what the file says about itself.",
     ],
     unsure: [
-      "It is not evidence in either direction. About half of all pictures get this answer.",
+      "It is not evidence in either direction, and it is a common answer.",
       "A larger or less often saved copy of the picture may give a clearer one.",
     ],
   },
