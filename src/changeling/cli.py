@@ -20,6 +20,7 @@ from changeling.commands import (
     explanation,
     features,
     inspection,
+    runtime,
     service,
     studies,
 )
@@ -30,6 +31,7 @@ COMMANDS = (  # in the order of the help
     inspection.inspect,
     explanation.explain,
     detection.demo,
+    runtime.doctor,
     service.serve,
     service.add_key,
     features.extract,

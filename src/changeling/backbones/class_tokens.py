@@ -10,6 +10,8 @@ The features are those of the exported graph up to rounding, at less work:
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -64,7 +66,7 @@ class _Weights:
 
     @property
     def heads(self) -> int:
-        return self.width // _HEAD_DIM
+        return int(self.width // _HEAD_DIM)
 
     def vector(self, name: str) -> NDArray[np.float32]:
         """Return the tensor that has kept its name in the export."""
@@ -82,7 +84,7 @@ class _Weights:
 
 
 class _Writer:
-    """Writes nodes of the graph; each method returns the name of a tensor: tokens (B x T, D), or class tokens (B, D)."""
+    """Writes nodes of the graph; its methods return names of tensors: tokens (B x T, D), or class tokens (B, D)."""
 
     def __init__(self, weights: _Weights) -> None:
         self.nodes: list[NodeProto] = []
@@ -186,7 +188,7 @@ class _Writer:
     def _as_images(self, tokens: str) -> str:
         return self._add("Reshape", tokens, self._shape(-1, self._weights.tokens, self._weights.width))
 
-    def _add(self, operator: str, *inputs: str, domain: str = "", **attributes: object) -> str:
+    def _add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """Add a node with one output."""
         name = f"{operator}/{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, inputs, [name], name=name, domain=domain, **attributes))
@@ -199,4 +201,3 @@ class _Writer:
         if name not in self._constants:
             self._constants[name] = numpy_helper.from_array(np.array(value, order="C"), name)
         return name
-

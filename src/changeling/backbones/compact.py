@@ -19,7 +19,7 @@ from changeling.errors import BackboneError
 from changeling.files import atomic_write
 from changeling.progress import Progress
 
-SUFFIX = "-compact"  # of the weights
+COMPACT_SUFFIX = "-compact"  # of the weights
 _VERSION = 1  # of the graph; increase it when the features change
 _TOLERANCE = 1e-4  # largest difference from the exported graph, relative to its largest value
 _BATCH = 2  # images: more do not fit into the caches of a core
@@ -59,11 +59,11 @@ def load_compact_backbone(name: str, progress: Progress) -> CompactBackbone:
         raise BackboneError(f"{name} has no compact graph; these have one: {known}")
     alias = name.partition("@")[0]
     model, build = GRAPHS[alias]
-    path = cache_dir() / f"{alias}-{model.weights}-{model.preprocessing.hash}{SUFFIX}-{_VERSION}.onnx"
+    path = cache_dir() / f"{alias}-{model.weights}-{model.preprocessing.hash}{COMPACT_SUFFIX}-{_VERSION}.onnx"
     if not path.exists():
         exported = cached_onnx_file(alias, model, progress)
         graph = build(onnx.load(exported))
-        write_metadata(graph, weights=model.weights + SUFFIX, preprocessing=model.preprocessing)
+        write_metadata(graph, weights=model.weights + COMPACT_SUFFIX, preprocessing=model.preprocessing)
         with atomic_write(path) as temporary:
             onnx.save(graph, temporary)
             _check_features(temporary, exported, model)

@@ -13,6 +13,7 @@ import typer
 
 from changeling.commands.shared import BackboneOption, DatasetArgument, RayOption, TrustListOption, print_note
 from changeling.detect.formats import VerdictFormat, check_evidence_format, parse_format, resolve_format
+from changeling.detect.runtime_names import Runtime
 from changeling.errors import ChangelingError, DistributedError, ModelError
 from changeling.files import check_output_file, check_output_folder
 
@@ -94,6 +95,13 @@ def detect(
         ),
     ] = None,
     ray: RayOption = "",
+    runtime: Annotated[
+        Runtime,
+        typer.Option(
+            help="Run the backbone's exported graph (exact), or a faster one that agrees up to rounding (compact). "
+            "Default: what `doctor` has chosen on this machine, or exact."
+        ),
+    ] = Runtime.AUTO,
 ) -> None:
     """Label each image real, fake or unsure.
 
@@ -129,6 +137,7 @@ def detect(
             false_positive_rate=false_positive_rate,
             false_negative_rate=false_negative_rate,
             prior=prior,
+            runtime=runtime,
         )
     detection = Detection(detector, stable, reader)
     started, existing = time.monotonic(), 0

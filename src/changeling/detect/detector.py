@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from changeling import engine
-from changeling.backbones import registry
 from changeling.backbones.registry import Backbone
 from changeling.detect.loading import LoadedImage, UnfitReason, load_deliveries, load_image
 from changeling.detect.model import BUNDLED, Label, ModelInfo, TrainedModel, load_model
+from changeling.detect.runtime_names import Runtime
+from changeling.detect.runtimes import LOADERS, find_runtime, load_backbone
 from changeling.engine import Encoded
 from changeling.errors import ModelError, Status
 from changeling.images.decode import ImageFile, read_file
@@ -75,9 +76,9 @@ class Detector:
         self._trained = trained
         self._backbone = backbone
 
-    def __reduce__(self) -> tuple[Callable[[TrainedModel, str], Detector], tuple[TrainedModel, str]]:
-        """Pickle the trained model and the name of the backbone, which is loaded again."""
-        return _load_again, (self._trained, self._backbone.name)
+    def __reduce__(self) -> tuple[Callable[[TrainedModel, str, Runtime], Detector], tuple[TrainedModel, str, Runtime]]:
+        """Pickle the trained model and the name and runtime of the backbone, which is loaded again."""
+        return _load_again, (self._trained, self._backbone.name, find_runtime(self._backbone))
 
     @property
     def trained(self) -> TrainedModel:
@@ -103,6 +104,7 @@ class Detector:
         false_positive_rate: float | None = None,
         false_negative_rate: float | None = None,
         prior: float = 0.5,
+        runtime: Runtime = Runtime.AUTO,
     ) -> Detector:
         """Load the detector in the folder `model`, by default the bundled one.
 
@@ -116,8 +118,11 @@ class Detector:
             false_negative_rate: the share of a source's fake images that may be called real, in the same way; by
                 default 0.2.
             prior: the share of fakes among the images to be judged, in (0, 1). It moves probabilities, not labels.
+            runtime: `EXACT` runs the exported graph of the backbone, `COMPACT` a faster one that gives the same
+                features up to rounding, and `AUTO` what `changeling doctor` chose on this machine, or else `EXACT`.
 
         Raises:
+            BackboneError: the backbone does not have this runtime.
             ModelError: the folder is not a detector, its backbone has changed since it was trained, it has no held-out
                 scores to set a threshold from, or a rate or the prior is out of range.
             WeightsError: the weights cannot be downloaded.
@@ -132,7 +137,7 @@ class Detector:
             raise ModelError(f"the prior must be between 0 and 1, not {prior:g}")
         if prior != 0.5:
             trained = trained.with_prior(prior)
-        return cls(trained, registry.load_backbone(trained.model.backbone, progress))
+        return cls(trained, load_backbone(trained, runtime, progress))
 
     def detect(self, paths: Iterable[str | os.PathLike[str]], read: ReadFile = read_file) -> Iterator[Verdict]:
         """Yield a verdict for each path, in order; a file that cannot be read gets a verdict with its error.
@@ -206,8 +211,8 @@ class Detector:
         return Verdict(encoded.job.path, None, None, self.model.name, encoded.status, encoded.error)
 
 
-def _load_again(trained: TrainedModel, backbone_name: str) -> Detector:
-    return Detector(trained, registry.load_backbone(backbone_name))
+def _load_again(trained: TrainedModel, backbone_name: str, runtime: Runtime) -> Detector:
+    return Detector(trained, LOADERS[runtime](backbone_name, silent))
 
 
 def _make_pictures(paths: Iterable[str | os.PathLike[str]], read: ReadFile) -> Iterator[_Picture]:

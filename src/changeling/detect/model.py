@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from changeling.backbones.compact import COMPACT_SUFFIX
 from changeling.backbones.registry import Backbone
 from changeling.errors import ModelError
 from changeling.files import atomic_write
@@ -146,10 +147,11 @@ class TrainedModel:
     def check_backbone(self, backbone: Backbone) -> None:
         """Raise ModelError unless `backbone` gives the features that the head was trained on.
 
-        Weights in half and in single precision are taken for the same: a detector trained on a GPU runs on a CPU.
+        Weights in half and in single precision are taken for the same: a detector trained on a GPU runs on a CPU. So
+        are those of a compact graph, whose features are the same up to rounding.
         """
         for what, trained, current in (
-            ("weights", self.model.weights.removesuffix("-half"), backbone.weights.removesuffix("-half")),
+            ("weights", _strip_suffix(self.model.weights), _strip_suffix(backbone.weights)),
             ("preprocessing", self.model.preprocessing, backbone.preprocessing.hash),
         ):
             if trained != current:
@@ -190,6 +192,11 @@ def load_model(folder: Path = BUNDLED) -> TrainedModel:
     if head.weight.ndim != 1 or head.hash != model.head:
         raise ModelError(f"{folder}: head.safetensors is not the head that model.json describes; train it again")
     return TrainedModel(model, head)
+
+
+def _strip_suffix(weights: str) -> str:
+    """Return the hash of weights without what says how they are run."""
+    return weights.removesuffix("-half").removesuffix(COMPACT_SUFFIX)
 
 
 def describe_thresholds(model: ModelInfo) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from changeling.detect.detector import Detector
+from changeling.detect.runtime_names import Runtime
 from changeling.evaluation.base import DetectorSettings, EvaluatedImage, Score, ScoringDetector, hash_identity
 
 
@@ -28,5 +29,8 @@ class ChangelingDetector:
 
 
 def load_changeling(argument: str, settings: DetectorSettings) -> ScoringDetector:
-    """Load the detector in a folder; the bundled one if `argument` is empty. Raises ModelError, WeightsError."""
-    return ChangelingDetector(Detector.load(argument or None, settings.progress))
+    """Load the detector in a folder; the bundled one if `argument` is empty. Raises ModelError, WeightsError.
+
+    It runs as the exported graph, so that an evaluation has the same bits before and after `changeling doctor`.
+    """
+    return ChangelingDetector(Detector.load(argument or None, settings.progress, runtime=Runtime.EXACT))

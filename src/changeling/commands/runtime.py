@@ -1,0 +1,40 @@
+"""The command doctor: choose how the detector runs on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def doctor(
+    model: Annotated[
+        Path | None, typer.Option(help="Use the detector in this folder (see `train`) instead of the bundled one.")
+    ] = None,
+) -> None:
+    """Measure how the detector runs fastest on this machine, and use that from now on.
+
+    Each runtime must give the probabilities of the exported graph, up to rounding, to be chosen.
+    """
+    import importlib.metadata
+
+    from changeling.detect.model import BUNDLED, load_model
+    from changeling.detect.processor import INSTRUCTIONS, read_processor
+    from changeling.detect.runtimes import RuntimeChoice, choose_runtime, measure_runtimes
+    from changeling.progress import progress_bars
+
+    trained = load_model(model or BUNDLED)
+    with progress_bars() as progress:
+        measured = measure_runtimes(trained, progress)
+    runtime = choose_runtime(measured)
+    path = RuntimeChoice.describe(trained, runtime).save()
+    processor = read_processor()
+    missing = [one for one in INSTRUCTIONS if one not in processor.instructions]
+    typer.echo(f"processor     {processor.name}, cores: {processor.cores}")
+    typer.echo(f"instructions  {', '.join(processor.instructions) or 'none known'}; not {', '.join(missing)}")
+    typer.echo(f"onnxruntime   {importlib.metadata.version('onnxruntime')}")
+    typer.echo(f"{'runtime':13} {'s/image':>8} {'speed':>6}  largest difference of a probability")
+    for one in measured:
+        typer.echo(f"{one.runtime:13} {one.seconds:8.3f} {one.speed:6.2f}  {one.difference:.1e}")
+    typer.echo(f"chosen: {runtime} ({path})")
