@@ -75,7 +75,7 @@ def vit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_classifier_of_transformers_scores_as_its_own_library_does(
-    vit_folder: Path, images: list[EvaluatedImage]
+    vit_folder: Path, images: list[EvaluatedImage], capfd: pytest.CaptureFixture[str]
 ) -> None:
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
@@ -83,7 +83,9 @@ def test_a_classifier_of_transformers_scores_as_its_own_library_does(
     inputs = AutoImageProcessor.from_pretrained(vit_folder)(images=open_all(images), return_tensors="pt")
     with torch.no_grad():
         expected = model(**inputs).logits.softmax(dim=1)[:, 0].numpy()
+    capfd.readouterr()
     found = score(f"hf:{vit_folder}", images)
+    assert capfd.readouterr().err == ""
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(score(f"hf:{vit_folder}#human", images), 1 - expected, atol=1e-5)
     assert np.ptp(found) > 0

@@ -41,11 +41,13 @@ def load_hugging_face(argument: str, settings: DetectorSettings) -> ScoringDetec
 def _load_model(name: str, spec: str) -> tuple[Any, Any]:
     try:
         from transformers import AutoImageProcessor, AutoModelForImageClassification
+        from transformers.utils.logging import disable_progress_bar
 
         from changeling.backbones.loading import convert_loading_errors
         from changeling.backbones.torch_model import default_device
     except ImportError as error:
         raise DetectorError(f"{spec} needs transformers: pip install 'changeling[evaluate]' ({error})") from None
+    disable_progress_bar()
     with convert_loading_errors(spec, may_fetch=not Path(name).is_dir()):
         model = AutoModelForImageClassification.from_pretrained(name, use_safetensors=True, trust_remote_code=False)
         processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
