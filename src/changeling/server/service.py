@@ -164,7 +164,7 @@ class DetectionService:
         except asyncio.CancelledError:
             backbone.stop()
             await asyncio.wait({explaining})
-            explaining.exception()  # that it was stopped, which nobody waits for
+            explaining.exception()  # that it was stopped, which no one waits for
             raise
 
     def _measure(self, seconds: float, passes: int) -> None:
