@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,8 +18,9 @@ from changeling.backbones.onnx import OnnxBackbone
 from changeling.detect.detector import Detector
 from changeling.detect.loading import load_image
 from changeling.distributed.pipeline import Shared
+from changeling.errors import DistributedError
 from changeling.images.decode import ImageFile
-from changeling.server.ray_serve import run_on_ray
+from changeling.server.ray_serve import run_on_ray, wait_for_signal
 from changeling.server.run import listen
 from changeling.server.settings import ServerSettings
 from tests import helpers
@@ -55,6 +59,11 @@ def test_each_answer_is_that_of_its_picture(gpu_cluster: Any, detector: Detector
         ThreadPoolExecutor(4) as pool,
     ):
         wait_until_ready(client)
+        with (
+            pytest.raises(DistributedError, match="runs Ray Serve already"),
+            run_on_ray(shared, gpu_cluster.address, "127.0.0.1", port + 1),
+        ):
+            pass
         answers = list(pool.map(lambda data: client.post("/v1/detect", files=make_files(data)), pictures))
         stable = client.post("/v1/detect?stable=true", files=make_files(*pictures[:3])).json()["results"]
         assert client.post("/v1/detect", files=make_files(b"no image")).status_code == 415
@@ -67,3 +76,16 @@ def test_each_answer_is_that_of_its_picture(gpu_cluster: Any, detector: Detector
     for row, answer in zip(stable, answers, strict=False):
         assert row["lowest"] <= row["probability"] <= row["highest"]
         assert row["sha256"] == answer.json()["results"][0]["sha256"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_service_without_an_exception(number: signal.Signals) -> None:
+    handlers = [signal.getsignal(other) for other in (signal.SIGINT, signal.SIGTERM)]
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), number))
+    timer.start()
+    try:
+        wait_for_signal()
+        assert signal.getsignal(signal.SIGINT) == handlers[0]
+    finally:
+        signal.signal(signal.SIGTERM, handlers[1])
+    timer.join()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,7 +52,7 @@ def serve(
     from changeling.progress import progress_bars
     from changeling.server.app import create_app
     from changeling.server.keys import read_keys
-    from changeling.server.ray_serve import run_on_ray
+    from changeling.server.ray_serve import run_on_ray, wait_for_signal
     from changeling.server.run import listen, make_server
     from changeling.server.settings import MIB, ServerSettings
 
@@ -74,7 +73,7 @@ def serve(
         if listening is None:
             stack.enter_context(run_on_ray(Shared.pack((detector, settings, model or BUNDLED)), ray, host, port))
             _print_address(detector, host, port)
-            threading.Event().wait()  # until a signal
+            wait_for_signal()
         else:
             server = make_server(create_app(detector, settings, model or BUNDLED))
             _print_address(detector, host, listening.getsockname()[1])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,7 @@ from changeling.detect.detector import Detector, Verdict
 from changeling.detect.loading import LoadedImage
 from changeling.distributed.pipeline import Shared
 from changeling.distributed.session import connect_to_ray
+from changeling.errors import DistributedError
 from changeling.server.app import create_app
 from changeling.server.inference import InferenceThread
 from changeling.server.settings import ServerSettings
@@ -37,11 +40,13 @@ def run_on_ray(shared: SharedDetector, address: str, host: str, port: int) -> It
     Each GPU or, without GPUs, each machine has a process with the app. On GPUs, images that wait are judged in batches.
 
     Raises:
-        DistributedError: there is no such Ray cluster, or it fails.
+        DistributedError: there is no such Ray cluster, it serves something already, or it fails.
     """
     with connect_to_ray(address) as ray:
         from ray import serve
 
+        if serve.status().proxies:  # whose address cannot change, and whose applications must not end with this one
+            raise DistributedError("this Ray cluster runs Ray Serve already; end that first (`serve shutdown`)")
         gpus = int(ray.cluster_resources().get("GPU", 0))
         machines = sum(node["Alive"] and "CPU" in node["Resources"] for node in ray.nodes())
         deploy: Any = serve.deployment(
@@ -62,6 +67,14 @@ def run_on_ray(shared: SharedDetector, address: str, host: str, port: int) -> It
         finally:
             serve.delete(NAME)  # answers what is admitted
             serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+def wait_for_signal() -> None:
+    """Wait for SIGINT or SIGTERM. Ray's own handler would abort the process a few seconds after SIGTERM."""
+    stopped = threading.Event()
+    handlers = {number: signal.signal(number, lambda *_: stopped.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    stopped.wait()
+    signal.signal(signal.SIGINT, handlers[signal.SIGINT])  # a second Ctrl-C does not wait for answers
 
 
 def _make_builder(shared: SharedDetector, *, with_batches: bool) -> Any:
