@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,3 +75,12 @@ def test_a_picture_that_takes_too_long_is_given_up_and_the_next_one_is_decoded()
         assert decoded.image.width == helpers.SIDE
     finally:
         pool.stop()
+
+
+def test_a_process_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    pool = DecodingPool(1, 30.0, 2 * GIB)
+    try:
+        assert pool._pool.schedule(os.write, (2, b"what a decoder says")).result() == 19
+    finally:
+        pool.stop()
+    assert capfd.readouterr().err == ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import multiprocessing
+import os
 import signal
 import time
 import warnings
@@ -153,7 +154,11 @@ def _make_evidence_reader(trust_list: Path | None) -> EvidenceReader:
 
 
 def limit_process(memory: int) -> None:
-    """Prepare a process: limit the memory that it can allocate, and leave interrupts to its parent."""
+    """Prepare a process: limit the memory that it can allocate, and leave interrupts to its parent.
+
+    Decoders print what they find wrong in a file; here that goes nowhere.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     warnings.filterwarnings("ignore", module="PIL")
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
