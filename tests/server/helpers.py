@@ -43,7 +43,7 @@ def run_service(
     folder: Path, settings: ServerSettings = QUICK, port: int = 0
 ) -> Iterator[tuple[httpx.Client, DetectionService]]:
     """Yield a client of a service in a thread, and the service, when it is ready."""
-    with run_server(folder, settings, port) as (server, address), httpx.Client(base_url=address, timeout=30) as client:
+    with run_server(folder, settings, port) as (server, address), httpx.Client(base_url=address, timeout=300) as client:
         wait_until_ready(client)
         yield client, get_service(server)
 

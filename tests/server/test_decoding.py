@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from changeling.detect.loading import load_deliveries, load_image
 from changeling.errors import ImageError
 from changeling.images.decode import ImageFile, read_file
-from changeling.server.decoding import DecodingError, DecodingPool, DecodingTask
+from changeling.server.decoding import DecodedUpload, DecodingError, DecodingPool, DecodingTask
 from tests import helpers, hostile
 from tests.server.helpers import make_picture
 
@@ -84,3 +85,35 @@ def test_a_process_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     finally:
         pool.stop()
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("error", [None, ImageError("truncated", "is cut off")])
+def test_decoding_that_is_cancelled_ends_when_its_process_is_done(
+    error: ImageError | None, pool: DecodingPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = DecodingTask(ImageFile("", make_picture()), helpers.TINY)
+    decoded = asyncio.run(pool.decode(task))
+    future: Future[DecodedUpload] = Future()
+    monkeypatch.setattr(pool._pool, "schedule", lambda *_, **__: future)
+
+    async def cancel_decoding() -> None:
+        decoding = asyncio.create_task(pool.decode(task))
+        await asyncio.sleep(0)
+        decoding.cancel()
+        await asyncio.wait({decoding}, timeout=0.05)
+        assert not decoding.done()
+        if error is None:
+            future.set_result(decoded)
+        else:
+            future.set_exception(error)
+        with pytest.raises(asyncio.CancelledError):
+            await decoding
+
+    asyncio.run(cancel_decoding())
+
+
+def test_the_limit_of_processor_time_ends_with_its_task(pool: DecodingPool) -> None:
+    resource = pytest.importorskip("resource")
+    asyncio.run(pool.decode(DecodingTask(ImageFile("", make_picture()), helpers.TINY)))
+    soft, hard = pool._pool.schedule(resource.getrlimit, (resource.RLIMIT_CPU,)).result()
+    assert soft == hard

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from changeling.detect.labelled import evaluate_verdicts
-from changeling.server.labelled import LabelledRow
+from changeling.server.evaluation import LabelledRow
+from changeling.server.service import DetectionService
 
 ROWS: list[dict[str, Any]] = [
     {"truth": "real", "label": "real", "probability": 0.1},
@@ -49,3 +50,17 @@ def test_other_bodies_are_refused(body: bytes, status: int, client: httpx.Client
 
 def test_the_body_must_be_json(client: httpx.Client) -> None:
     assert client.post("/v1/evaluate", data={"verdicts": "x"}).status_code == 415
+
+
+def test_verdicts_count_as_held_while_they_are_evaluated(served: tuple[httpx.Client, DetectionService]) -> None:
+    client, service = served
+    free = service.settings.max_held_bytes
+    service.uploads.held_bytes += free
+    try:
+        answer = client.post("/v1/evaluate", json={"verdicts": ROWS})
+    finally:
+        service.uploads.held_bytes -= free
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "busy")
+    client.post("/v1/evaluate", json={"verdicts": ROWS})
+    client.post("/v1/evaluate", content=b" " * (5 << 20), headers={"Content-Type": "application/json"})
+    assert service.uploads.held_bytes == 0

@@ -173,6 +173,37 @@ def test_pages_of_other_sites_and_other_names_of_the_host_are_refused(strict: Se
     check_error(client.get("/", headers={"Host": "evil.example:80"}), 421, "wrong_host")
     navigation = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     assert client.get("/", headers=navigation).status_code == 200
+    check_error(client.post("/v1/detect", files=files, headers=navigation), 403, "cross_site")
+
+
+def test_an_origin_tells_what_browsers_without_tls_do_not(strict: Served) -> None:
+    client, _ = strict
+    files = make_files(make_picture())
+    address = str(client.base_url).rstrip("/")
+    for origin in ("http://evil.example", address + "0", "null"):
+        check_error(client.post("/v1/detect", files=files, headers={"Origin": origin}), 403, "cross_site")
+    assert client.post("/v1/detect", files=files, headers={"Origin": address}).status_code == 200
+    proxied = {"Origin": "https://detector.example", "Sec-Fetch-Site": "same-origin"}
+    assert client.post("/v1/detect", files=files, headers=proxied).status_code == 200
+
+
+def test_an_unexpected_error_is_500_and_its_message_is_not_logged(
+    strict: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, service = strict
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("what a file says")
+
+    monkeypatch.setattr(service.metrics, "render", fail)
+    answer = client.get("/metrics")
+    monkeypatch.undo()
+    check_error(answer, 500, "internal_error")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    logged = [record for record in caplog.records if not record.name.startswith(("httpx", "httpcore", "asyncio"))]
+    assert [record.getMessage() for record in logged] == ["unexpected RuntimeError"]
+    assert logged[0].exc_info is None
+    assert 'changeling_requests_total{path="/metrics",status="500"}' in client.get("/metrics").text
 
 
 def test_more_uploads_than_fit_into_memory_are_429(strict: Served) -> None:

@@ -38,7 +38,7 @@ def test_answers_of_many_clients_are_not_mixed_up(
 
     def check_answers(seed: int) -> None:
         draw = random.Random(seed)
-        with httpx.Client(base_url=client.base_url, timeout=30) as own_client:
+        with httpx.Client(base_url=client.base_url, timeout=300) as own_client:
             for _ in range(5):
                 sent = [*draw.choices([*pictures, b"not an image"], k=3), draw.choice(pictures)]
                 results = own_client.post("/v1/detect", files=make_files(*sent)).json()["results"]
@@ -68,7 +68,7 @@ def slow_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_stopped_service_answers_what_it_has_admitted(tmp_path: Path, slow_backbone: None) -> None:
     statuses: list[int] = []
-    with run_server(tmp_path) as (server, address), httpx.Client(base_url=address, timeout=30) as client:
+    with run_server(tmp_path) as (server, address), httpx.Client(base_url=address, timeout=300) as client:
 
         def send(seed: int) -> None:
             try:

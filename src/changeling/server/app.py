@@ -14,7 +14,7 @@ from changeling.detect.detector import Detector
 from changeling.detect.model import BUNDLED
 from changeling.server.errors import add_error_handlers
 from changeling.server.inference import InferenceThread, MakeThread
-from changeling.server.middleware import RequestMetrics, SameSite, SecurityHeaders
+from changeling.server.middleware import RequestMetrics, SameSite, SecurityHeaders, UnexpectedErrors
 from changeling.server.routes import STATIC, guarded, public, requires_key
 from changeling.server.service import DetectionService
 from changeling.server.settings import ServerSettings
@@ -59,6 +59,7 @@ def create_app(
     app.include_router(guarded, dependencies=[requires_key] if settings.api_keys else [])
     app.include_router(public)
     app.mount("/static", StaticFiles(directory=STATIC))
+    app.add_middleware(UnexpectedErrors)
     app.add_middleware(SameSite, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics, metrics=service.metrics)

@@ -102,13 +102,16 @@ class DecodingPool:
             self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool = self._make_pool()
         future = self._pool.schedule(run_task, (task, self._seconds), timeout=_WAITING + 3 * self._seconds)
+        decoding = asyncio.wrap_future(future)
         try:
-            return await asyncio.shield(asyncio.wrap_future(future))
-        except (ImageError, BrokenProcessPool, asyncio.CancelledError):
+            return await asyncio.shield(decoding)
+        except (ImageError, BrokenProcessPool):
+            raise
+        except asyncio.CancelledError:
+            await _wait_until_done(decoding)
             raise
         except Exception as error:  # of the pool: the process was killed, or ran out of memory as it answered
-            is_out_of_time = isinstance(error, ProcessExpired) and error.exitcode == -signal.SIGXCPU
-            if is_out_of_time or isinstance(error, TimeoutError):
+            if isinstance(error, TimeoutError) or _is_out_of_processor_time(error):
                 raise DecodingError("timeout", f"was not decoded in {self._seconds:g} s of processor time") from None
             raise DecodingError("crashed", "the decoder crashed on it, or ran out of memory") from None
 
@@ -133,9 +136,32 @@ class DecodingPool:
         )
 
 
+async def _wait_until_done(decoding: asyncio.Future[DecodedUpload]) -> None:
+    """Wait for a task that was given up: it still takes a process and memory, so its request must count until then.
+
+    The pool cannot drop it: it would kill a process for each task that waits, which costs more than most pictures do.
+    """
+    await asyncio.wait({decoding})
+    if not decoding.cancelled():
+        decoding.exception()  # which nobody waits for
+
+
+def _is_out_of_processor_time(error: Exception) -> bool:
+    """Whether the system has ended a process for its processor time."""
+    exceeded = getattr(signal, "SIGXCPU", None)  # not on Windows
+    return isinstance(error, ProcessExpired) and exceeded is not None and error.exitcode == -exceeded
+
+
 def run_task(task: DecodingTask, seconds: float) -> DecodedUpload:
     """Decode and preprocess a file, in a process that ends if this takes more processor time. Raises ImageError."""
     _set_limit("RLIMIT_CPU", math.ceil(time.process_time() + seconds))  # other processes do not use it up
+    try:
+        return _decode(task)
+    finally:
+        _remove_limit("RLIMIT_CPU")
+
+
+def _decode(task: DecodingTask) -> DecodedUpload:
     started = time.perf_counter()
     check_size(task.file.data)
     load = load_deliveries if task.stable else load_image
@@ -164,6 +190,16 @@ def limit_process(memory: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _set_limit("RLIMIT_DATA", memory)
     _set_limit("RLIMIT_CORE", 0)
+
+
+def _remove_limit(name: str) -> None:
+    """Limit a resource of this process only as the system does."""
+    with suppress(ImportError, AttributeError, ValueError, OSError):
+        import resource
+
+        kind: int = getattr(resource, name)
+        _, highest = resource.getrlimit(kind)
+        resource.setrlimit(kind, (highest, highest))
 
 
 def _set_limit(name: str, value: int) -> None:

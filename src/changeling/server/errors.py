@@ -37,7 +37,6 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, _answer_service_error)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_invalid_request)
-    app.add_exception_handler(Exception, _answer_unexpected_error)
 
 
 def make_error_response(error: ServiceError) -> JSONResponse:
@@ -74,10 +73,3 @@ async def _answer_invalid_request(request: Request, error: Exception) -> JSONRes
     where = ".".join(str(part) for part in first["loc"])
     message = f"{where}: {first['msg']}."
     return make_error_response(ServiceError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", message))
-
-
-async def _answer_unexpected_error(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
-    """Answer 500; only the kind of the error is logged, since its message may quote a file."""
-    logger.error("unexpected %s", type(error).__name__)
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
-    return make_error_response(ServiceError(status, "internal_error", "The service made a mistake; please report it."))

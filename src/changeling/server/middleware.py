@@ -1,4 +1,4 @@
-"""What surrounds every request: security headers, who may call, and metrics."""
+"""What surrounds every request: security headers, who may call, unexpected errors, and metrics."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from http import HTTPStatus
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from changeling.server.errors import ServiceError, make_error_response
+from changeling.server.errors import ServiceError, logger, make_error_response
 from changeling.server.metrics import ServiceMetrics
 
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
@@ -58,20 +58,51 @@ class SameSite:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
-        if scope["type"] == "http" and (error := self._find_error(Headers(scope=scope))):
+        if scope["type"] == "http" and (error := self._find_error(scope["method"], Headers(scope=scope))):
             await make_error_response(error)(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _find_error(self, headers: Headers) -> ServiceError | None:
+    def _find_error(self, method: str, headers: Headers) -> ServiceError | None:
         if self._allowed_hosts and _strip_port(headers.get("host", "")) not in self._allowed_hosts:
             message = "The service on this machine is called by another name; use 127.0.0.1 or localhost."
             return ServiceError(HTTPStatus.MISDIRECTED_REQUEST, "wrong_host", message)
-        is_from_elsewhere = headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
-        if is_from_elsewhere and headers.get("sec-fetch-mode") != "navigate":
+        is_link = method in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate"
+        if _is_from_other_site(headers) and not is_link:
             message = "Pages of other sites cannot use the service."
             return ServiceError(HTTPStatus.FORBIDDEN, "cross_site", message)
         return None
+
+
+class UnexpectedErrors:
+    """Answers 500 for an unexpected error. Only its kind is logged, since its message may quote a file.
+
+    A handler of the app would not do: the server logs what it handles, with its message.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        has_started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except Exception as error:
+            logger.error("unexpected %s", type(error).__name__)
+            if not has_started:
+                message = "The service made a mistake; please report it."
+                answer = ServiceError(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", message)
+                await make_error_response(answer)(scope, receive, send)
 
 
 class RequestMetrics:
@@ -101,6 +132,14 @@ class RequestMetrics:
             path = getattr(scope.get("route"), "path", "other")
             self._metrics.requests.labels(path, str(status)).inc()
             self._metrics.request_seconds.labels(path).observe(time.perf_counter() - started)
+
+
+def _is_from_other_site(headers: Headers) -> bool:
+    """Whether a page of another site makes a request, as its browser says."""
+    if site := headers.get("sec-fetch-site"):
+        return site not in ("same-origin", "none")
+    origin = headers.get("origin")  # browsers send no more than this to an address without TLS on another machine
+    return origin is not None and origin.lower().partition("://")[2] != headers.get("host", "").lower()
 
 
 def _strip_port(host: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from changeling import __version__
 from changeling.detect.labelled import evaluate_verdicts
-from changeling.server import answers, labelled
+from changeling.server import answers, evaluation
 from changeling.server.errors import ServiceError
 from changeling.server.schemas import (
     SCHEMA_VERSION,
@@ -31,7 +32,7 @@ from changeling.server.uploads import FIELD, while_connected
 STATIC = Path(__file__).parent / "static"
 
 
-def get_service(request: Request) -> DetectionService:
+async def get_service(request: Request) -> DetectionService:
     """Return the service of an app."""
     service: DetectionService = request.app.state.service
     return service
@@ -42,7 +43,7 @@ ServiceDependency = Annotated[DetectionService, Depends(get_service)]
 requires_key = Depends(HTTPBearer(auto_error=False, description="An API key (see `changeling add-key`)."))
 
 
-def check_key(request: Request, service: ServiceDependency) -> None:
+async def check_key(request: Request, service: ServiceDependency) -> None:
     """Refuse a request without a valid key, or with one that was used too often. Raises ServiceError."""
     if not service.settings.api_keys:
         return
@@ -52,7 +53,7 @@ def check_key(request: Request, service: ServiceDependency) -> None:
         message = "Send a valid API key in the header Authorization: Bearer KEY."
         raise ServiceError(HTTPStatus.UNAUTHORIZED, "no_key", message)
     if seconds := service.keys.take(key):
-        message = f"This key allows {key.requests_per_minute} requests a minute; try again in {seconds:.0f} s."
+        message = f"This key allows {key.requests_per_minute} requests a minute; try again in {math.ceil(seconds)} s."
         raise ServiceError(HTTPStatus.TOO_MANY_REQUESTS, "key_rate", message, retry_after=seconds)
 
 
@@ -129,17 +130,18 @@ async def explain(request: Request, service: ServiceDependency) -> ExplainRespon
 
 @guarded.post(
     "/v1/evaluate",
-    responses=_describe_errors(401, 408, 413, 415, 422, 429),
-    openapi_extra=labelled.describe_request(),
+    responses=_describe_errors(401, 408, 413, 415, 422, 429, 503),
+    openapi_extra=evaluation.describe_request(),
 )
-async def evaluate(request: Request) -> labelled.EvaluateResponse:
+async def evaluate(request: Request, service: ServiceDependency) -> evaluation.EvaluateResponse:
     """Say what verdicts are worth on pictures of which the truth is known. Send the verdicts, not the pictures.
 
     The answer has a confusion matrix, error rates with exact intervals, the ROC curve, and the worst mistakes first.
     """
-    rows = await labelled.read_labelled_rows(request)
-    evaluation = await asyncio.to_thread(evaluate_verdicts, rows)
-    return labelled.EvaluateResponse(schema_version=SCHEMA_VERSION, evaluation=evaluation)
+    service.check_running()
+    async with evaluation.read_labelled_rows(request, service.uploads) as rows:
+        evaluated = await asyncio.to_thread(evaluate_verdicts, rows)
+    return evaluation.EvaluateResponse(schema_version=SCHEMA_VERSION, evaluation=evaluated)
 
 
 @guarded.get("/v1/models", responses=_describe_errors(401, 429))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Literal
 
@@ -14,6 +16,7 @@ from changeling.detect.labelled import Evaluation, Truth
 from changeling.detect.model import Label
 from changeling.server.errors import ServiceError
 from changeling.server.settings import MIB
+from changeling.server.uploads import UploadReader
 
 MAX_VERDICTS = 20_000
 _MAX_BYTES = 4 * MIB
@@ -58,31 +61,45 @@ def describe_request() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
 
 
-async def read_labelled_rows(request: Request) -> list[LabelledRow]:
-    """Read the body of a request, within limits of bytes and time. Raises ServiceError (408, 413, 415 or 422)."""
+@asynccontextmanager
+async def read_labelled_rows(request: Request, uploads: UploadReader) -> AsyncIterator[list[LabelledRow]]:
+    """Read the body of a request, within limits of bytes and time; it counts as held until the block ends.
+
+    Raises:
+        ServiceError: 408, 413, 415, 422 or 429.
+    """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise ServiceError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "not_json", "Send verdicts as application/json.")
+    body = bytearray()
+    try:
+        await _read_body(request, body, uploads)
+        yield await _parse_rows(body)
+    finally:
+        uploads.held_bytes -= len(body)
+
+
+async def _read_body(request: Request, body: bytearray, uploads: UploadReader) -> None:
+    """Append the body of a request, and count its bytes as held. Raises ServiceError."""
     try:
         async with asyncio.timeout(_BODY_SECONDS):
-            body = await _read_body(request)
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > _MAX_BYTES:
+                    message = f"The request has more than {_MAX_BYTES / MIB:g} MiB; send fewer verdicts."
+                    raise ServiceError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", message)
+                uploads.hold(len(chunk))
+                body += chunk
     except TimeoutError:
         message = f"The request did not arrive within {_BODY_SECONDS:g} s."
         raise ServiceError(HTTPStatus.REQUEST_TIMEOUT, "slow_upload", message) from None
     except ClientDisconnect:
         raise ServiceError(HTTPStatus.BAD_REQUEST, "disconnected", "The client went away.") from None
+
+
+async def _parse_rows(body: bytearray) -> list[LabelledRow]:
+    """Return the verdicts of a body. Raises ServiceError (422)."""
     try:
         return (await asyncio.to_thread(EvaluateRequest.model_validate_json, body)).verdicts
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "body"
         raise ServiceError(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", f"{where}: {first['msg']}.") from None
-
-
-async def _read_body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MAX_BYTES:
-            message = f"The request has more than {_MAX_BYTES / MIB:g} MiB; send fewer verdicts."
-            raise ServiceError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", message)
-    return bytes(body)
