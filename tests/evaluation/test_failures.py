@@ -10,20 +10,24 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
 import changeling
-from changeling.datasets.dataset import Dataset
+from changeling.datasets.dataset import Dataset, write_dataset
+from changeling.datasets.schema import ImageRow
 from changeling.errors import DetectorError
 from changeling.evaluation.base import DetectorSettings, EvaluatedImage, Score
 from changeling.evaluation.conditions import CLEAN, CONDITIONS, WEB, change_file
+from changeling.evaluation.detectors.http_service import read_pause
 from changeling.evaluation.registry import parse_specs
 from changeling.evaluation.scoring import ScoringJob, score_images
-from changeling.images.decode import decode_image, read_file
+from changeling.images.decode import ImageFile, decode_image, read_file
 from tests import helpers
 
 
@@ -74,10 +78,40 @@ def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path, images
         f"child = subprocess.Popen(['sleep', '600'])\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
         "time.sleep(600)"
     )
-    with pytest.raises(DetectorError, match=r"the program gave no answer within 2 s \(see --timeout\)"):
-        score(start_program(code, tmp_path), images, timeout=2)
-    pid = int((tmp_path / "pid").read_text())
-    for _ in range(100):
+    with pytest.raises(DetectorError, match=r"the program gave no answer within 10 s \(see --timeout\)"):
+        score(start_program(code, tmp_path), images, timeout=10)
+    wait_for_end(int((tmp_path / "pid").read_text()))
+
+
+def test_a_program_that_ends_before_its_children_leaves_none_behind(
+    tmp_path: Path, images: list[EvaluatedImage]
+) -> None:
+    code = (
+        "import subprocess\n"
+        "child = subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
+        "for path in paths: print(json.dumps({'path': path, 'score': 1}))"
+    )
+    assert score(start_program(code, tmp_path), images) == [Score(1.0)] * 3
+    wait_for_end(int((tmp_path / "pid").read_text()))
+
+
+def test_a_child_that_left_its_group_and_holds_the_output_open_hangs_nothing(
+    tmp_path: Path, images: list[EvaluatedImage]
+) -> None:
+    code = (
+        "import subprocess\nchild = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))"
+    )
+    try:
+        with pytest.raises(DetectorError, match="gave no answer within 10 s"):
+            score(start_program(code, tmp_path), images, timeout=10)
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+def wait_for_end(pid: int) -> None:
+    for _ in range(600):
         if not is_running(pid):
             return
         time.sleep(0.05)
@@ -104,6 +138,26 @@ def test_a_program_may_answer_in_any_order_with_labels_and_errors(tmp_path: Path
     ]
 
 
+def test_a_line_may_contain_a_line_separator(tmp_path: Path, images: list[EvaluatedImage]) -> None:
+    code = (
+        "for path in paths:\n"
+        "    print(json.dumps({'path': path, 'score': 1, 'note': '\\u2028'}, ensure_ascii=False).encode().decode())"
+    )
+    assert (
+        score("command:env PYTHONUTF8=1 " + start_program(code, tmp_path).removeprefix("command:"), images)
+        == [Score(1.0)] * 3
+    )
+
+
+def test_a_path_with_a_line_break_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("theirs.py").write_text("def score(paths): return [1.0] * len(paths)")
+    image = EvaluatedImage("a", "a\nb.png", ImageFile("a\nb.png", b""))
+    for spec in ("python:theirs:score", start_program("", tmp_path)):
+        with pytest.raises(DetectorError, match="a path contains a line break"):
+            score(spec, [image])
+
+
 def test_a_file_that_two_rows_share_is_scored_once(tmp_path: Path, images: list[EvaluatedImage]) -> None:
     code = "assert len(paths) == 2\nfor path in paths: print(json.dumps({'path': path, 'score': len(path)}))"
     scores = score(start_program(code, tmp_path), [*images[:2], images[0]])
@@ -115,7 +169,7 @@ def test_a_file_that_two_rows_share_is_scored_once(tmp_path: Path, images: list[
     [
         ("return [0.5]", "the function returned 1 scores for 3 images"),
         ("return [float('nan')] * len(paths)", "nan, not a finite number"),
-        ("import time; time.sleep(600)", "gave no answer within 3 s"),
+        ("import time; time.sleep(600)", "gave no answer within 2 s"),
     ],
 )
 def test_a_wrong_function_ends_in_one_line(
@@ -124,7 +178,7 @@ def test_a_wrong_function_ends_in_one_line(
     (tmp_path / "theirs.py").write_text(f"def score(paths):\n    print('noise')\n    {body}\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DetectorError, match=message):
-        score("python:theirs:score", images, timeout=3)
+        score("python:theirs:score", images, timeout=2 if "sleep" in body else 60)
 
 
 def test_a_function_that_does_not_exist_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,21 +195,30 @@ class Handler(BaseHTTPRequestHandler):
     """Answers what the last part of the path says; /length scores the bytes of the form."""
 
     busy = False  # whether the last request was answered with 429
+    closing = threading.Event()  # ends answers that take too long
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         kind = self.path.rpartition("/")[2]
         if kind == "hang":
-            time.sleep(3)
+            Handler.closing.wait(60)
         if kind == "busy":
             Handler.busy = not Handler.busy
-        status = {"error": 500, "unreadable": 422, "busy": 429 if Handler.busy else 200}.get(kind, 200)
+        is_first = b"first" in body
+        status = {
+            "error": 500,
+            "unreadable": 422,
+            "picky": 422 if is_first else 200,
+            "busy": 429 if Handler.busy else 200,
+        }.get(kind, 200)
         answer = {"list": {"results": [{"label": "fake", "probability": 0.9}]}, "empty": {}}.get(
             kind, {"score": float(len(body))}
         )
         self.send_response(status)
         self.send_header("Retry-After", "0.01")
         self.end_headers()
+        while kind == "slow" and not Handler.closing.wait(0.1):
+            self.wfile.write(b" ")
         self.wfile.write(b"<html>" if kind == "html" else json.dumps(answer).encode())
 
     def log_message(self, format: str, *args: object) -> None:
@@ -168,10 +231,13 @@ def server() -> Iterator[str]:
     opened = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=opened.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{opened.server_port}"
-    opened.shutdown()
-    opened.server_close()
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{opened.server_port}"
+    finally:
+        Handler.closing.set()
+        opened.shutdown()
+        opened.server_close()
+        thread.join()
 
 
 def test_a_service_scores_the_bytes_of_each_file(server: str, images: list[EvaluatedImage]) -> None:
@@ -180,7 +246,14 @@ def test_a_service_scores_the_bytes_of_each_file(server: str, images: list[Evalu
         sizes = np.array([len(image.file.data) for image in images])
         np.testing.assert_array_equal(scores - sizes, (scores - sizes)[0])  # the rest of the form
     assert score(f"{server}/list", images) == [Score(0.9, "fake")] * 3
-    assert all(each.value is None for each in score(f"{server}/unreadable", images))
+    first = replace(images[0], file=ImageFile("first.png", b"first"))
+    found = [each.value for each in score(f"{server}/picky", [first, *images[1:]])]
+    assert [value is None for value in found] == [True, False, False]
+
+
+@pytest.mark.parametrize(("text", "pause"), [("0.5", 0.5), ("0", 0.01), ("nan", 1), ("inf", 1), ("soon", 1), ("", 1)])
+def test_a_pause_that_is_no_number_of_seconds_is_one_second(text: str, pause: float) -> None:
+    assert read_pause(httpx.Response(429, headers={"Retry-After": text})) == pause
 
 
 @pytest.mark.parametrize(
@@ -189,12 +262,14 @@ def test_a_service_scores_the_bytes_of_each_file(server: str, images: list[Evalu
         ("error", "answered 500"),
         ("html", "'<html>', not a JSON object with a score"),
         ("empty", "has no score"),
+        ("unreadable", "/unreadable refused all of 3 images; the first: 422: "),
         ("hang", r"gave no answer within 0.5 s \(see --timeout\)"),
+        ("slow", "gave no answer within 0.5 s"),
     ],
 )
 def test_a_wrong_service_ends_in_one_line(server: str, kind: str, message: str, images: list[EvaluatedImage]) -> None:
     with pytest.raises(DetectorError, match=message):
-        score(f"{server}/{kind}", images, timeout=0.5)
+        score(f"{server}/{kind}", images, timeout=0.5 if kind in ("hang", "slow") else 60)
 
 
 def test_a_service_that_cannot_be_reached_ends_in_one_line(images: list[EvaluatedImage]) -> None:
@@ -219,6 +294,12 @@ def test_a_wrong_table_ends_in_one_line(text: str, message: str, tmp_path: Path,
     (tmp_path / "scores.csv").write_text(text)
     with pytest.raises(DetectorError, match=message):
         score(f"scores:{tmp_path / 'scores.csv'}", images)
+
+
+def test_a_path_in_a_table_may_contain_a_line_separator(tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text("path,score\na\u2028b.png,2\n", encoding="utf-8")
+    image = EvaluatedImage("a", "a\u2028b.png", ImageFile("a\u2028b.png", b""))
+    assert score(f"scores:{tmp_path / 'scores.csv'}", [image]) == [Score(2.0)]
 
 
 def test_a_table_may_name_images_by_path(tmp_path: Path, images: list[EvaluatedImage]) -> None:
@@ -303,6 +384,33 @@ def test_an_image_that_cannot_be_read_has_an_error_and_stops_no_one(tmp_path: Pa
     scores = score_images(job)
     assert np.isnan(scores.values).tolist() == [False, True, False, False, False]
     assert len(scores.errors) == 1
+
+
+def test_images_of_files_that_were_missing_are_scored_when_these_are_back(tmp_path: Path) -> None:
+    dataset = helpers.tiny_dataset(tmp_path / "dataset", clusters=6)
+    paths = [dataset.resolve_path(path) for path in dataset.column("path")[:2]]
+    contents = [path.read_bytes() for path in paths]
+    paths[0].unlink()
+    paths[1].write_bytes(b"another file")
+    scores = score_images(make_job(Fixed(), dataset, tmp_path))
+    assert np.isnan(scores.values[:10]).tolist() == [True] * 2 + [False] * 8
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    detector = Fixed()
+    scores = score_images(make_job(detector, dataset, tmp_path))
+    assert not np.isnan(scores.values).any()
+    assert detector.scored == 8  # the part with both files
+
+
+def test_a_file_that_is_no_image_is_not_decoded_twice(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    helpers.natural(0).save(folder / "a.png")
+    (folder / "a.png").write_bytes((folder / "a.png").read_bytes()[:200])
+    row = ImageRow("a", "a", "parent", str(folder / "a.png"), "test", sha256=read_file(folder / "a.png").sha256)
+    job = ScoringJob("fixed", Fixed(), write_dataset(tmp_path / "dataset", [row]), np.arange(1), "all", WEB, tmp_path)
+    assert len(score_images(job).errors) == 1
+    assert job.has_part(0)
 
 
 @pytest.mark.parametrize("name", list(CONDITIONS))

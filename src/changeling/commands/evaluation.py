@@ -52,7 +52,8 @@ def evaluate(
         typer.Option(help="Call a score above it fake. Default: the detector's own labels, or 0.5 for probabilities."),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Stop a program or service that takes longer for 64 images, in seconds.")
+        float,
+        typer.Option(min=0.1, help="Stop a function, program or service that takes longer for 64 images, in seconds."),
     ] = 600.0,
 ) -> None:
     """Measure detectors of any kind on the images of a dataset.

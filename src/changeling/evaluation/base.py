@@ -64,7 +64,7 @@ class DetectorSettings:
     """What loading a detector may need besides its argument.
 
     Attributes:
-        timeout: seconds that a program or a service may take for one batch of images.
+        timeout: seconds that a function, a program or a service may take for one batch of images.
         progress: reports downloads.
     """
 

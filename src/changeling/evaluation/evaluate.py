@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +37,7 @@ class EvaluationSettings:
         split: of the dataset, or "all".
         conditions: in which the images are scored.
         threshold: a score above it means fake; by default each detector's own labels, or 0.5 for probabilities.
-        timeout: seconds that a program or a service may take for one batch of images.
+        timeout: seconds that a function, a program or a service may take for one batch of images.
         seed: of the folds of the file classifier.
         validation_threshold: how each detector's threshold is chosen on another split, in place of `threshold`.
         metrics: of the table of all metrics.
@@ -93,6 +93,7 @@ class EvaluationJob:
             detector = spec.load(DetectorSettings(self.settings.timeout, self.progress))
             identity = detector.identity
             scores = self._score(spec.name, detector)
+            _check_any_score(scores)
             threshold = self._choose_threshold(spec.name, detector)
         except EvaluationError:
             raise
@@ -134,6 +135,14 @@ def select_rows(dataset: Dataset, split: EvaluatedSplit) -> Ints:
             "but both are needed; choose another split"
         )
     return rows
+
+
+def _check_any_score(scores: Mapping[str, Scores]) -> None:
+    """Raise DetectorError if a detector has scored no image in any condition, although it was to score some."""
+    if scores and all(np.isnan(each.values).all() for each in scores.values()):
+        errors = [error for each in scores.values() for error in each.errors]
+        reason = f"; the first: {errors[0]}" if errors else ""
+        raise DetectorError(f"it has no score for any image{reason}")
 
 
 def _describe_failure(error: Exception) -> str:

@@ -27,6 +27,7 @@ class ScoreHeader(BaseModel):
     condition: str  # with its version
     images: str  # hash of the ids and file hashes of the images
     seconds: float = 0.0  # that scoring them took
+    missing_files: int = 0  # missing or changed; such a part is scored again
 
 
 class ScorePartFormat:

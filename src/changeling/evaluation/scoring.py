@@ -48,6 +48,14 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
+class _UnscoredImage:
+    """An image that no detector gets to see, and why; its file may be there again the next time."""
+
+    error: str
+    is_file_missing: bool = False  # or another one than when it was imported
+
+
+@dataclass(frozen=True, slots=True)
 class ScoringJob:
     """The images that a detector scores, and where the scores are stored.
 
@@ -90,7 +98,7 @@ class ScoringJob:
         )
 
     def has_part(self, index: int) -> bool:
-        """Return whether a part is written, and is of this detector, this condition and these images."""
+        """Return whether a part is written, is of this detector, this condition and these images, and lacks no file."""
         if not self.parts.exists(index):
             return False
         try:
@@ -134,30 +142,38 @@ def _score_part(job: ScoringJob, index: int) -> None:
         started = time.perf_counter()
         answers = iter(_check_scores(job.detector.score(readable), readable) if readable else ())
         seconds = time.perf_counter() - started
-    scores = [next(answers) if isinstance(image, EvaluatedImage) else image for image in images]
+    unscored = [image for image in images if isinstance(image, _UnscoredImage)]
+    scores = [
+        Score(None, error=image.error) if isinstance(image, _UnscoredImage) else next(answers) for image in images
+    ]
     columns = {
         "image_id": [job.dataset.column("image_id")[row] for row in rows],
         "score": [score.value for score in scores],
         "label": [score.label for score in scores],
         "error": [score.error for score in scores],
     }
-    header = job.make_header(index).model_copy(update={"seconds": seconds})
+    missing_files = sum(image.is_file_missing for image in unscored)
+    header = job.make_header(index).model_copy(update={"seconds": seconds, "missing_files": missing_files})
     with explain_full_disk(job.folder, EvaluationError):
         job.parts.write(index, header, pa.table(columns, schema=SCORES_SCHEMA))
 
 
-def _load_images(job: ScoringJob, rows: NDArray[np.int64], folder: Path) -> list[EvaluatedImage | Score]:
-    """Return the images of some rows, changed as the condition says; a Score with an error for each unreadable one."""
+def _load_images(job: ScoringJob, rows: NDArray[np.int64], folder: Path) -> list[EvaluatedImage | _UnscoredImage]:
+    """Return the images of some rows, changed as the condition says, or why they cannot be read."""
 
-    def load(row: int) -> EvaluatedImage | Score:
+    def load(row: int) -> EvaluatedImage | _UnscoredImage:
         image_id, listed_path, sha256 = (job.dataset.column(name)[row] for name in ("image_id", "path", "sha256"))
         path = job.dataset.resolve_path(listed_path).absolute()
         if not job.detector.reads_files:
             return EvaluatedImage(image_id, listed_path, ImageFile(str(path), b""))
         try:
-            file = change_file(read_file(path, sha256), job.condition, image_id, str(folder / f"{row:08d}.png"))
+            original = read_file(path, sha256)
         except ImageError as error:
-            return Score(None, error=str(error))
+            return _UnscoredImage(str(error), is_file_missing=True)
+        try:
+            file = change_file(original, job.condition, image_id, str(folder / f"{row:08d}.png"))
+        except ImageError as error:
+            return _UnscoredImage(str(error))
         if job.condition.change is not None:
             Path(file.path).write_bytes(file.data)
         return EvaluatedImage(image_id, listed_path, file)

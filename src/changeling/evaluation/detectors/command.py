@@ -13,7 +13,8 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,7 @@ class CommandDetector:
         """Return the score of each image. Raises DetectorError if the program fails, hangs or misses an image."""
         paths = [image.file.path for image in images]
         unique_paths = dict.fromkeys(paths)  # two rows of a dataset may share a file
-        for path in unique_paths:
-            if "\n" in path:
-                raise DetectorError(f"a path contains a line break, which cannot be passed to a program: {path!r}")
-        output = run_program(self._arguments, "".join(f"{path}\n" for path in unique_paths), self._timeout)
+        output = run_program(self._arguments, join_paths(unique_paths), self._timeout)
         answers = _parse_lines(output, set(unique_paths))
         missing = [path for path in unique_paths if path not in answers]
         if missing:
@@ -69,12 +67,21 @@ def load_command(argument: str, settings: DetectorSettings) -> ScoringDetector:
     return CommandDetector(arguments, settings.timeout, hash_identity("command", argument, *hashes))
 
 
+def join_paths(paths: Iterable[str]) -> str:
+    """Return a line for each path. Raises DetectorError if a path contains a line break."""
+    lines = [f"{path}\n" for path in paths]
+    for line in lines:
+        if "\n" in line[:-1]:
+            raise DetectorError(f"a path contains a line break, which cannot be passed to a program: {line[:-1]!r}")
+    return "".join(lines)
+
+
 def run_program(arguments: Sequence[str], text: str, timeout: float, env: Mapping[str, str] | None = None) -> str:
     """Run a program with text on its standard input, and return what it writes on standard output.
 
     Raises:
-        DetectorError: it cannot be started, fails, or takes longer than `timeout` seconds; it is then killed, with the
-            processes that it started.
+        DetectorError: it cannot be started, fails, or takes longer than `timeout` seconds. The processes that it
+            started are killed in any case.
     """
     try:
         process = subprocess.Popen(
@@ -92,19 +99,27 @@ def run_program(arguments: Sequence[str], text: str, timeout: float, env: Mappin
     except subprocess.TimeoutExpired:
         raise DetectorError(f"the program gave no answer within {timeout:g} s (see --timeout)") from None
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        _end_program(process)
     if process.returncode:
         last = (errors.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
         raise DetectorError(f"the program failed with exit code {process.returncode}: {last[:_SHOWN]}")
     return os.fsdecode(output)
 
 
+def _end_program(process: subprocess.Popen[bytes]) -> None:
+    """Kill a program and the processes that it started, and wait for the program only."""
+    with suppress(ProcessLookupError, PermissionError):  # nothing of its group runs; macOS refuses for zombies
+        os.killpg(process.pid, signal.SIGKILL)
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    process.wait()
+
+
 def _parse_lines(output: str, paths: set[str]) -> dict[str, Score]:
     """Return the scores of a program's output by path. Raises DetectorError for a line that is not one."""
     answers: dict[str, Score] = {}
-    for line in output.splitlines():
+    for line in output.split("\n"):
         if not line.strip():
             continue
         answer = _parse_object(line)

@@ -8,8 +8,9 @@ Retry-After. If the environment variable CHANGELING_API_KEY is set, it is sent a
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
-import time
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -40,34 +41,46 @@ class HttpService:
         """Return the score of each image. Raises DetectorError if the service fails, hangs or gives no score."""
         import httpx
 
+        try:
+            scores = asyncio.run(self._score_images(images))
+        except (TimeoutError, httpx.TimeoutException):
+            raise DetectorError(f"{self._url} gave no answer within {self._timeout:g} s (see --timeout)") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise DetectorError(f"{self._url} cannot be reached: {one_line(error)}") from None
+        if len(scores) > 1 and all(score.error for score in scores):
+            raise DetectorError(f"{self._url} refused all of {len(scores)} images; the first: {scores[0].error}")
+        return scores
+
+    async def _score_images(self, images: Sequence[EvaluatedImage]) -> list[Score]:
+        """Send the images one after the other. Raises TimeoutError if all together take too long."""
+        import httpx
+
         key = os.environ.get("CHANGELING_API_KEY")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        with httpx.Client(timeout=self._timeout, headers=headers, trust_env=False) as client:
-            try:
-                return [self._score_image(client, image) for image in images]
-            except httpx.TimeoutException:
-                raise DetectorError(f"{self._url} gave no answer within {self._timeout:g} s (see --timeout)") from None
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise DetectorError(f"{self._url} cannot be reached: {one_line(error)}") from None
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        async with (
+            asyncio.timeout_at(deadline),
+            httpx.AsyncClient(timeout=self._timeout, headers=headers, trust_env=False) as client,
+        ):
+            return [await self._score_image(client, image, deadline) for image in images]
 
-    def _score_image(self, client: httpx.Client, image: EvaluatedImage) -> Score:
+    async def _score_image(self, client: httpx.AsyncClient, image: EvaluatedImage, deadline: float) -> Score:
         name = f"image{PurePath(image.file.path).suffix}"  # the file's own name may give its class away
-        response = self._post(client, name, image.file.data)
+        response = await self._post(client, name, image.file.data, deadline)
         if response.status_code in _UNREADABLE:
             return Score(None, error=f"{response.status_code}: {response.text[:_SHOWN]}")
         if response.status_code != 200:
             raise DetectorError(f"{self._url} answered {response.status_code}: {response.text[:_SHOWN]}")
         return parse_answer(self._parse_object(response), image.file.path)
 
-    def _post(self, client: httpx.Client, name: str, data: bytes) -> httpx.Response:
-        """Send a file, again after a pause if the service is busy, for as long as the timeout allows."""
-        deadline = time.monotonic() + self._timeout
+    async def _post(self, client: httpx.AsyncClient, name: str, data: bytes, deadline: float) -> httpx.Response:
+        """Send a file, again after a pause if the service is busy and the deadline leaves time for it."""
         while True:
-            response = client.post(self._url, files={"images": (name, data)})
-            pause = _read_pause(response)
-            if response.status_code != _BUSY or time.monotonic() + pause > deadline:
+            response = await client.post(self._url, files={"images": (name, data)})
+            pause = read_pause(response)
+            if response.status_code != _BUSY or asyncio.get_running_loop().time() + pause > deadline:
                 return response
-            time.sleep(pause)
+            await asyncio.sleep(pause)
 
     def _parse_object(self, response: httpx.Response) -> dict[str, Any]:
         try:
@@ -99,9 +112,10 @@ def _load_service(url: str, timeout: float) -> ScoringDetector:
     return HttpService(url, timeout)
 
 
-def _read_pause(response: httpx.Response) -> float:
+def read_pause(response: httpx.Response) -> float:
     """Return how many seconds a busy service asks to wait; one if it does not say so in seconds."""
     try:
-        return max(float(response.headers["Retry-After"]), 0.01)
+        pause = float(response.headers["Retry-After"])
     except (KeyError, ValueError):
         return 1.0
+    return max(pause, 0.01) if math.isfinite(pause) else 1.0

@@ -21,7 +21,7 @@ from changeling.evaluation.base import (
     hash_program_file,
 )
 from changeling.evaluation.detectors.answers import check_score
-from changeling.evaluation.detectors.command import run_program
+from changeling.evaluation.detectors.command import join_paths, run_program
 
 # Standard output is the function's: the scores go to a file descriptor of their own.
 _SCRIPT = """
@@ -47,7 +47,7 @@ class PythonFunction:
 
     def score(self, images: Sequence[EvaluatedImage]) -> list[Score]:
         """Return the score of each image. Raises DetectorError if the function fails, hangs or returns too few."""
-        paths = "".join(f"{image.file.path}\n" for image in images)
+        paths = join_paths(image.file.path for image in images)
         output = run_program(self._arguments, paths, self._timeout)
         values = json.loads(output)
         if len(values) != len(images):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ def load_score_table(argument: str, settings: DetectorSettings) -> ScoringDetect
 
 
 def _read_scores(path: Path, text: str) -> Iterator[tuple[str, float]]:
-    rows = csv.DictReader(text.splitlines())
+    rows = csv.DictReader(io.StringIO(text, newline=""))
     names = rows.fieldnames or ()
     keys = [name for name in _KEYS if name in names]
     score_names = [name for name in _SCORES if name in names]
