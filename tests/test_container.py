@@ -94,6 +94,14 @@ def test_the_command_is_in_exec_form_and_can_be_parsed() -> None:
     assert (parsed["host"], str(parsed["port"])) == ("0.0.0.0", find("EXPOSE")[0])  # noqa: S104
 
 
+def test_the_composed_service_can_be_called_by_names_of_this_machine_only(service: dict[str, Any]) -> None:
+    name, *options = service["command"]
+    serve = get_command(app).get_command(None, name)  # type: ignore[attr-defined]
+    parsed = serve.make_context(name, options).params
+    assert (parsed["host"], str(parsed["port"])) == ("0.0.0.0", find("EXPOSE")[0])  # noqa: S104
+    assert set(parsed["allowed_hosts"]) == {"127.0.0.1", "localhost"}
+
+
 def test_the_service_does_not_run_as_root_and_stops_by_sigterm() -> None:
     assert find("USER", LAST_STAGE) == ["10001:10001"]  # numbers, so that Kubernetes can check them
     assert find("STOPSIGNAL", LAST_STAGE) == ["SIGTERM"]

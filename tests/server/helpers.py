@@ -20,14 +20,19 @@ from tests import helpers, hostile
 QUICK = ServerSettings(decoding_processes=1)
 
 
-@contextmanager
-def run_server(folder: Path, settings: ServerSettings = QUICK, port: int = 0) -> Iterator[tuple[Server, str]]:
-    """Yield a server of a tiny detector that runs in a thread, and its address; port 0 is a free one."""
+def make_tiny_server(folder: Path, settings: ServerSettings = QUICK) -> Server:
+    """A server of a tiny detector, with its files in a folder."""
     backbone = helpers.tiny_backbone(helpers.tiny_onnx(folder / "tiny.onnx"))
     trained = helpers.tiny_detector(backbone)
     trained.save(folder / "model")
     (folder / "model" / "README.md").write_text("# tiny\n")
-    server = make_server(create_app(Detector(trained, backbone), settings, folder / "model"))
+    return make_server(create_app(Detector(trained, backbone), settings, folder / "model"))
+
+
+@contextmanager
+def run_server(folder: Path, settings: ServerSettings = QUICK, port: int = 0) -> Iterator[tuple[Server, str]]:
+    """Yield a server of a tiny detector that runs in a thread, and its address; port 0 is a free one."""
+    server = make_tiny_server(folder, settings)
     listening = listen("127.0.0.1", port)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()

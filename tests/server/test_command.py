@@ -10,14 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 from typer.testing import CliRunner
 
 from changeling.backbones.onnx import OnnxBackbone
 from changeling.cli import app
 from changeling.errors import ChangelingError
 from changeling.server.keys import KeyRing, read_keys
+from changeling.server.run import listen
 from tests import helpers
-from tests.server.helpers import make_files, make_picture, wait_until_ready
+from tests.server.helpers import make_files, make_picture, make_tiny_server, wait_until_ready
 
 
 def test_a_served_process_answers_admitted_requests_after_sigterm(tmp_path: Path, tiny_backbone: OnnxBackbone) -> None:
@@ -49,6 +51,21 @@ def test_a_port_that_is_taken_is_an_error(tmp_path: Path, tiny_backbone: OnnxBac
         result = CliRunner().invoke(app, ["serve", "--port", port, "--model", str(tmp_path / "model")])
     assert isinstance(result.exception, ChangelingError)
     assert "change --host or --port" in str(result.exception)
+
+
+def test_a_free_port_cannot_be_taken_on_a_ray_cluster() -> None:
+    result = CliRunner().invoke(app, ["serve", "--ray", "local", "--port", "0"])
+    assert "name a port" in str(result.exception)
+
+
+def test_a_service_that_cannot_start_ends_with_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no room")
+
+    server = make_tiny_server(tmp_path)
+    monkeypatch.setattr(OnnxBackbone, "encode", fail)
+    with listen("127.0.0.1", 0) as listening, pytest.raises(ChangelingError, match="cannot start: no room"):
+        server.run([listening])
 
 
 def test_add_key_prints_a_key_of_the_file(tmp_path: Path) -> None:

@@ -51,3 +51,13 @@ def test_requests_are_allowed_again_at_the_rate_of_a_key() -> None:
     assert ring.take(key) > 0
     now = 10_000.0
     assert [ring.take(key) for _ in range(31)].count(0.0) == 30
+
+
+@pytest.mark.parametrize("text", ["", "# of the newsroom\n", f"# old\nold {'0' * 64} 9"])
+def test_a_key_is_added_to_what_a_file_has(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(text)
+    key = add_key(path, "desk", 60)
+    assert path.read_text().startswith(text)
+    assert KeyRing(read_keys(path)).find(key) is not None
+    assert len(path.read_text().splitlines()) == len(text.splitlines()) + 1

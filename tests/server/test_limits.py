@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -103,6 +104,25 @@ def test_silent_connections_are_closed(strict: Served, monkeypatch: pytest.Monke
     with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as connection:
         connection.sendall(b"POST /v1/detect HTTP/1.1\r\nHost: 127.")
         assert connection.recv(1000) == b""
+
+
+def test_connections_that_read_nothing_are_closed(strict: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, _ = strict
+    lost: queue.Queue[object] = queue.Queue()
+    connection_lost = run.TimedProtocol.connection_lost
+
+    def note_client(protocol: run.TimedProtocol, exc: Exception | None) -> None:
+        lost.put(protocol.client)
+        connection_lost(protocol, exc)
+
+    monkeypatch.setattr(run.TimedProtocol, "connection_lost", note_client)
+    monkeypatch.setattr(run, "REQUEST_SECONDS", 0.2)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((client.base_url.host, client.base_url.port or 0))
+        connection.sendall(b"GET /static/style.css HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * 1000)
+        while lost.get(timeout=120) != connection.getsockname():
+            pass
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,15 @@ def serve(
     api_keys: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Require one of the keys in this file (see `add-key`).")
     ] = None,
+    allowed_hosts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allowed-host",
+            metavar="NAME",
+            help="Answer only requests to this name or address; repeat it for more. Default: those of this machine if "
+            "only it can connect, else all.",
+        ),
+    ] = None,
     max_megabytes: Annotated[int, typer.Option(min=1, max=256, help="Accept requests of up to so many MiB.")] = 64,
     trust_list: TrustListOption = None,
     ray: RayOption = "",
@@ -56,11 +65,13 @@ def serve(
     from changeling.server.run import listen, make_server
     from changeling.server.settings import MIB, ServerSettings
 
+    if ray and not port:
+        raise ChangelingError("--port 0 cannot be used with --ray: name a port")
     EvidenceReader(trust_list)  # which raises an error if the list cannot be read
     is_local = host in _LOOPBACK | {"::1"}
     settings = ServerSettings(
         max_body_bytes=max_megabytes * MIB,
-        allowed_hosts=_LOOPBACK if is_local else frozenset(),
+        allowed_hosts=(_LOOPBACK if is_local else frozenset()) | {name.lower() for name in allowed_hosts or ()},
         api_keys=read_keys(api_keys) if api_keys is not None else (),
         trust_list=trust_list,
     )

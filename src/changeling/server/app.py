@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,14 +38,17 @@ def create_app(
     Raises:
         ModelError: the detector's training images cannot be read.
     """
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it quotes invalid bodies
     settings = settings or ServerSettings()
     service = DetectionService(detector, settings, folder, make_thread)
 
     @asynccontextmanager
     async def run_service(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001
         service.start()
-        yield
-        await service.stop()
+        try:
+            yield
+        finally:
+            await service.stop()
 
     app = FastAPI(
         title="changeling",

@@ -143,7 +143,7 @@ async def _wait_until_done(decoding: asyncio.Future[DecodedUpload]) -> None:
     """
     await asyncio.wait({decoding})
     if not decoding.cancelled():
-        decoding.exception()  # which nobody waits for
+        decoding.exception()  # which is read, so that asyncio does not log it
 
 
 def _is_out_of_processor_time(error: Exception) -> bool:

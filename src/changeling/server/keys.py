@@ -33,15 +33,7 @@ class ApiKey:
 
 def read_keys(path: Path) -> tuple[ApiKey, ...]:
     """Read a file of keys: one a line, name, hash and requests per minute. Raises ChangelingError."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ChangelingError(f"--api-keys {path}: cannot be read: {error}") from None
-    keys = tuple(
-        _parse_key(line, f"{path}:{number}")
-        for number, line in enumerate(lines, 1)
-        if line.strip() and not line.startswith("#")
-    )
+    keys = _parse_keys(_read_text(path), path)
     if not keys:
         raise ChangelingError(f"{path}: there is no key; make one with `changeling add-key`")
     return keys
@@ -49,17 +41,18 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
 
 def add_key(path: Path, name: str, requests_per_minute: int) -> str:
     """Add a new key to a file, which is made if it is missing, and return it. Raises ChangelingError."""
-    keys = read_keys(path) if path.exists() else ()
+    text = _read_text(path) if path.exists() else ""
     if not name or len(name.split()) != 1 or name.startswith("#"):
         raise ChangelingError(f"{name!r} cannot be the name of a key: use one word")
-    if any(key.name == name for key in keys):
+    if any(key.name == name for key in _parse_keys(text, path)):
         raise ChangelingError(f"{path} has a key of the name {name}; delete its line first")
     key = _PREFIX + secrets.token_urlsafe(32)
-    keys += (ApiKey(name, _hash(key), requests_per_minute),)
+    separator = "" if not text or text.endswith("\n") else "\n"
     try:
         with atomic_write(path) as temporary:
             temporary.touch(mode=0o600)
-            temporary.write_text("".join(f"{one.name} {one.sha256} {one.requests_per_minute}\n" for one in keys))
+            line = f"{name} {_hash(key)} {requests_per_minute}\n"
+            temporary.write_text(f"{text}{separator}{line}", encoding="utf-8")
     except OSError as error:
         raise ChangelingError(f"cannot write {path}: {error.strerror or error}") from None
     return key
@@ -91,6 +84,21 @@ class KeyRing:
 
 def _hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ChangelingError(f"--api-keys {path}: cannot be read: {error}") from None
+
+
+def _parse_keys(text: str, path: Path) -> tuple[ApiKey, ...]:
+    return tuple(
+        _parse_key(line, f"{path}:{number}")
+        for number, line in enumerate(text.splitlines(), 1)
+        if line.strip() and not line.startswith("#")
+    )
 
 
 def _parse_key(line: str, where: str) -> ApiKey:

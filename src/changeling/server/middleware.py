@@ -65,7 +65,7 @@ class SameSite:
 
     def _find_error(self, method: str, headers: Headers) -> ServiceError | None:
         if self._allowed_hosts and _strip_port(headers.get("host", "")) not in self._allowed_hosts:
-            message = "The service on this machine is called by another name; use 127.0.0.1 or localhost."
+            message = f"The service has another name; use one of {', '.join(sorted(self._allowed_hosts))}."
             return ServiceError(HTTPStatus.MISDIRECTED_REQUEST, "wrong_host", message)
         is_link = method in ("GET", "HEAD") and headers.get("sec-fetch-mode") == "navigate"
         if _is_from_other_site(headers) and not is_link:

@@ -25,7 +25,7 @@ from changeling.server.settings import ServerSettings
 NAME = "changeling"  # of the application and the deployment
 MAX_ONGOING_REQUESTS = 64  # in one process, which refuses work that would wait too long with 429
 MAX_QUEUED_REQUESTS = 256  # that wait for a process; beyond it the answer is 503
-MAX_BATCH_SIZE = 32  # images that a GPU judges at once
+MAX_BATCH_SIZE = 8  # images that a GPU judges at once; as many as a service loads ahead
 BATCH_SECONDS = 0.01  # that an image waits for others
 STOP_SECONDS = 60.0  # to answer what is admitted
 _WITHOUT_REQUESTS = {"enable_access_log": False}
@@ -49,10 +49,13 @@ def run_on_ray(shared: SharedDetector, address: str, host: str, port: int) -> It
             raise DistributedError("this Ray cluster runs Ray Serve already; end that first (`serve shutdown`)")
         gpus = int(ray.cluster_resources().get("GPU", 0))
         machines = sum(node["Alive"] and "CPU" in node["Resources"] for node in ray.nodes())
+        place: dict[str, Any] = {"ray_actor_options": {"num_cpus": 1}, "max_replicas_per_node": 1}
+        if gpus:
+            place = {"ray_actor_options": {"num_gpus": 1}}
         deploy: Any = serve.deployment(
             name=NAME,
             num_replicas=gpus or max(machines, 1),
-            ray_actor_options={"num_gpus": 1} if gpus else {"num_cpus": 1},
+            **place,
             max_ongoing_requests=MAX_ONGOING_REQUESTS,
             max_queued_requests=MAX_QUEUED_REQUESTS,
             graceful_shutdown_timeout_s=STOP_SECONDS,

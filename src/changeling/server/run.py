@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 from types import FrameType
@@ -19,6 +18,7 @@ from changeling.server.service import DetectionService
 KEEP_ALIVE_SECONDS = 15
 REQUEST_SECONDS = 10.0  # for the headers of a request to arrive; a silent connection is closed after at most twice that
 MAX_CONNECTIONS = 800  # below the usual limit of 1,024 open files
+STOP_SECONDS = 600  # after which a service that is stopped leaves clients that read ever so slowly
 
 
 class Server(uvicorn.Server):
@@ -26,14 +26,27 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Refuse new work from now on."""
-        app = cast(FastAPI, self.config.app)
-        service: DetectionService = app.state.service
-        service.admission.close()
+        self._service.admission.close()
         super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to stop: after a signal, or if the service cannot start."""
+        return await super().on_tick(counter) or self._service.failure is not None
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal. Raises ChangelingError if the service cannot start."""
+        super().run(sockets)
+        if self._service.failure is not None:
+            raise ChangelingError(f"the service cannot start: {self._service.failure}")
+
+    @property
+    def _service(self) -> DetectionService:
+        service: DetectionService = cast(FastAPI, self.config.app).state.service
+        return service
 
 
 class TimedProtocol(H11Protocol):
-    """HTTP that closes connections on which no request arrives in time."""
+    """HTTP that closes connections on which no request arrives in time, or whose answer is not read."""
 
     _timer: asyncio.TimerHandle | None = None
 
@@ -49,15 +62,19 @@ class TimedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def _check_again(self) -> None:
-        self._timer = self.loop.call_later(REQUEST_SECONDS, self._close_if_silent, self.cycle)
+        unsent = self.transport.get_write_buffer_size()
+        self._timer = self.loop.call_later(REQUEST_SECONDS, self._close_if_silent, self.cycle, unsent)
 
-    def _close_if_silent(self, last_cycle: object) -> None:
-        """Close the connection if it has had no request since the last check, and none is being answered."""
+    def _close_if_silent(self, last_cycle: object, last_unsent: int) -> None:
+        """Close the connection if nothing has happened on it since the last check, and no answer is awaited."""
         is_answering = self.cycle is not None and not self.cycle.response_complete
-        if self.cycle is last_cycle and not is_answering:
-            self.transport.close()
-        else:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent and unsent == last_unsent:
+            self.transport.abort()
+        elif unsent or is_answering or self.cycle is not last_cycle:
             self._check_again()
+        else:
+            self.transport.close()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -74,7 +91,6 @@ def listen(host: str, port: int) -> socket.socket:
 
 def make_server(app: FastAPI) -> Server:
     """Return a server of an app that was made by `create_app`. It logs neither requests, addresses nor contents."""
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it quotes invalid bodies
     config = uvicorn.Config(
         app,
         loop="asyncio",
@@ -86,6 +102,7 @@ def make_server(app: FastAPI) -> Server:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=STOP_SECONDS,
         limit_concurrency=MAX_CONNECTIONS,
     )
     return Server(config)

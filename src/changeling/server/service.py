@@ -14,7 +14,7 @@ from changeling.detect.explanation.contributions import BATCH_SIZE
 from changeling.detect.explanation.explain import Explainer, Explanation
 from changeling.detect.loading import LoadedImage
 from changeling.detect.neighbours import load_neighbours
-from changeling.errors import ChangelingError, ImageError
+from changeling.errors import ImageError
 from changeling.images.deliveries import DELIVERIES
 from changeling.server.admission import Admission
 from changeling.server.decoding import DecodedUpload, DecodingError, DecodingPool, DecodingTask
@@ -62,6 +62,7 @@ class DetectionService:
         self.uploads = UploadReader(settings)
         self.admission = Admission(settings.max_waiting_seconds)
         self.is_ready = False
+        self.failure: str | None = None  # why the service cannot start
         card = folder / "README.md"
         self.card = card.read_text(encoding="utf-8") if card.is_file() else None
         self._neighbours = load_neighbours(folder)
@@ -82,8 +83,10 @@ class DetectionService:
             self._warming.cancel()
             with suppress(asyncio.CancelledError):
                 await self._warming
-        await asyncio.to_thread(self._inference.stop)
-        await asyncio.to_thread(self._pool.stop)
+        try:
+            await asyncio.to_thread(self._inference.stop)
+        finally:
+            await asyncio.to_thread(self._pool.stop)
 
     def check_ready(self) -> None:
         """Raise ServiceError if the service takes no work now: 503 or 429."""
@@ -172,11 +175,12 @@ class DetectionService:
         self.metrics.pass_seconds.observe(seconds / passes)
 
     async def _warm_up(self) -> None:
-        """Make the service ready; if that fails, it says so and is never ready."""
+        """Make the service ready, or set why it cannot be."""
         try:
             await self._pool.warm_up(self.detector.backbone.preprocessing)
             await self._inference.warm_up()
-        except (ChangelingError, DecodingError) as error:
-            logger.critical("the service cannot start: %s", error)
+        except Exception as error:  # of any kind: no request has been read yet
+            self.failure = str(error) or type(error).__name__
+            logger.critical("the service cannot start: %s", self.failure)
         else:
             self.is_ready = True
