@@ -1,10 +1,10 @@
-// Requests to the service, and patience with it: it may be busy, down for a while, or ask for a key.
+// Requests to the service, again if it is busy, down for a while, or asks for a key.
 
 import { text } from "./text.js";
 
 const LONGEST_WAIT = 15; // seconds between attempts
 const ATTEMPTS = 3; // of what fails while the service answers other requests
-const PATIENT_STATUSES = new Set([429, 503]); // the service is there, and says when to come back
+const BUSY_STATUSES = new Set([429, 503]); // the service is there, and says when to come back
 const UNCERTAIN_STATUSES = new Set([408, 500, 502, 504]);
 
 let key = null; // in memory only
@@ -25,8 +25,8 @@ export function detect(picture, { stable, signal }) {
   return send(`/v1/detect?evidence=true&stable=${stable}`, { method: "POST", body: makeForm(picture), signal });
 }
 
-export function explain(picture) {
-  return send("/v1/explain", { method: "POST", body: makeForm(picture) });
+export function explain(picture, { signal }) {
+  return send("/v1/explain", { method: "POST", body: makeForm(picture), signal });
 }
 
 export async function evaluate(verdicts) {
@@ -73,16 +73,22 @@ export function sleep(seconds, signal) {
   });
 }
 
-// Call `request` until it is answered. `notify({kind, seconds})` is called before each wait, with kind null after the last;
-// `askForKey()` resolves when there is another key to try. Throws what cannot be helped: ServiceError, or an abort.
-export async function sendPatiently(request, { signal, notify, askForKey }) {
+// Call `request` until it is answered. `notify({request, kind, seconds})` is called before each wait, and with kind null at
+// the end; `askForKey()` resolves when there is another key to try. Throws what cannot be helped: ServiceError, or an abort.
+export async function sendWithRetries(request, { signal, notify, askForKey }) {
+  try {
+    return await retry(request, { signal, notify: (status) => notify({ request, ...status }), askForKey });
+  } finally {
+    notify({ request, kind: null });
+  }
+}
+
+async function retry(request, { signal, notify, askForKey }) {
   let failures = 0;
   let wait = 1;
   for (;;) {
     try {
-      const answer = await request();
-      notify({ kind: null });
-      return answer;
+      return await request();
     } catch (error) {
       if (signal?.aborted) throw error;
       if (error instanceof ServiceError) {
@@ -91,7 +97,7 @@ export async function sendPatiently(request, { signal, notify, askForKey }) {
           continue;
         }
         if (UNCERTAIN_STATUSES.has(error.status)) failures += 1;
-        else if (!PATIENT_STATUSES.has(error.status)) throw error;
+        else if (!BUSY_STATUSES.has(error.status)) throw error;
         if (failures >= ATTEMPTS) throw error;
         wait = error.retryAfter ?? Math.min(2 * wait, LONGEST_WAIT);
         notify({ kind: "busy", seconds: wait });

@@ -1,6 +1,6 @@
 // The page: what is added, judged, shown, filtered, sorted and downloaded.
 
-import { describeModel, sendPatiently, setKey } from "./api.js";
+import { describeModel, sendWithRetries, setKey } from "./api.js";
 import { getOutcome, makeCard } from "./card.js";
 import { byId, element } from "./dom.js";
 import { showEvaluation } from "./evaluation.js";
@@ -14,22 +14,25 @@ const ANNOUNCE_SECONDS = 5;
 const pictures = []; // in the order in which they were added
 let shown = "all";
 let announced = 0;
-let isWaiting = false;
+let nextId = 0;
+let status = ""; // what the page says while requests wait
+let session = new AbortController(); // of the explanations, until everything is cleared
+const waiting = new Set(); // requests that are to be sent again
 let pendingKey = null; // {promise, resolve} while the page waits for a key
 
-const patience = { notify: showStatus, askForKey };
+const retryHandlers = { notify: showStatus, askForKey };
 const queue = new DetectionQueue({
   isStable: () => byId("stable").checked,
   onJudged: addCard,
   onProgress: showProgress,
-  ...patience,
+  ...retryHandlers,
 });
 
 function addFiles({ files, skipped }) {
   showNotice([files.length ? "" : text.noPictures, skipped ? text.skipped(skipped) : ""].filter(Boolean).join(" "));
   if (!files.length) return;
-  const added = files.map(({ file, path, isPasted = false }, number) => ({
-    id: pictures.length + number,
+  const added = files.map(({ file, path, isPasted = false }) => ({
+    id: nextId++,
     file,
     path,
     isPasted,
@@ -44,7 +47,7 @@ function addFiles({ files, skipped }) {
 }
 
 function addCard(picture) {
-  picture.card = makeCard(picture, patience);
+  picture.card = makeCard(picture, { ...retryHandlers, signal: session.signal });
   byId("results").hidden = false;
   byId("cards").append(picture.card);
   showCards();
@@ -54,7 +57,7 @@ function addCard(picture) {
 }
 
 function updateEvaluation() {
-  return showEvaluation(pictures, { isBusy: queue.isBusy, patience, showPicture });
+  return showEvaluation(pictures, { isBusy: queue.isBusy, retryHandlers, showPicture });
 }
 
 function showPicture(picture) {
@@ -124,11 +127,13 @@ function announce(message) {
   byId("announcement").textContent = message;
 }
 
-// What the page waits for; when it goes on, that is taken back, but no other notice.
-function showStatus({ kind, seconds }) {
-  if (kind !== null) showNotice(text[kind](seconds));
-  else if (isWaiting) showNotice("");
-  isWaiting = kind !== null;
+// What requests wait for; when none of them waits any more, that is taken back, but no other notice.
+function showStatus({ request, kind, seconds }) {
+  if (kind !== null) {
+    waiting.add(request);
+    status = text[kind](seconds);
+    showNotice(status);
+  } else if (waiting.delete(request) && !waiting.size && byId("status").textContent === status) showNotice("");
 }
 
 function showNotice(message) {
@@ -170,6 +175,8 @@ function cancel() {
 
 function clear() {
   if (queue.isBusy) queue.cancel();
+  session.abort();
+  session = new AbortController();
   for (const picture of pictures) URL.revokeObjectURL(picture.url);
   pictures.length = 0;
   byId("cards").replaceChildren();
@@ -229,7 +236,7 @@ async function start() {
   connectInputs();
   connectToolbar();
   try {
-    byId("model").textContent = text.model(await sendPatiently(() => describeModel(), patience));
+    byId("model").textContent = text.model(await sendWithRetries(() => describeModel(), retryHandlers));
   } catch (error) {
     showNotice(error.message);
   }

@@ -31,7 +31,7 @@ export function describeOutcome(picture) {
   return text.sentences[outcome](picture.model);
 }
 
-export function makeCard(picture, patience) {
+export function makeCard(picture, retryHandlers) {
   const outcome = getOutcome(picture);
   const title = `verdict-${picture.id}`;
   const frame = element("div", { class: "picture" }, makeThumbnail(picture));
@@ -48,7 +48,7 @@ export function makeCard(picture, patience) {
       outcome === "error" ? null : makeProbability(picture),
       element("p", {}, describeOutcome(picture)),
       picture.isPasted ? element("p", { class: "caveat" }, text.pasted) : null,
-      ...(outcome === "error" ? [] : makeJudged(picture, frame, patience)),
+      ...(outcome === "error" ? [] : makeJudged(picture, frame, retryHandlers)),
     ),
   );
   return card;
@@ -66,8 +66,8 @@ function makeProbability({ result, model }) {
 }
 
 // What only a picture with a verdict has.
-function makeJudged(picture, frame, patience) {
-  const explanation = new ExplanationControl(picture, frame, patience);
+function makeJudged(picture, frame, retryHandlers) {
+  const explanation = new ExplanationControl(picture, frame, retryHandlers);
   const copy = element("button", { type: "button" }, text.copy);
   copy.addEventListener("click", async () => {
     copy.textContent = (await copyText(formatPicture(picture))) ? text.copied : text.copyFailed;

@@ -1,6 +1,6 @@
 // How the detector does on labelled folders: confusion matrix, error rates, ROC curve, and the worst mistakes.
 
-import { evaluate, sendPatiently } from "./api.js";
+import { evaluate, sendWithRetries } from "./api.js";
 import { byId, element } from "./dom.js";
 import { drawRoc } from "./roc.js";
 import { text } from "./text.js";
@@ -8,8 +8,11 @@ import { text } from "./text.js";
 const RATES = ["decided", "accuracy", "false_positives", "false_negatives", "true_positives"];
 const MAX_MISTAKES = 20;
 
+let latest = 0; // number of the last evaluation: the answers of earlier ones are not shown
+
 // Evaluate the pictures whose folder says what they are, and show that, or hide the section if there are none.
-export async function showEvaluation(pictures, { isBusy, patience, showPicture }) {
+export async function showEvaluation(pictures, { isBusy, retryHandlers, showPicture }) {
+  const number = ++latest;
   const labelled = pictures.filter((picture) => picture.truth && (picture.result || picture.error));
   byId("evaluation").hidden = !pictures.some((picture) => picture.truth);
   const content = byId("evaluation-content");
@@ -24,10 +27,10 @@ export async function showEvaluation(pictures, { isBusy, patience, showPicture }
       label: result?.label ?? null,
       probability: result?.probability ?? null,
     }));
-    const evaluation = await sendPatiently(() => evaluate(verdicts), patience);
-    content.replaceChildren(...describe(evaluation, labelled, showPicture));
+    const evaluation = await sendWithRetries(() => evaluate(verdicts), retryHandlers);
+    if (number === latest) content.replaceChildren(...describe(evaluation, labelled, showPicture));
   } catch (error) {
-    content.replaceChildren(element("p", {}, text.evaluationFailed(error.message)));
+    if (number === latest) content.replaceChildren(element("p", {}, text.evaluationFailed(error.message)));
   }
 }
 

@@ -1,6 +1,6 @@
 // The map of a picture: which cells push its score toward generated and which toward real. Made on demand.
 
-import { explain, sendPatiently } from "./api.js";
+import { explain, sendWithRetries } from "./api.js";
 import { element, svg } from "./dom.js";
 import { readBytes } from "./queue.js";
 import { text } from "./text.js";
@@ -9,8 +9,8 @@ const MAX_OPACITY = 0.65;
 
 export class ExplanationControl {
   // A button, a panel for what it shows, and a layer over the picture in `frame`.
-  constructor(picture, frame, patience) {
-    Object.assign(this, { picture, frame, patience });
+  constructor(picture, frame, retryHandlers) {
+    Object.assign(this, { picture, frame, retryHandlers });
     this.isRunning = false;
     this.button = element("button", { type: "button", "aria-expanded": false }, text.explain);
     this.panel = element("div", { class: "explanation", role: "status" });
@@ -54,8 +54,8 @@ export class ExplanationControl {
   async #fetch() {
     this.panel.replaceChildren(element("p", {}, text.explaining));
     const upload = { blob: new Blob([await readBytes(this.picture.file)]), name: this.picture.name };
-    const { notify, askForKey } = this.patience;
-    return (await sendPatiently(() => explain(upload), { notify, askForKey })).result;
+    const { signal } = this.retryHandlers;
+    return (await sendWithRetries(() => explain(upload, { signal }), this.retryHandlers)).result;
   }
 }
 

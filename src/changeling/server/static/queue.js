@@ -1,9 +1,9 @@
 // Judge pictures: one a request, two requests at a time, in the order in which they were added.
 
-import { detect, sendPatiently, ServiceError } from "./api.js";
+import { detect, sendWithRetries, ServiceError } from "./api.js";
 import { text } from "./text.js";
 
-const LANES = 2;
+const WORKERS = 2;
 const MIN_DONE = 3; // pictures before the time that is left can be estimated
 
 export class DetectionQueue {
@@ -27,7 +27,7 @@ export class DetectionQueue {
     if (!this.isBusy) this.#startBatch();
     this.waiting.push(...pictures);
     this.total += pictures.length;
-    while (this.batch.lanes < LANES && this.waiting.length) this.#work(this.batch);
+    while (this.batch.workers < WORKERS && this.waiting.length) this.#work(this.batch);
     this.onProgress();
   }
 
@@ -41,13 +41,13 @@ export class DetectionQueue {
   }
 
   #startBatch() {
-    this.batch = { controller: new AbortController(), lanes: 0 };
+    this.batch = { controller: new AbortController(), workers: 0 };
     Object.assign(this, { waiting: [], total: 0, done: 0, started: performance.now() });
   }
 
   async #work(batch) {
     const { signal } = batch.controller;
-    batch.lanes += 1;
+    batch.workers += 1;
     while (this.batch === batch && this.waiting.length) {
       const picture = this.waiting.shift();
       await this.#judge(picture, signal);
@@ -56,7 +56,7 @@ export class DetectionQueue {
       this.onJudged(picture);
       this.onProgress();
     }
-    batch.lanes -= 1;
+    batch.workers -= 1;
   }
 
   async #judge(picture, signal) {
@@ -65,7 +65,7 @@ export class DetectionQueue {
       const blob = new Blob([await readBytes(picture.file)]);
       const upload = { blob, name: picture.name };
       const request = () => detect(upload, { stable: picture.isStable, signal });
-      const answer = await sendPatiently(request, { signal, notify: this.notify, askForKey: this.askForKey });
+      const answer = await sendWithRetries(request, { signal, notify: this.notify, askForKey: this.askForKey });
       picture.model = answer.model;
       picture.result = answer.results[0];
       picture.error = picture.result.error;
