@@ -474,7 +474,7 @@ def test_a_misspelt_format_is_an_error_with_a_suggestion(arguments: tuple[str, .
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_process_prints_one_line_and_leaves_no_file(
+def test_a_stopped_process_prints_one_line_and_keeps_finished_parts_only(
     number: signal.Signals, exit_code: int, model: Path, pictures: Path, tmp_path: Path
 ) -> None:
     path_list = tmp_path / "many.txt"
@@ -489,14 +489,16 @@ def test_a_stopped_process_prints_one_line_and_leaves_no_file(
             text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
         )
-        while not list(tmp_path.glob(".verdicts*")) and process.poll() is None:
+        while not list(tmp_path.glob("verdicts.jsonl.parts/part-*")) and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(number)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == exit_code
     assert errors == "changeling: stopped\n"
     assert not output.exists()
-    assert not list(tmp_path.glob(".verdicts*"))
+    left = [path.name for path in tmp_path.rglob("*") if path.is_file() and path.name.startswith((".", "part"))]
+    assert left
+    assert all(name.startswith("part-") for name in left)
 
 
 def test_the_installed_program_prints_its_version() -> None:
