@@ -62,8 +62,8 @@ def main() -> None:
             address = next(word for word in process.stderr.readline().split() if word.startswith("http://"))
             draw = random.Random(0)
             end = time.monotonic() + 60 * arguments.minutes
-            todo = (change(draw.choice(corpus), corpus, draw) for _ in range(arguments.uploads))
-            uploads = itertools.takewhile(lambda _: time.monotonic() < end, todo)
+            changed = (change(draw.choice(corpus), corpus, draw) for _ in range(arguments.uploads))
+            uploads = itertools.takewhile(lambda _: time.monotonic() < end, changed)
             findings = asyncio.run(attack(address, process.pid, uploads, arguments.slow))
             is_alive = process.poll() is None
             process.terminate()
@@ -110,11 +110,16 @@ async def attack(address: str, pid: int, uploads: Iterator[bytes], slow: int) ->
         while (await client.get("/readyz")).status_code != 200:
             await asyncio.sleep(0.1)
         beside = [asyncio.create_task(hold_connection(address, number, findings)) for number in range(slow)]
-        beside += [asyncio.create_task(be_good(client, findings)), asyncio.create_task(watch_memory(pid, findings))]
+        beside += [
+            asyncio.create_task(send_good_pictures(client, findings)),
+            asyncio.create_task(watch_memory(pid, findings)),
+        ]
         await asyncio.gather(*(send_uploads(client, uploads, findings) for _ in range(SENDERS)))
         for task in beside:
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        for ended in await asyncio.gather(*beside, return_exceptions=True):
+            if isinstance(ended, AssertionError):  # a good client had a wrong answer
+                raise ended
     return findings
 
 
@@ -133,7 +138,7 @@ async def send_uploads(client: httpx.AsyncClient, uploads: Iterator[bytes], find
             findings.answers[type(error).__name__] += 1
 
 
-async def be_good(client: httpx.AsyncClient, findings: Findings) -> None:
+async def send_good_pictures(client: httpx.AsyncClient, findings: Findings) -> None:
     """Send a picture a few times a second, and check its answer."""
     while True:
         seed = len(findings.good_seconds) % 20
@@ -176,7 +181,8 @@ async def watch_memory(pid: int, findings: Findings) -> None:
 
 def list_children(pid: int) -> list[int]:
     """Return the processes that a process started."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    files = Path(f"/proc/{pid}/task").glob("*/children")  # of each thread
+    return [int(child) for file in files for child in file.read_text().split()]
 
 
 def read_memory(pid: int) -> int:

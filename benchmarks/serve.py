@@ -38,7 +38,7 @@ import numpy as np
 from changeling.detect.detector import Detector
 from changeling.detect.inputs import find_images
 from changeling.detect.loading import load_image
-from changeling.images.decode import read_file
+from changeling.images.decode import ImageFile
 
 ROUNDS = 2
 CLIENTS = 4
@@ -87,7 +87,7 @@ def main() -> None:
     pictures = list_pictures(detector, paths)
     print(f"{len(pictures)} images of {arguments.folder}, {ROUNDS} rounds, {CLIENTS} clients", flush=True)
     with run_ours() as ours, run_mosec(arguments.mosec) as theirs:
-        contenders = [*make_encoders(detector, paths), make_ours(ours, pictures)]
+        contenders = [*make_encoders(detector, pictures), make_ours(ours, pictures)]
         if theirs:
             contenders.append(make_mosec(theirs, pictures))
             contenders[-1].work()  # it loads the model after it has begun to answer
@@ -149,10 +149,10 @@ def run_mosec(folder: Path | None) -> Iterator[Service | None]:
         yield service
 
 
-def make_encoders(detector: Detector, paths: Sequence[str]) -> list[Contender]:
+def make_encoders(detector: Detector, pictures: Sequence[Picture]) -> list[Contender]:
     """The encoder alone, on preprocessed tensors: one by one, as our service has them, and in batches of four."""
     backbone = detector.backbone
-    pixels = np.concatenate([load_image(read_file(path), backbone.preprocessing).pixels for path in paths])
+    pixels = np.concatenate([load_image(ImageFile("", one.data), backbone.preprocessing).pixels for one in pictures])
 
     def encode_all(size: int) -> list[float]:
         for start in range(0, len(pixels), size):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from changeling.server.service import DetectionService
 from changeling.server.settings import ServerSettings
 from tests import helpers, hostile
 
+PATIENCE = 300  # seconds to wait for what comes in seconds on an idle machine
 QUICK = ServerSettings(decoding_processes=1)
 
 
@@ -61,8 +62,15 @@ def get_service(server: Server) -> DetectionService:
 
 def wait_until_ready(client: httpx.Client) -> None:
     """Wait until a service takes work."""
-    while client.get("/readyz").status_code != 200:
-        time.sleep(0.05)
+    wait_until(lambda: client.get("/readyz").status_code == 200)
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    """Wait until something is true; fail after minutes, so that a loaded machine does not."""
+    end = time.monotonic() + PATIENCE
+    while not is_true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
 
 
 def make_picture(seed: int = 0, *, fake: bool = False) -> bytes:

@@ -24,8 +24,8 @@ STRICT = replace(
     max_body_bytes=100_000,
     max_held_bytes=150_000,
     max_files=3,
-    upload_seconds=3.0,
-    decoding_seconds=1.0,
+    upload_seconds=60.0,
+    decoding_seconds=20.0,
     decoding_memory=1 << 28,
     allowed_hosts=frozenset({"127.0.0.1"}),
 )
@@ -87,8 +87,9 @@ def test_a_picture_that_takes_more_memory_than_allowed_is_an_error(strict: Serve
     assert second["status"] == "ok"
 
 
-def test_a_slow_body_is_408(strict: Served) -> None:
+def test_a_slow_body_is_408(strict: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     client, service = strict
+    monkeypatch.setattr(service.uploads, "_settings", replace(STRICT, upload_seconds=0.2))
     with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as connection:
         connection.sendall(
             b"POST /v1/detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=b\r\n"

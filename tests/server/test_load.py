@@ -18,7 +18,16 @@ from numpy.typing import NDArray
 
 from changeling.backbones.onnx import OnnxBackbone
 from changeling.server.service import DetectionService
-from tests.server.helpers import get_service, make_files, make_picture, run_server, run_service, wait_until_ready
+from tests.server.helpers import (
+    PATIENCE,
+    get_service,
+    make_files,
+    make_picture,
+    run_server,
+    run_service,
+    wait_until,
+    wait_until_ready,
+)
 
 Served = tuple[httpx.Client, DetectionService]
 
@@ -66,28 +75,35 @@ def slow_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OnnxBackbone, "encode", encode_slowly)
 
 
-def test_a_stopped_service_answers_what_it_has_admitted(tmp_path: Path, slow_backbone: None) -> None:
-    statuses: list[int] = []
-    with run_server(tmp_path) as (server, address), httpx.Client(base_url=address, timeout=300) as client:
+def test_a_stopped_service_answers_what_it_has_admitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_open = threading.Event()  # passes through the backbone wait for it
+    is_open.set()
+    encode = OnnxBackbone.encode
 
-        def send(seed: int) -> None:
+    def encode_when_open(backbone: OnnxBackbone, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        assert is_open.wait(PATIENCE)
+        return encode(backbone, pixels)
+
+    monkeypatch.setattr(OnnxBackbone, "encode", encode_when_open)
+    with run_server(tmp_path) as (server, address), httpx.Client(base_url=address, timeout=PATIENCE) as client:
+
+        def send(seed: int) -> int:
             try:
-                statuses.append(client.post("/v1/detect", files=make_files(make_picture(seed))).status_code)
-            except httpx.ConnectError:  # the service no longer listens
-                statuses.append(0)
+                return client.post("/v1/detect", files=make_files(make_picture(seed))).status_code
+            except httpx.TransportError:  # the service no longer listens
+                return 0
 
         wait_until_ready(client)
-        senders = [threading.Thread(target=send, args=(seed,)) for seed in range(20)]
-        for sender in senders:
-            sender.start()
-        while (admitted := get_service(server).admission.waiting_passes) < 12:
-            time.sleep(0.005)
-        server.handle_exit(signal.SIGTERM, None)
-        for sender in senders:
-            sender.join()
-    assert len(statuses) == 20
-    assert set(statuses) <= {200, 503, 0}
-    assert statuses.count(200) >= admitted
+        admission = get_service(server).admission
+        admission.seconds_per_pass = 0.0
+        is_open.clear()
+        with ThreadPoolExecutor(12) as threads:
+            answers = [threads.submit(send, seed) for seed in range(12)]
+            wait_until(lambda: admission.waiting_passes == 12)
+            server.handle_exit(signal.SIGTERM, None)
+            assert send(12) in (503, 0)
+            is_open.set()
+            assert [answer.result() for answer in answers] == [200] * 12
 
 
 def test_work_of_a_client_that_goes_away_is_dropped(
@@ -96,10 +112,7 @@ def test_work_of_a_client_that_goes_away_is_dropped(
     with run_service(tmp_path) as (client, service):
         with pytest.raises(httpx.TimeoutException):
             client.post("/v1/explain", files=make_files(make_picture()), timeout=0.3)
-        started = time.monotonic()
-        while service.admission.waiting_passes:
-            assert time.monotonic() - started < 20
-            time.sleep(0.01)
+        wait_until(lambda: not service.admission.waiting_passes)
         assert client.post("/v1/detect", files=make_files(make_picture())).status_code == 200
     gc.collect()
     assert [record.message for record in caplog.records if record.name == "asyncio"] == []  # no exception is left
@@ -108,8 +121,7 @@ def test_work_of_a_client_that_goes_away_is_dropped(
 def test_verdicts_are_given_while_a_picture_is_explained(tmp_path: Path, slow_backbone: None) -> None:
     with run_service(tmp_path) as (client, service), ThreadPoolExecutor(1) as thread:
         explaining = thread.submit(client.post, "/v1/explain", files=make_files(make_picture()))
-        while not service.admission.waiting_passes:
-            time.sleep(0.005)
+        wait_until(lambda: service.admission.waiting_passes > 0)
         assert client.post("/v1/explain", files=make_files(make_picture(1))).status_code == 429
         assert client.post("/v1/detect", files=make_files(make_picture())).status_code == 200
         assert not explaining.done()
