@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score, br
 from changeling.evaluation import measures
 from changeling.evaluation.measures import METRICS, UNSURE, ScoredImages
 from changeling.stats import metrics
+from changeling.stats.intervals import clopper_pearson
 from changeling.stats.metrics import Floats, Ints
 
 
@@ -48,6 +49,40 @@ def test_auroc_and_accuracies_equal_their_definitions() -> None:
     assert measure("auroc", images) == pytest.approx(wins / (len(fakes) * len(reals)))
     assert measure("accuracy_real", images) == pytest.approx(sum(score <= 0.5 for score in reals) / len(reals))
     assert measure("accuracy_fake", images) == pytest.approx(sum(score > 0.5 for score in fakes) / len(fakes))
+
+
+def test_the_true_positive_rate_is_that_at_the_highest_false_positive_rate_allowed() -> None:
+    labels = np.repeat([0, 1], 40)
+    scores = np.concatenate([np.arange(40) / 100, np.arange(20, 60) / 100])
+    images = ScoredImages(labels, np.arange(80), scores, None, are_probabilities=True)
+    assert measure("tpr_at_5", images) == pytest.approx(22 / 40)  # above 0.37, which two real images exceed
+    assert measure("tpr_at_1", images) == pytest.approx(20 / 40)
+
+
+def test_a_true_positive_rate_of_one_is_as_uncertain_as_few_real_images_make_it() -> None:
+    labels = np.repeat([0, 1], [5, 200])
+    images = ScoredImages(labels, np.arange(205), labels.astype(np.float64), None, are_probabilities=True)
+    interval = measures.measure_true_positive_rate(images, 0.01)
+    assert interval is not None
+    assert interval.low == pytest.approx(clopper_pearson(5, 5)[0])
+
+
+def test_the_calibration_error_is_the_gap_of_each_bin() -> None:
+    scores, labels = np.repeat([0.15, 0.95], [60, 40]), np.zeros(100, np.int64)
+    labels[:30], labels[60:] = 1, 1
+    images = ScoredImages(labels, np.arange(100), scores, None, are_probabilities=True)
+    assert measure("calibration_error", images) == pytest.approx(0.6 * 0.35 + 0.4 * 0.05)
+
+
+def test_the_interval_of_a_small_calibration_error_contains_it() -> None:
+    draw = np.random.default_rng(3)
+    scores = draw.random(60)
+    images = ScoredImages(
+        (draw.random(60) < scores).astype(np.int64), np.arange(60), scores, None, are_probabilities=True
+    )
+    interval = measures.measure_calibration_error(images)
+    assert interval is not None
+    assert 0 <= interval.low < interval.value <= interval.high <= 1
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5)), min_size=1, max_size=30))

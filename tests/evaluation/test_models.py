@@ -117,6 +117,8 @@ def test_a_classifier_with_unclear_labels_is_refused(vit_folder: Path, tmp_path:
         (["Artificial", "Deepfake", "Real"], "", (0, 1)),
         (["sd14", "real", "glide"], "", (0, 2)),
         (["LABEL_0"], "", (0,)),
+        (["real", "fake", "sdxl"], "", (1, 2)),
+        (["fake", "other"], "", (0,)),
         (["a", "b"], "b", (1,)),
         (["a", "b"], "0", (0,)),
         (["a", "b", "c"], "a,c", (0, 2)),
@@ -126,7 +128,9 @@ def test_the_outputs_that_mean_fake_are_found(labels: list[str], requested: str,
     assert find_fake_outputs(labels, requested, "hf:x") == outputs
 
 
-@pytest.mark.parametrize(("labels", "requested"), [(["fake", "synthetic"], ""), (["real"], ""), (["a", "b"], "c")])
+@pytest.mark.parametrize(
+    ("labels", "requested"), [(["fake", "synthetic"], ""), (["real"], ""), (["fake", "x", "y"], ""), (["a", "b"], "c")]
+)
 def test_labels_that_are_not_clear_are_refused(labels: list[str], requested: str) -> None:
     with pytest.raises(ChangelingError, match="hf:x"):
         find_fake_outputs(labels, requested, "hf:x")
@@ -210,6 +214,25 @@ def test_an_onnx_file_with_two_outputs_gives_the_probability_of_one(
     assert "it is not clear which of its outputs means fake: 0, 1" in refuse(f"onnx:{path}")
 
 
+def test_the_graph_or_the_description_says_whether_outputs_are_probabilities(
+    tmp_path: Path, images: list[EvaluatedImage]
+) -> None:
+    path = tmp_path / "two.onnx"
+    graph = write_onnx(path, 2)
+    pixels = np.stack([helpers.TINY(image) for image in open_all(images)])
+    logits = graph.encode(pixels).astype(np.float64)
+    model = onnx.load(path)
+    model.graph.node.append(onnx.helper.make_node("Softmax", ["score"], ["shares"], axis=1))
+    model.graph.node.append(onnx.helper.make_node("Identity", ["shares"], ["end"]))
+    del model.graph.output[:]
+    model.graph.output.append(onnx.helper.make_tensor_value_info("end", onnx.TensorProto.FLOAT, ["batch", 2]))
+    onnx.save(model, path)
+    np.testing.assert_allclose(score(f"onnx:{path}#1", images), softmax(logits, axis=1)[:, 1], atol=1e-6)
+    Path(f"{path}.json").write_text('{"outputs": "logits"}')
+    twice = softmax(softmax(logits, axis=1), axis=1)[:, 1]
+    np.testing.assert_allclose(score(f"onnx:{path}#1", images), twice, atol=1e-6)
+
+
 # linear heads
 
 
@@ -258,6 +281,20 @@ def test_the_probe_of_universal_fake_detect_sees_the_centre(
     np.testing.assert_allclose(score(f"univfd:{tmp_path / 'fc_weights.pth'}", images), expected, atol=1e-5)
 
 
-def test_a_probe_that_holds_code_is_refused(tmp_path: Path) -> None:
-    torch.save({"weight": print, "bias": torch.zeros(1)}, tmp_path / "fc_weights.pth")
-    assert "is not a probe with `weight` and `bias`" in refuse(f"univfd:{tmp_path / 'fc_weights.pth'}")
+class CodeInPickle:
+    """An object whose unpickling creates a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)
+
+
+def test_a_probe_that_holds_code_is_refused_and_the_code_does_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "fc_weights.pth"
+    torch.save({"weight": CodeInPickle(tmp_path / "created"), "bias": torch.zeros(1)}, path)
+    assert "is not a probe with `weight` and `bias`" in refuse(f"univfd:{path}")
+    assert not (tmp_path / "created").exists()
+    torch.load(path, weights_only=False)
+    assert (tmp_path / "created").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,21 +18,25 @@ from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import ImageRow
 from changeling.errors import EvaluationError
 from changeling.evaluation.conditions import CLEAN
+from changeling.evaluation.evaluate import EvaluationJob
 from changeling.evaluation.evaluation import DetectorScores, Evaluation
 from changeling.evaluation.expected_dataset import (
     compare_datasets,
     describe_rows,
     list_differences,
+    normalise_name,
     write_protocol,
 )
 from changeling.evaluation.protocol import ExpectedDataset, Protocol, list_preset_protocols, load_protocol
 from changeling.evaluation.protocol_conditions import build_conditions
 from changeling.evaluation.protocol_result import build_settings, describe_protocol_evaluation
+from changeling.evaluation.registry import parse_specs
 from changeling.evaluation.scoring import Scores, ScoringJob
 from changeling.evaluation.subsets import MEAN_LABEL, SubsetSettings, build_subset_table, list_generators, select_subset
-from changeling.evaluation.thresholds import choose_threshold
+from changeling.evaluation.thresholds import ValidationThreshold
 from changeling.evaluation.worst_images import describe_worst_images
 from changeling.results.folder import load_results
+from changeling.results.result import Row
 from tests import helpers
 
 
@@ -73,6 +78,11 @@ def test_a_protocol_of_nothing_is_that_of_the_command_without_options(tmp_path: 
         ('metric = ["auroc"]', "there is no setting metric; did you mean 'metrics'?"),
         ("[threshold]\nfpr = 0.05", "there is no setting threshold.fpr; choose from value, false_positive_rate, split"),
         ("[threshold]\nvalue = 0.5\nfalse_positive_rate = 0.1", "has both value and false_positive_rate"),
+        (
+            'split = "val"\n[threshold]\nfalse_positive_rate = 0.1',
+            "[threshold] takes thresholds from the split val, which is evaluated (split = 'val'); choose another one",
+        ),
+        ('split = "all"\n[threshold]\nfalse_positive_rate = 0.1', "split val, which is evaluated (split = 'all')"),
         ("[threshold]\nfalse_positive_rate = 0", "threshold.false_positive_rate = 0: input should be greater than 0"),
         ('metrics = ["auc"]', "metrics: there is no 'auc'; did you mean 'auroc'?"),
         ("metrics = []", "metrics is empty; choose from auroc, "),
@@ -104,7 +114,7 @@ def test_an_unknown_protocol_suggests_a_ready_one() -> None:
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=40), st.floats(0.01, 0.99))
 def test_a_threshold_is_the_lowest_score_that_few_enough_real_images_exceed(scores: list[int], rate: float) -> None:
     values = np.array([*scores, math.nan], dtype=np.float64)
-    threshold = choose_threshold(values, rate)
+    threshold = ValidationThreshold(rate, "val").choose(values)
     assert threshold in scores
     assert sum(score > threshold for score in scores) <= rate * len(scores) + 1e-6
     lower = [score for score in scores if score < threshold]
@@ -153,6 +163,7 @@ def test_the_mean_counts_each_generator_alike(evaluation: Evaluation) -> None:
     mean, others = table.rows[-1].cells["auroc"], [row.cells["auroc"] for row in table.rows[:-1]]
     assert mean.low == pytest.approx(np.mean([each.low for each in others]))
     assert mean.low <= mean.value <= mean.high
+    assert (mean.images, mean.clusters) == (60, 60)  # real images that generators share count once
 
 
 def test_what_differs_from_the_dataset_of_the_protocol_is_named(evaluation: Evaluation) -> None:
@@ -183,6 +194,70 @@ def test_a_written_protocol_is_read_as_it_was(name: str, evaluation: Evaluation,
     assert written.hash == protocol.hash
 
 
+def test_real_images_of_a_source_that_are_absent_are_named(evaluation: Evaluation) -> None:
+    protocol = Protocol(name="mine", real_sources={"LDM 200": "laion", "adm": "imagenet", "glide": "imagenet"})
+    assert list(list_differences(protocol, evaluation)) == [
+        "The split has no real images of the source imagenet, with which adm is compared."
+    ]
+
+
+def test_names_of_generators_in_other_scripts_differ() -> None:
+    assert normalise_name("文心一格 (v1)") == "文心一格v1" != normalise_name("混元 v1")
+    assert normalise_name("LDM_200-cfg") == "ldm200cfg"
+
+
+def evaluate_table(text: str, dataset: Dataset, scores: Sequence[float], folder: Path) -> dict[str, Row]:
+    """Evaluate a table of scores by a protocol; return the rows of the leaderboard."""
+    lines = [f"{image_id},{score}" for image_id, score in zip(dataset.column("image_id"), scores, strict=True)]
+    (folder / "scores.csv").write_text("\n".join(["image_id,score", *lines]))
+    (folder / "mine.toml").write_text(text)
+    protocol = load_protocol(str(folder / "mine.toml"))
+    settings = build_settings(protocol, 1.0)
+    job = EvaluationJob(dataset, settings, folder / "out")
+    evaluation = job.run(parse_specs([f"table=scores:{folder / 'scores.csv'}"]), pytest.fail)
+    result = describe_protocol_evaluation(evaluation, settings, protocol)
+    return {row.labels["Detector"]: row for row in result.tables[0].rows}
+
+
+def test_a_threshold_of_probabilities_is_not_applied_to_other_scores(dataset: Dataset, tmp_path: Path) -> None:
+    scores = [number % 7 for number in range(len(dataset))]
+    rows = evaluate_table("conditions = ['clean']\n[threshold]\nvalue = 0.5", dataset, scores, tmp_path)
+    assert set(rows["table"].cells) == {"auroc_clean"}
+    assert set(rows["file properties only"].cells) == {"auroc_clean", "accuracy_clean"}
+    rows = evaluate_table("conditions = ['clean']\n[threshold]\nvalue = 3", dataset, scores, tmp_path)
+    assert set(rows["table"].cells) == {"auroc_clean", "accuracy_clean"}
+    assert set(rows["file properties only"].cells) == {"auroc_clean"}
+
+
+def test_the_file_classifier_has_no_accuracy_beside_thresholds_of_another_split(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    scores = [number % 7 for number in range(len(dataset))]
+    rows = evaluate_table("conditions = ['clean']\n[threshold]\nfalse_positive_rate = 0.3", dataset, scores, tmp_path)
+    assert set(rows["table"].cells) == {"auroc_clean", "accuracy_clean"}
+    assert set(rows["file properties only"].cells) == {"auroc_clean"}
+
+
+def test_without_unchanged_files_there_is_no_classifier_of_files(dataset: Dataset, tmp_path: Path) -> None:
+    scores = [0.5] * len(dataset)
+    rows = evaluate_table("preprocessing = 'reencode'\nconditions = ['clean']", dataset, scores, tmp_path)
+    assert set(rows) == {"table"}
+
+
+def test_notes_describe_the_conditions_and_detectors_without_scores(evaluation: Evaluation) -> None:
+    protocol = Protocol(name="mine", conditions=("web",), preprocessing="reencode")
+    settings = build_settings(protocol, 1.0)
+    changed = replace(
+        evaluation, conditions=settings.conditions, detectors=[replace(evaluation.detectors[0], scores={})]
+    )
+    result = describe_protocol_evaluation(changed, settings, protocol)
+    assert "one: it has scores of unchanged files only, which are not evaluated." in result.notes
+    assert result.tables[0].note.startswith(
+        "Web: each delivered as web sites and messengers do: saved again, scaled or cropped, after preprocessing "
+        "(reencode). Balanced"
+    )
+
+
 def test_a_detector_that_has_changed_is_named(evaluation: Evaluation) -> None:
     changed = replace(evaluation, detectors=[replace(evaluation.detectors[0], identity="ab12")])
     protocol = Protocol(name="mine", detectors={"one": "cd34", "another": "ef56"})
@@ -203,7 +278,7 @@ def test_the_written_protocol_gives_the_same_tables_whatever_the_order_the_threa
     scores = "".join(f"{image_id},{number % 7}\n" for number, image_id in enumerate(ids))
     Path("scores.csv").write_text(f"image_id,score\n{scores}")
     Path("mine.toml").write_text(
-        'split = "all"\nconditions = ["clean", "transformed"]\nsubset_metrics = ["balanced_accuracy"]\n'
+        'split = "test"\nconditions = ["clean", "transformed"]\nsubset_metrics = ["balanced_accuracy"]\n'
         "[threshold]\nfalse_positive_rate = 0.3\n[transformations]\nJPEG = [50, 30]\n"
     )
     detectors = ["--detector", f"ours=changeling:{detector_folder}", "--detector", "table=scores:scores.csv"]

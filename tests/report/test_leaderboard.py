@@ -72,6 +72,20 @@ def test_a_table_by_generator_has_the_detectors_as_columns() -> None:
     assert [cell.value for cell in boards[0].lines[1].cells] == ["88.0", "80.0", "75.0", "66.0", "60.0"]
 
 
+def test_a_table_by_generator_marks_the_lowest_of_what_is_better_low() -> None:
+    table = leaderboards.make_metrics()
+    auroc, brier, _ = table.columns
+    for column, best in ((auroc, "changeling"), (brier, "changeling")):
+        (board,) = pivot_table(table.model_copy(update={"columns": (column,), "labels": ("Images", "Detector")}))
+        marked = [
+            heading.label for heading, cell in zip(board.headings, board.lines[0].cells, strict=True) if cell.is_best
+        ]
+        assert marked == [best]
+        assert {heading.better for heading in board.headings} == {column.better}
+    lowest_first = make_board(table.model_copy(update={"columns": (brier,)}))
+    assert lowest_first.lines[0].labels[0] == "changeling"
+
+
 def test_a_column_without_a_group_is_called_as_it_is() -> None:
     table = leaderboards.make_metrics()
     assert [board.title for board in pivot_table(table)] == ["AUROC", "Brier score"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ class Description(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     preprocessing: Preprocessing | None = None
+    outputs: Literal["logits", "probabilities"] | None = None  # of a detector with several outputs
     text: TextTower | None = None
 
 

@@ -72,15 +72,15 @@ def evaluate(
     from changeling.progress import progress_bars
 
     specs = sorted(parse_specs(detector), key=attrgetter("name"))  # so that the tables do not depend on their order
-    followed = _choose_protocol(protocol, split, condition, threshold)
-    settings = build_settings(followed, timeout)
+    chosen_protocol = _choose_protocol(protocol, split, condition, threshold)
+    settings = build_settings(chosen_protocol, timeout)
     check_output_folder(output)
     with progress_bars() as progress:
         evaluation = EvaluationJob(Dataset(dataset), settings, output, progress).run(specs, print_note)
-    result = describe_protocol_evaluation(evaluation, settings, followed)
-    for note in list_differences(followed, evaluation):
+    result = describe_protocol_evaluation(evaluation, settings, chosen_protocol)
+    for note in list_differences(chosen_protocol, evaluation):
         print_note(note)
-    write_protocol(followed, evaluation, output)
+    write_protocol(chosen_protocol, evaluation, output)
     write_speed(evaluation, output)
     print_leaderboard(result.tables[0], evaluation, measure_speed(evaluation))
     _write_results(result, describe_worst_images(evaluation), output)

@@ -28,12 +28,14 @@ class Condition:
     Attributes:
         name: on the command line.
         title: of its columns.
+        description: of its images, for notes.
         version: is another one when `change` gives other pixels.
         change: (RGB image, image_id) -> RGB image; None leaves the files as they are. Raises ImageError.
     """
 
     name: str
     title: str
+    description: str
     version: str = "1"
     change: Change | None = None
 
@@ -61,9 +63,14 @@ def choose_number(condition: str, image_id: str, count: int) -> int:
     return int.from_bytes(digest[:8], "big") % count
 
 
-CLEAN = Condition("clean", "Clean")
-WEB = Condition("web", "Web", change=deliver_one_way)
-HARD = Condition("hard", "Hard", change=transform_strongly)
+CLEAN = Condition("clean", "Clean", "the files as they are")
+WEB = Condition(
+    "web",
+    "Web",
+    "each delivered as web sites and messengers do: saved again, scaled or cropped",
+    change=deliver_one_way,
+)
+HARD = Condition("hard", "Hard", "each with a strong transformation", change=transform_strongly)
 CONDITIONS = {condition.name: condition for condition in (CLEAN, WEB, HARD)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -18,9 +18,10 @@ from changeling.evaluation.conditions import CONDITIONS, Condition
 from changeling.evaluation.evaluation import DetectorScores, Evaluation
 from changeling.evaluation.file_null import score_file_properties
 from changeling.evaluation.measures import METRICS, Metric
+from changeling.evaluation.predictions import is_threshold_of
 from changeling.evaluation.registry import DetectorSpec
 from changeling.evaluation.scoring import Scores, ScoringJob, score_images
-from changeling.evaluation.thresholds import ValidationThreshold, choose_threshold
+from changeling.evaluation.thresholds import ValidationThreshold
 from changeling.experiments.selection import has_both_classes
 from changeling.progress import Progress, silent
 from changeling.stats.metrics import Ints
@@ -84,8 +85,16 @@ class EvaluationJob:
             detectors.append(self._run_detector(spec))
             if detectors[-1].failure is not None:
                 report_failure(f"{spec.name} failed: {detectors[-1].failure}")
-        null = score_file_properties(self.dataset, rows, self.settings.seed, self.progress)
-        return Evaluation(self.dataset, rows, self.settings.conditions, (*detectors, null))
+        if any(condition.change is None for condition in self.settings.conditions):
+            detectors.append(self._score_file_properties())
+        return Evaluation(self.dataset, rows, self.settings.conditions, detectors)
+
+    def _score_file_properties(self) -> DetectorScores:
+        """Return the scores of the file classifier; no predictions if the threshold is not one of its probabilities."""
+        null = score_file_properties(self.dataset, self.rows, self.settings.seed, self.progress)
+        threshold = self.settings.threshold
+        is_comparable = self.settings.validation_threshold is None and (threshold is None or 0 < threshold < 1)
+        return replace(null, threshold=threshold, has_predictions=is_comparable)
 
     def _run_detector(self, spec: DetectorSpec) -> DetectorScores:
         identity = ""
@@ -95,11 +104,14 @@ class EvaluationJob:
             scores = self._score(spec.name, detector)
             _check_any_score(scores)
             threshold = self._choose_threshold(spec.name, detector)
+            has_predictions = is_threshold_of(self.settings.threshold, scores)
         except EvaluationError:
             raise
         except Exception as error:  # whatever a model or a library raises
             return DetectorScores(spec.name, failure=_describe_failure(error), identity=identity)
-        return DetectorScores(spec.name, scores, threshold=threshold, identity=identity)
+        return DetectorScores(
+            spec.name, scores, threshold=threshold, has_predictions=has_predictions, identity=identity
+        )
 
     def _score(self, name: str, detector: ScoringDetector) -> dict[str, Scores]:
         """Return the scores in each condition that a detector can score."""
@@ -121,7 +133,7 @@ class EvaluationJob:
         scores = score_images(job, self.progress).values
         if np.isnan(scores).all():
             raise DetectorError(f"it has no score for any real image of {rule.split}, so it has no threshold")
-        return choose_threshold(scores, rule.false_positive_rate)
+        return rule.choose(scores)
 
 
 def select_rows(dataset: Dataset, split: EvaluatedSplit) -> Ints:

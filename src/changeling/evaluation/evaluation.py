@@ -29,6 +29,7 @@ class DetectorScores:
         scores: by the names of conditions; a condition that it cannot score is absent.
         failure: why the detector was stopped, in one line; None if it finished.
         threshold: that turns scores into labels; None leaves that to the detector (see `predict`).
+        has_predictions: False if the threshold of the evaluation is not one of these scores.
         identity: hash of all that the scores depend on, except the images.
     """
 
@@ -36,6 +37,7 @@ class DetectorScores:
     scores: Mapping[str, Scores] = field(default_factory=dict)
     failure: str | None = None
     threshold: float | None = None
+    has_predictions: bool = True
     identity: str = ""
 
     @property
@@ -84,7 +86,9 @@ class Evaluation:
             return None
         scores = detector.scores[condition]
         selected = ~np.isnan(scores.values) & (True if mask is None else mask)
-        predictions = predict(scores, detector.are_probabilities, detector.threshold)
+        predictions = None
+        if detector.has_predictions:
+            predictions = predict(scores, detector.are_probabilities, detector.threshold)
         return ScoredImages(
             labels=self.labels[selected],
             clusters=self.clusters[selected],

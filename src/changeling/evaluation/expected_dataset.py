@@ -16,7 +16,6 @@ from changeling.results.format import format_count
 from changeling.stats.metrics import Ints
 
 PROTOCOL_FILE = "protocol.toml"
-_TABLES = {"threshold", "transformations", "real_sources", "detectors", "dataset"}  # of a protocol file
 
 
 def describe_rows(dataset: Dataset, rows: Ints) -> ExpectedDataset:
@@ -39,6 +38,7 @@ def list_identities(evaluation: Evaluation) -> dict[str, str]:
 def list_differences(protocol: Protocol, evaluation: Evaluation) -> Iterator[str]:
     """Yield in a sentence each way in which the dataset or a detector is not the one of the protocol."""
     yield from compare_datasets(protocol, describe_rows(evaluation.dataset, evaluation.rows))
+    yield from _list_absent_sources(protocol, evaluation)
     for name, identity in list_identities(evaluation).items():
         expected = protocol.detectors.get(name, identity)
         if identity != expected:
@@ -96,7 +96,17 @@ def write_protocol(protocol: Protocol, evaluation: Evaluation, folder: Path) -> 
 
 def normalise_name(name: str) -> str:
     """Return the letters and digits of a generator's name, since folders and papers write it differently."""
-    return re.sub(r"[^a-z0-9]", "", name.casefold())
+    return re.sub(r"[\W_]", "", name.casefold())
+
+
+def _list_absent_sources(protocol: Protocol, evaluation: Evaluation) -> Iterator[str]:
+    """Yield a sentence for each generator whose real images of another source are absent."""
+    is_fake = evaluation.labels == 1
+    generators = {normalise_name(str(name)) for name in evaluation.column("generator")[is_fake]}
+    sources = set(evaluation.column("source")[~is_fake])
+    for generator, source in protocol.real_sources.items():
+        if normalise_name(generator) in generators and source not in sources:
+            yield f"The split has no real images of the source {source}, with which {generator} is compared."
 
 
 def _format_table(content: Mapping[str, object]) -> list[str]:

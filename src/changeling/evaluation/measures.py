@@ -14,6 +14,7 @@ from changeling.stats.calibration import expected_calibration_error
 from changeling.stats.cluster_statistics import ClusterStatistic, auroc_statistic
 from changeling.stats.intervals import (
     Interval,
+    basic_bootstrap,
     bootstrap,
     combination_interval,
     difference_interval,
@@ -94,7 +95,13 @@ def measure_true_positive_rate(images: ScoredImages, false_positive_rate: float)
 
 def measure_calibration_error(images: ScoredImages) -> Interval | None:
     """Return the expected calibration error of probabilities, in ten bins."""
-    return _bootstrap(images, expected_calibration_error) if images.are_probabilities and len(images.labels) else None
+    if not images.are_probabilities or not len(images.labels):
+        return None
+    labels, scores = images.labels, images.scores
+    value, low, high = basic_bootstrap(
+        lambda drawn: expected_calibration_error(labels[drawn], scores[drawn]), images.clusters
+    )
+    return Interval(value, low, high, len(np.unique(images.clusters)), len(labels))
 
 
 def measure_brier_score(images: ScoredImages) -> Interval | None:
@@ -167,8 +174,6 @@ def _has_both_classes(images: ScoredImages) -> bool:
 
 def _bootstrap(images: ScoredImages, statistic: Callable[[Ints, Floats], float]) -> Interval:
     labels, scores = images.labels, images.scores
-    fake_clusters = len(np.unique(images.clusters[labels == 1]))
-    value, low, high = bootstrap(
-        lambda drawn: statistic(labels[drawn], scores[drawn]), images.clusters, trials=fake_clusters
-    )
+    trials = min(len(np.unique(images.clusters[labels == label])) for label in (0, 1))
+    value, low, high = bootstrap(lambda drawn: statistic(labels[drawn], scores[drawn]), images.clusters, trials=trials)
     return Interval(value, low, high, len(np.unique(images.clusters)), len(labels))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -17,6 +17,11 @@ _PREDICTIONS = {"real": 0, "fake": 1, "unsure": UNSURE}
 def are_probabilities(scores: Iterable[Scores]) -> bool:
     """Return whether all scores of a detector lie in [0, 1]: they are then taken for probabilities."""
     return all(bool((((each.values >= 0) & (each.values <= 1)) | np.isnan(each.values)).all()) for each in scores)
+
+
+def is_threshold_of(threshold: float | None, scores: Mapping[str, Scores]) -> bool:
+    """Return whether a threshold fits the scores: one between 0 and 1 is of probabilities, and fits no others."""
+    return threshold is None or not 0 < threshold < 1 or are_probabilities(scores.values())
 
 
 def has_own_labels(scores: Scores) -> bool:

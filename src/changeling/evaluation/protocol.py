@@ -117,6 +117,15 @@ class Protocol(_Settings):
             raise ValueError(f"the condition {TRANSFORMED!r} and the table [transformations] need each other")
         return self
 
+    @model_validator(mode="after")
+    def _check_threshold_split(self) -> Self:
+        if self.threshold.false_positive_rate is not None and self.split in (self.threshold.split, "all"):
+            raise ValueError(
+                f"[threshold] takes thresholds from the split {self.threshold.split}, which is evaluated (split = "
+                f"{self.split!r}); choose another one"
+            )
+        return self
+
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits over all that determines the numbers, except the dataset and the detectors."""

@@ -51,6 +51,7 @@ def build_conditions(names: Sequence[str], preprocessing: str, transformations: 
     return [
         replace(
             condition,
+            description=f"{condition.description}, after preprocessing ({preprocessing})",
             version=f"{condition.version}-{preprocessing}",
             change=before if condition.change is None else partial(_change_twice, before, condition.change),
         )
@@ -70,7 +71,8 @@ def _make_transformed(transformations: Transformations) -> Condition:
 
     content = json.dumps([(transformation.name, strength) for transformation, strength in choices])
     version = hashlib.sha256(content.encode()).hexdigest()[:8]
-    return Condition(TRANSFORMED, "Transformed", version, transform_one_way)
+    description = "each with one of the protocol's transformations"
+    return Condition(TRANSFORMED, "Transformed", description, version, transform_one_way)
 
 
 def _change_twice(first: Change, second: Change, image: Image.Image, image_id: str) -> Image.Image:

@@ -108,11 +108,15 @@ def _list_notes(evaluation: Evaluation) -> Iterator[str]:
 
 
 def _describe_scores(detector: DetectorScores) -> str:
+    if not detector.scores:
+        return "it has scores of unchanged files only, which are not evaluated"
     kind = (
         "its scores lie in [0, 1] and are taken for probabilities"
         if detector.are_probabilities
         else ("its scores are not probabilities")
     )
+    if not detector.has_predictions:
+        return f"{kind}, so it has no accuracy at the threshold {detector.threshold:g}, which is one of probabilities"
     if detector.threshold is not None:
         return f"{kind}; fake above {detector.threshold:g}"
     if all(has_own_labels(scores) for scores in detector.scores.values()):

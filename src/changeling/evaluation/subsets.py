@@ -9,7 +9,7 @@ import numpy as np
 
 from changeling.evaluation.evaluation import DetectorScores, Evaluation, Mask
 from changeling.evaluation.expected_dataset import normalise_name
-from changeling.evaluation.measures import METRICS, Metric
+from changeling.evaluation.measures import METRICS, Metric, ScoredImages
 from changeling.evaluation.tables import make_cells
 from changeling.results.result import Column, Estimate, Row, Table
 
@@ -47,7 +47,8 @@ def build_subset_table(evaluation: Evaluation, settings: SubsetSettings) -> Tabl
         rows=tuple(sorted(rows, key=lambda row: order.index(row.labels["Generator"]))),
         note=f"{evaluation.conditions[0].title} images. The images of a generator and the real images of the same "
         "source, or all real images if its source has none. The mean counts each generator alike; its interval is the "
-        "mean of theirs, which is wide enough even if detectors fail on all generators together.",
+        "mean of theirs, which is wide enough even if detectors fail on all generators together. A metric that is "
+        "missing for one generator has no mean.",
     )
 
 
@@ -75,27 +76,35 @@ def _list_rows(
 ) -> Iterator[Row]:
     """Yield a row for each generator, and one with the means if there are several."""
     condition = evaluation.conditions[0].name
-    measured = []
+    measured, is_used = [], np.zeros(len(evaluation.rows), np.bool_)
     for generator in list_generators(evaluation, settings):
-        images = evaluation.get_images(detector, condition, select_subset(evaluation, generator, settings))
+        mask = select_subset(evaluation, generator, settings)
+        images = evaluation.get_images(detector, condition, mask)
         if images is None:
             continue
+        is_used |= mask
         cells = make_cells({metric.key: metric.measure(images) for metric in metrics})
         measured.append(cells)
         yield Row(labels={"Generator": generator, "Detector": detector.name}, cells=cells)
-    if len(measured) > 1:
+    images = evaluation.get_images(detector, condition, is_used)
+    if len(measured) > 1 and images is not None:
         shared = [metric.key for metric in metrics if all(metric.key in cells for cells in measured)]
-        means = {key: average_estimates([cells[key] for cells in measured]) for key in shared}
+        means = {key: average_estimates([cells[key] for cells in measured], images) for key in shared}
         yield Row(labels={"Generator": MEAN_LABEL, "Detector": detector.name}, cells=means)
 
 
-def average_estimates(estimates: Sequence[Estimate]) -> Estimate:
-    """Return the mean of estimates. Its interval is the mean of theirs, wide enough for any dependence."""
+def average_estimates(estimates: Sequence[Estimate], images: ScoredImages) -> Estimate:
+    """Return the mean of estimates. Its interval is the mean of theirs, wide enough for any dependence.
+
+    Args:
+        estimates: at least one.
+        images: all that they rest on; real images that several share count once.
+    """
     return Estimate(
         value=float(np.mean([each.value for each in estimates])),
         low=float(np.mean([each.low for each in estimates])),
         high=float(np.mean([each.high for each in estimates])),
-        clusters=sum(each.clusters for each in estimates),
-        images=sum(each.images for each in estimates),
+        clusters=len(np.unique(images.clusters)),
+        images=len(images.labels),
         chance=estimates[0].chance,
     )

@@ -60,9 +60,8 @@ def build_leaderboard(evaluation: Evaluation) -> Table:
             Row(labels={"Detector": describe_name(detector)}, cells=_compute_leaderboard_cells(evaluation, detector))
             for detector in evaluation.detectors
         ),
-        note="Clean: the files as they are. Web: each delivered as web sites and messengers do: saved again, scaled or "
-        "cropped. Hard: each with a strong transformation. All together: the AUROC of all these images (robust AUROC). "
-        "Balanced accuracy: the mean of the accuracies on real and on fake images, where an image that the detector "
+        note=_describe_conditions(evaluation)
+        + " Balanced accuracy: the mean of the accuracies on real and on fake images, where an image that the detector "
         "calls unsure is not correct.",
     )
 
@@ -146,7 +145,8 @@ def build_difference_table(evaluation: Evaluation) -> Table:
         ),
         rows=tuple(rows),
         note="The first detector minus the second one, on the images that both have scored; positive if the first is "
-        "better. The intervals are paired: both detectors see the same clusters.",
+        "better. The intervals are paired: both detectors see the same clusters. They are not corrected for the number "
+        "of pairs: of twenty differences that are none, one interval on average does not contain zero.",
     )
 
 
@@ -162,6 +162,13 @@ def make_cells(intervals: Mapping[str, Interval | None]) -> Cells:
         for key, interval in intervals.items()
         if interval is not None and math.isfinite(interval.value)
     }
+
+
+def _describe_conditions(evaluation: Evaluation) -> str:
+    sentences = [f"{condition.title}: {condition.description}." for condition in evaluation.conditions]
+    if len(sentences) > 1:
+        sentences.append("All together: the AUROC of all these images (robust AUROC).")
+    return " ".join(sentences)
 
 
 def _compute_leaderboard_cells(evaluation: Evaluation, detector: DetectorScores) -> Cells:

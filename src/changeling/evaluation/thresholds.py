@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from changeling.datasets.dataset import Dataset
 from changeling.datasets.schema import Split
 from changeling.errors import EvaluationError
-from changeling.stats.metrics import Floats, Ints
+from changeling.stats.metrics import Floats, Ints, threshold_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +29,6 @@ class ValidationThreshold:
             )
         return rows
 
-
-def choose_threshold(real_scores: Floats, false_positive_rate: float) -> float:
-    """Return the lowest of the scores that at most this share of the real images exceed.
-
-    A score above the threshold means fake. NaN, of images without a score, is left out.
-
-    Args:
-        real_scores: float64 (N,), at least one of which is finite.
-        false_positive_rate: in (0, 1).
-    """
-    scores = np.sort(real_scores[~np.isnan(real_scores)])
-    exceeding = math.floor(false_positive_rate * len(scores) + 1e-9)
-    return float(scores[len(scores) - 1 - exceeding])
+    def choose(self, real_scores: Floats) -> float:
+        """Return the lowest of the scores (N,) of these images that few enough of them exceed; NaN is left out."""
+        return threshold_at(real_scores[~np.isnan(real_scores)], self.false_positive_rate)

@@ -53,6 +53,24 @@ def test_universal_fake_detect_is_a_test_set_without_folders_of_splits(tmp_path:
     }
 
 
+def test_the_two_folders_of_universal_fake_detect_are_no_generators(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "in", "datasets/test/progan/1_fake/a.png", "diffusion_datasets/dalle/1_fake/b.png")
+    got = read(tmp_path / "in", "universal-fake-detect", tmp_path / "out")
+    assert [row[3] for row in got.values()] == ["progan", "dalle"]
+
+
+def test_the_folder_of_a_split_may_be_imported_alone(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "Midjourney/train", "nature/a.png", "ai/b.png")
+    write_pictures(tmp_path / "cnn/train", "car/1_fake/c.png")
+    assert read(tmp_path / "Midjourney/train", "genimage", tmp_path / "out") == {
+        "ai/b.png": ("train", "child", "Midjourney", "Midjourney"),
+        "nature/a.png": ("train", "parent", "Midjourney", None),
+    }
+    assert read(tmp_path / "cnn/train", "cnn-detection", tmp_path / "other") == {
+        "car/1_fake/c.png": ("train", "child", "progan", "progan")
+    }
+
+
 def test_aigibench_trains_on_progan_and_stable_diffusion(tmp_path: Path) -> None:
     write_pictures(tmp_path / "in", "train/horse/1_fake/a.png", "train/sdv1.4/1_fake/b.png", "test/R3GAN/1_fake/c.png")
     got = read(tmp_path / "in", "aigibench", tmp_path / "out")

@@ -77,9 +77,11 @@ def _read_image(path: str, folder: Path, convention: FolderConvention) -> Import
     if index is None:
         return None
     above = relative.parts[:index]  # a folder of the generator, of a split, or of a class
-    split = next((convention.splits[name] for name in names[:index] if name in convention.splits), convention.split)
-    others = [name for name in above if name.casefold() not in convention.splits]
-    subset = others[0] if others else folder.name
+    split_names = [name for name in (*names[:index], folder.name.casefold()) if name in convention.splits]
+    split = convention.splits[split_names[0]] if split_names else convention.split
+    not_generators = {*convention.splits, *convention.ignored_folders}
+    candidates = (*above, folder.name, folder.parent.name)  # the folder may be that of a split itself
+    subset = next((name for name in candidates if name.casefold() not in not_generators), folder.name)
     if split in convention.class_folders and subset.casefold() not in convention.class_exceptions:
         subset = convention.class_folders[split]
     child = ChildOrigin(subset) if names[index] == convention.fake else None

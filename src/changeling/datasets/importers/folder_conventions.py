@@ -28,6 +28,7 @@ class FolderConvention:
         fake: the folder of fake images, in lower case.
         splits: folders, in lower case, to splits.
         split: of images that are in no folder of a split.
+        ignored_folders: folders, in lower case, that hold those of generators.
         class_folders: for splits whose first folder is a class of objects, the generator of all their images.
         class_exceptions: first folders of these splits, in lower case, that are generators after all.
     """
@@ -36,6 +37,7 @@ class FolderConvention:
     fake: str = "1_fake"
     splits: Mapping[str, Split] = field(default_factory=lambda: SPLIT_NAMES)
     split: Split = "test"
+    ignored_folders: tuple[str, ...] = ()
     class_folders: Mapping[Split, str] = field(default_factory=dict)
     class_exceptions: tuple[str, ...] = ()
 
@@ -51,8 +53,11 @@ _CNN_DETECTION = FolderConvention(class_folders=_PROGAN_CLASSES)
 CONVENTIONS: Mapping[Convention, FolderConvention] = {
     # Wang et al. 2020: train/CLASS/0_real, test/GENERATOR[/CLASS]/0_real; https://github.com/PeterWang512/CNNDetection
     Convention.CNN_DETECTION: _CNN_DETECTION,
-    # Ojha et al. 2023, the same with more generators; https://github.com/WisconsinAIVision/UniversalFakeDetect
-    Convention.UNIVERSAL_FAKE_DETECT: _CNN_DETECTION,
+    # Ojha et al. 2023, the same with more generators, in two folders of datasets;
+    # https://github.com/WisconsinAIVision/UniversalFakeDetect
+    Convention.UNIVERSAL_FAKE_DETECT: FolderConvention(
+        ignored_folders=("datasets", "diffusion_datasets"), class_folders=_PROGAN_CLASSES
+    ),
     # Li et al. 2025: the folder sdv1.4 stands beside those of classes; https://github.com/HorizonTEL/AIGIBench
     Convention.AIGIBENCH: FolderConvention(class_folders=_PROGAN_CLASSES, class_exceptions=("sdv1.4",)),
     # Zhu et al. 2023: GENERATOR/train|val/nature|ai, and val is what is tested; https://github.com/GenImage-Dataset

@@ -61,9 +61,10 @@ def load_command(argument: str, settings: DetectorSettings) -> ScoringDetector:
         arguments = shlex.split(argument)
     except ValueError as error:
         raise DetectorError(f"command:{argument}: {error}") from None
-    if not arguments or shutil.which(arguments[0]) is None:
+    program = shutil.which(arguments[0]) if arguments else None
+    if program is None:
         raise DetectorError(f"command:{argument}: there is no such program; check the path")
-    hashes = [hash_program_file(Path(name)) for name in arguments]
+    hashes = [hash_program_file(Path(name)) for name in (program, *arguments[1:])]
     return CommandDetector(arguments, settings.timeout, hash_identity("command", argument, *hashes))
 
 

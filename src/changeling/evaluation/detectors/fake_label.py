@@ -31,16 +31,21 @@ def find_fake_outputs(labels: Sequence[str], requested: str, spec: str) -> tuple
     """
     if requested:
         return tuple(_find_requested(labels, name, spec) for name in requested.split(","))
-    names = [_normalise(label) for label in labels]
-    fakes = tuple(index for index, name in enumerate(names) if name in _FAKE)
-    if not fakes and (len(labels) == 1 or set(names) & _REAL):
-        fakes = tuple(index for index, name in enumerate(names) if name not in _REAL)
-    if not fakes or (len(labels) > 1 and len(fakes) == len(labels)):
+    fakes = _guess_fake_outputs([_normalise(label) for label in labels])
+    if not fakes:
         raise DetectorError(
             f"{spec}: it is not clear which of its outputs means fake: {', '.join(labels)}; name it or its index "
             f"(from 0) after a #, as in {spec}#{labels[-1]}"
         )
     return fakes
+
+
+def _guess_fake_outputs(names: Sequence[str]) -> tuple[int, ...]:
+    """Return all outputs but the real ones, or else but the only one that is not fake; empty if that is not clear."""
+    if len(names) == 1 or set(names) & _REAL:
+        return tuple(index for index, name in enumerate(names) if name not in _REAL)
+    fakes = tuple(index for index, name in enumerate(names) if name in _FAKE)
+    return fakes if len(fakes) == len(names) - 1 else ()
 
 
 def _find_requested(labels: Sequence[str], requested: str, spec: str) -> int:

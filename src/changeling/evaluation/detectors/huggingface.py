@@ -57,7 +57,7 @@ def _load_model(name: str, spec: str) -> tuple[Any, Any]:
 def _identify(model: Any, processor: Any, fakes: tuple[int, ...]) -> str:
     from changeling.backbones.torch_model import hash_weights
 
-    config = model.config.to_dict() | {"_name_or_path": ""}
+    config = model.config.to_dict() | {"_name_or_path": "", "transformers_version": ""}
     described = json.dumps([config, processor.to_dict()], sort_keys=True, default=str)
     return hash_identity("hf", hash_weights(model, ""), described, str(fakes))
 

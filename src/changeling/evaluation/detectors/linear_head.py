@@ -6,6 +6,7 @@ metadata, under `backbone`. The score is the probability 1 / (1 + exp(-(weight *
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,27 +30,22 @@ def load_head(argument: str, settings: DetectorSettings) -> ScoringDetector:
     def load(file: ImageFile) -> Pixels:
         return backbone.preprocessing(backbone.preprocessing.decode(file).image)
 
-    identity = hash_identity("head", head.hash, backbone.weights, backbone.preprocessing.hash)
+    identity = hash_identity("head", head.hash, backbone.name, backbone.weights, backbone.preprocessing.hash)
     return ModelDetector(identity, load, make_predictor(head, backbone, str(path)))
 
 
-def make_predictor(head: Head, backbone: Backbone, name: str) -> _Predictor:
+def make_predictor(head: Head, backbone: Backbone, name: str) -> Callable[[Pixels], ScoreArray]:
     """Return a function from pixels to probabilities. Raises DetectorError if the head does not fit the backbone."""
     if len(head.weight) != backbone.dim:
         raise DetectorError(
             f"{name}: the head takes {len(head.weight)} numbers, but {backbone.name} gives {backbone.dim}"
         )
-    return _Predictor(head, backbone)
 
-
-class _Predictor:
-    def __init__(self, head: Head, backbone: Backbone) -> None:
-        self._head, self._backbone = head, backbone
-
-    def __call__(self, pixels: Pixels) -> ScoreArray:
-        """Pixels (B, 3, H, W) -> probabilities (B,)."""
-        probabilities: ScoreArray = expit(self._head.compute_scores(self._backbone.encode(pixels)))
+    def predict(pixels: Pixels) -> ScoreArray:
+        probabilities: ScoreArray = expit(head.compute_scores(backbone.encode(pixels)))
         return probabilities
+
+    return predict
 
 
 def _read_head(path: Path) -> tuple[Head, str]:

@@ -1,16 +1,15 @@
 """`onnx:FILE`: a detector in an ONNX file, with one output (a score) or several (logits or probabilities of classes).
 
 Its preprocessing is declared in `FILE.onnx.json` beside it, as for backbones, or in its metadata. The output is the
-graph's first: (B, 1) is taken as it is, and of (B, K) the columns after the # are those of fake.
+graph's first: (B, 1) is taken as it is, and of (B, K) the columns after the # are those of fake. These are
+probabilities if the graph ends in Softmax or Sigmoid, or if the file says `"outputs": "probabilities"`, else logits.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from changeling.backbones.onnx import OnnxBackbone, has_preprocessing, hash_file
+from changeling.backbones.onnx import OnnxBackbone, find_default_layer, has_preprocessing, hash_file
 from changeling.backbones.onnx_text import read_description
 from changeling.errors import DetectorError
 from changeling.evaluation.base import DetectorSettings, ScoringDetector, hash_identity
@@ -18,6 +17,7 @@ from changeling.evaluation.detectors.fake_label import find_fake_outputs, split_
 from changeling.evaluation.detectors.model_detector import ModelDetector, Pixels, ScoreArray, convert_logits
 from changeling.images.decode import ImageFile
 
+_RESHAPING = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
 _EXAMPLE = (
     '{"preprocessing": {"version": 2, "resize": 256, "crop": 224, "mean": [0.485, 0.456, 0.406], '
     '"std": [0.229, 0.224, 0.225]}}'
@@ -30,24 +30,47 @@ def load_onnx(argument: str, settings: DetectorSettings) -> ScoringDetector:
     path, spec = Path(name), f"onnx:{name}"
     if not path.is_file():
         raise DetectorError(f"{spec}: there is no such file")
-    declared = read_description(path).preprocessing
+    description = read_description(path)
+    declared = description.preprocessing
     if declared is None and not has_preprocessing(path):
         raise DetectorError(f"{spec}: its preprocessing is not declared; write {path.name}.json beside it: {_EXAMPLE}")
     graph = OnnxBackbone(path, spec, preprocessing=declared)
     fakes = find_fake_outputs([str(index) for index in range(graph.dim)], requested, spec)
 
+    are_probabilities = _ends_in_probabilities(path)
+    if description.outputs is not None:
+        are_probabilities = description.outputs == "probabilities"
+
     def load(file: ImageFile) -> Pixels:
         return graph.preprocessing(graph.preprocessing.decode(file).image)
 
     def predict(pixels: Pixels) -> ScoreArray:
-        return _convert_outputs(graph.encode(pixels), fakes)
+        return _convert_outputs(graph.encode(pixels), fakes, are_probabilities=are_probabilities)
 
-    return ModelDetector(hash_identity("onnx", hash_file(path), graph.preprocessing.hash, str(fakes)), load, predict)
+    identity = hash_identity(
+        "onnx",
+        hash_file(path),
+        graph.preprocessing.hash,
+        str(fakes),
+        "probabilities" if are_probabilities else "logits",
+    )
+    return ModelDetector(identity, load, predict)
 
 
-def _convert_outputs(outputs: Pixels, fakes: tuple[int, ...]) -> ScoreArray:
+def _ends_in_probabilities(path: Path) -> bool:
+    """Return whether the output of a graph comes from Softmax or Sigmoid, perhaps reshaped."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    producers = {name: node for node in graph.node for name in node.output}
+    node = producers.get(find_default_layer([output.name for output in graph.output]))
+    while node is not None and node.op_type in _RESHAPING:
+        node = producers.get(node.input[0])
+    return node is not None and node.op_type in ("Softmax", "Sigmoid")
+
+
+def _convert_outputs(outputs: Pixels, fakes: tuple[int, ...], *, are_probabilities: bool) -> ScoreArray:
     """Return the scores (B,) of outputs (B, K)."""
     if outputs.shape[1] == 1:
         return outputs[:, 0]
-    are_probabilities = (outputs >= 0).all() and np.allclose(outputs.sum(axis=1), 1, atol=1e-3)
     return outputs[:, fakes].sum(axis=1) if are_probabilities else convert_logits(outputs, fakes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from changeling.errors import DetectorError
@@ -26,7 +27,8 @@ def load_timm(argument: str, settings: DetectorSettings) -> ScoringDetector:
         raise DetectorError(f"{spec} has no classifier; `head:` evaluates a linear head on a backbone")
     count = layers["logits"].shape[1]
     classifier: Any = model.network.model
-    labels = list(classifier.pretrained_cfg.get("label_names") or map(str, range(count)))
+    names = classifier.pretrained_cfg.get("label_names") or [str(index) for index in range(count)]
+    labels = list(names.values()) if isinstance(names, Mapping) else list(names)
     fakes = find_fake_outputs(labels, requested, spec)
 
     def load(file: ImageFile) -> Pixels:

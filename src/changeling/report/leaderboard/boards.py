@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from changeling.report.leaderboard.cells import EstimateCell, choose_scale, make_cell
+from changeling.report.leaderboard.cells import EstimateCell, Scale, choose_scale, make_cell
 from changeling.results.result import Column, Estimate, Row, Table
 
 
@@ -57,7 +57,7 @@ class Board:
 def make_board(table: Table) -> Board:
     """Return a table as it is in the Result, the best row of its first column first."""
     first = table.columns[0]
-    rows = sorted(table.rows, key=lambda row: -_value(row.cells.get(first.key)))
+    rows = sorted(table.rows, key=lambda row: -_rank(row.cells.get(first.key), first))
     columns = [_make_column(column, rows) for column in table.columns]
     return Board(
         key=table.key,
@@ -88,11 +88,8 @@ def _pivot_column(table: Table, column: Column) -> Board:
     lines = []
     for name in names:
         row = [estimates.get((name, detector)) for detector in detectors]
-        best = max(map(_value, row))
-        lines.append(
-            Line((name,), tuple(make_cell(each, scale, column.chance, is_best=_value(each) == best) for each in row))
-        )
-    headings = tuple(Heading(detector) for detector in detectors)
+        lines.append(Line((name,), tuple(_make_cells(row, scale, column))))
+    headings = tuple(Heading(detector, better=column.better) for detector in detectors)
     return Board(
         f"{table.key}-{column.key}",
         f"{column.group}: {column.label}" if column.group else column.label,
@@ -105,15 +102,21 @@ def _pivot_column(table: Table, column: Column) -> Board:
 def _make_column(column: Column, rows: Sequence[Row]) -> list[EstimateCell]:
     """Return the cells of a column, of which the best are marked if there are several."""
     estimates = [row.cells.get(column.key) for row in rows]
-    scale = choose_scale(estimates, column.chance)
-    values = [each.value for each in estimates if each is not None]
-    best = {"high": max, "low": min}.get(column.better)
-    marked = best(values) if best and len(values) > 1 else None
+    return _make_cells(estimates, choose_scale(estimates, column.chance), column)
+
+
+def _make_cells(estimates: Sequence[Estimate | None], scale: Scale, column: Column) -> list[EstimateCell]:
+    """Return the cells of estimates, of which the best are marked if there are several and some are better."""
+    ranks = [_rank(each, column) for each in estimates]
+    is_comparable = column.better != "none" and sum(each is not None for each in estimates) > 1
     return [
-        make_cell(each, scale, column.chance, is_best=each is not None and each.value == marked) for each in estimates
+        make_cell(each, scale, column.chance, is_best=is_comparable and rank == max(ranks))
+        for each, rank in zip(estimates, ranks, strict=True)
     ]
 
 
-def _value(estimate: Estimate | None) -> float:
-    """Return the value of an estimate, for an order in which missing ones are last."""
-    return float("-inf") if estimate is None else estimate.value
+def _rank(estimate: Estimate | None, column: Column) -> float:
+    """Return a number that is higher for better estimates, and the lowest for missing ones."""
+    if estimate is None:
+        return float("-inf")
+    return -estimate.value if column.better == "low" else estimate.value
