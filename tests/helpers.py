@@ -30,6 +30,7 @@ from changeling.detect.model import Head, ModelInfo, TrainedModel
 from changeling.files import LEFTOVER_AGE
 from changeling.images.transforms import Preprocessing
 
+PAGE_TIMEOUT = 300_000  # milliseconds for a page of a browser: a loaded machine needs many
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "images"  # more photographs, where they exist
 SHARED_MODELS = Path(__file__).parents[2] / "shared" / "models"  # weights of autoencoders, where they exist
 TINY = Preprocessing(resize=32, crop=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))

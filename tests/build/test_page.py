@@ -23,6 +23,7 @@ from changeling.progress import silent
 from tests import helpers
 from tests.build.builds import CAPTIONS, drawing, make_build
 from tests.build.test_counts import reading
+from tests.helpers import PAGE_TIMEOUT
 
 HOSTILE = '"><script>alert(1)</script> & <img src=x onerror=alert(2)> {{ 7 * 7 }}'
 
@@ -166,6 +167,7 @@ def test_in_a_browser_images_load_and_nothing_overflows(
 ) -> None:
     build: Build = request.getfixturevalue(name)
     opened = browser.new_page(viewport={"width": width, "height": 844})
+    opened.set_default_timeout(PAGE_TIMEOUT)
     messages: list[str] = []
     opened.on("console", lambda message: messages.append(message.text))
     opened.on("pageerror", lambda error: messages.append(str(error)))

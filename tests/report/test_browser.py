@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page
 
+from tests.helpers import PAGE_TIMEOUT
+
 pytestmark = pytest.mark.browser
 
 
@@ -18,6 +20,7 @@ pytestmark = pytest.mark.browser
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     name, width = request.param
     opened = browser.new_page(viewport={"width": width, "height": 844})
+    opened.set_default_timeout(PAGE_TIMEOUT)
     opened.goto(request.getfixturevalue(name).as_uri())
     yield opened
     opened.close()
@@ -25,6 +28,7 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
 
 def test_the_page_makes_no_requests(browser: Browser, report: Path) -> None:
     page = browser.new_page()
+    page.set_default_timeout(PAGE_TIMEOUT)
     requests: list[str] = []
     messages: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
@@ -78,6 +82,7 @@ def test_legends_have_the_scale_of_their_plots(page: Page) -> None:
 
 def test_the_dark_scheme_is_used_on_screen_but_not_in_print(browser: Browser, report: Path) -> None:
     page = browser.new_page(color_scheme="dark")
+    page.set_default_timeout(PAGE_TIMEOUT)
     page.goto(report.as_uri())
     background = "getComputedStyle(document.body).backgroundColor"
     text_colours = (
@@ -93,6 +98,7 @@ def test_the_dark_scheme_is_used_on_screen_but_not_in_print(browser: Browser, re
 
 def test_a_wide_table_fits_a_wide_screen_and_has_a_shadow_on_a_narrow_one(browser: Browser, full_report: Path) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 844})
+    page.set_default_timeout(PAGE_TIMEOUT)
     page.goto(full_report.as_uri())
     table = page.locator(".scroll", has=page.locator("table.wide")).first
     assert table.evaluate("e => e.scrollWidth - e.clientWidth") == 0
@@ -118,6 +124,7 @@ def test_masks_have_the_colours_of_both_schemes(browser: Browser, full_report: P
         ("dark", (21, 23, 26), ((0x7F, 0xB2, 0xEA), (0xF0, 0x95, 0x5F))),
     ):
         page = browser.new_page(color_scheme=scheme, viewport={"width": 1280, "height": 844})  # type: ignore[arg-type]
+        page.set_default_timeout(PAGE_TIMEOUT)
         page.goto(full_report.as_uri())
         shot = page.locator(".map svg", has=page.locator("mask")).nth(1).screenshot()
         pixels = np.asarray(Image.open(BytesIO(shot)).convert("RGB"), dtype=np.int64)

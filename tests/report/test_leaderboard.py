@@ -18,6 +18,7 @@ from changeling.report.leaderboard.boards import make_board, pivot_table
 from changeling.report.leaderboard.cells import Scale, choose_scale, make_cell
 from changeling.report.leaderboard.pairs import list_pairs
 from changeling.results.result import Column, Estimate, Row, Table
+from tests.helpers import PAGE_TIMEOUT
 from tests.report import leaderboards
 
 
@@ -34,6 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(browser: Browser, folder: Path) -> Iterator[Page]:
     """The page on a phone."""
     opened = browser.new_page(viewport={"width": 390, "height": 844})
+    opened.set_default_timeout(PAGE_TIMEOUT)
     opened.goto((folder / "leaderboard.html").as_uri())
     yield opened
     opened.close()
@@ -173,6 +175,7 @@ def test_a_difference_opens_on_click_and_closes_with_escape(page: Page) -> None:
 def test_without_a_script_and_a_network_only_sorting_is_missing(browser: Browser, folder: Path) -> None:
     context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844})
     page = context.new_page()
+    page.set_default_timeout(PAGE_TIMEOUT)
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     page.goto((folder / "leaderboard.html").as_uri())

@@ -12,6 +12,8 @@ import pypdfium2 as pdfium
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.helpers import PAGE_TIMEOUT
+
 pytestmark = pytest.mark.browser
 
 INSTALLED = "installed fonts"
@@ -42,6 +44,7 @@ class PrintedPage:
 def open_as_printed(browser: Browser, path: Path, font: str) -> Page:
     """Open a report laid out for paper, all its text in one font."""
     page = browser.new_page(viewport={"width": PORTRAIT, "height": 844})
+    page.set_default_timeout(PAGE_TIMEOUT)
     page.goto(path.as_uri())
     if font != INSTALLED:
         data = base64.b64encode((Path(mpl.get_data_path()) / "fonts" / "ttf" / f"{font}.ttf").read_bytes()).decode()
