@@ -2,7 +2,8 @@
 
 python scripts/make_screenshots.py
 
-It runs the bundled detector, and needs Chromium and the packages of `.[serve,dev]`.
+They hold pictures, so they are not committed. The script runs the bundled detector, and needs Chromium and the packages
+of `.[serve,dev]`.
 """
 
 from __future__ import annotations

@@ -66,9 +66,7 @@ class Detection:
     @cached_property
     def _hash(self) -> str:
         """A hash of everything that verdicts depend on, but the files."""
-        weights = (
-            self.detector.backbone.weights
-        )  # differ between runtimes, whose probabilities agree up to rounding only
+        weights = self.detector.backbone.weights  # differ between runtimes, which agree up to rounding only
         trust_list = self.evidence_reader.trust_list_hash if self.evidence_reader else None
         return _hash_objects(__version__, self.detector.model.model_dump_json(), weights, self.is_stable, trust_list)
 

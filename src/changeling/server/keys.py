@@ -89,8 +89,10 @@ def _hash(key: str) -> str:
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ChangelingError(f"--api-keys {path}: cannot be read: {error}") from None
+    except OSError as error:
+        raise ChangelingError(f"the file of keys {path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ChangelingError(f"{path} is not a file of keys: it is not text in UTF-8") from None
 
 
 def _parse_keys(text: str, path: Path) -> tuple[ApiKey, ...]:
