@@ -38,6 +38,14 @@ def test_a_process_loads_what_the_detector_loads(stable: bool, pool: DecodingPoo
     assert decoded.seconds > 0
 
 
+def test_declared_pixels_are_counted_without_decoding(pool: DecodingPool) -> None:
+    assert asyncio.run(pool.count_pixels(ImageFile("", hostile.png(8_000, 9_000, 8, 2, b"")))) == 72_000_000
+    with pytest.raises(ImageError, match="million pixels"):
+        asyncio.run(pool.count_pixels(ImageFile("", hostile.png(60_000, 60_000, 8, 2, b""))))
+    with pytest.raises(ImageError, match="format"):
+        asyncio.run(pool.count_pixels(ImageFile("", b"text")))
+
+
 def test_a_process_loads_no_model_and_no_service(pool: DecodingPool) -> None:
     asyncio.run(pool.decode(DecodingTask(ImageFile("", make_picture()), helpers.TINY)))
     modules = pool._pool.schedule(eval, ("set(__import__('sys').modules)",)).result()

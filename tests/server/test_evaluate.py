@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from changeling.detect.labelled import evaluate_verdicts
-from changeling.server.evaluation import LabelledRow
+from changeling.server.api.evaluation import LabelledRow
 from changeling.server.service import DetectionService
 
 ROWS: list[dict[str, Any]] = [

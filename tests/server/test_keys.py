@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from changeling.errors import ChangelingError
-from changeling.server.keys import ApiKey, KeyRing, add_key, read_keys
+from changeling.server.limits.keys import ApiKey, KeyRing, add_key, read_keys
 
 
 def test_a_file_holds_hashes_of_keys_only(tmp_path: Path) -> None:

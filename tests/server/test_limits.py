@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import socket
 from collections.abc import Iterator
@@ -11,11 +12,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from changeling.detect.detector import Verdict
+from changeling.detect.loading import LoadedImage
 from changeling.server import run
-from changeling.server.keys import add_key, read_keys
-from changeling.server.service import DetectionService
+from changeling.server.limits.keys import add_key, read_keys
+from changeling.server.limits.uploads import Upload
+from changeling.server.service import DetectedUpload, DetectionService
 from tests import hostile
-from tests.server.helpers import QUICK, make_files, make_picture, run_service
+from tests.helpers import SIDE
+from tests.server.helpers import PATIENCE, QUICK, make_files, make_picture, run_service
 
 Served = tuple[httpx.Client, DetectionService]
 PART = b"--b\r\nContent-Disposition: form-data; %b\r\n\r\nx\r\n--b--\r\n"
@@ -23,6 +28,7 @@ STRICT = replace(
     QUICK,
     max_body_bytes=100_000,
     max_held_bytes=150_000,
+    max_waiting_pixels=1_000_000,
     max_files=3,
     upload_seconds=60.0,
     decoding_seconds=20.0,
@@ -249,6 +255,57 @@ def test_more_work_than_may_wait_is_429(strict: Served) -> None:
         work.passes = 10
         assert client.post("/v1/detect", files=files).status_code == 200
     service.admission.seconds_per_pass = seconds
+
+
+def test_more_pixels_than_may_wait_are_429(strict: Served) -> None:
+    client, service = strict
+    small, large = make_files(make_picture()), make_files(hostile.png(900, 900, 1, 0, (b"\0" + bytes(113)) * 900))
+    with service.admission.admit(1) as work:
+        service.admission.add_pixels(work, 500_000)
+        for path in ("/v1/detect", "/v1/explain"):
+            answer = client.post(path, files=large)
+            check_error(answer, 429, "busy")
+            assert int(answer.headers["Retry-After"]) >= 1
+        assert client.post("/v1/detect", files=small).status_code == 200
+        work.pixels = 0
+        assert client.post("/v1/detect", files=large).status_code == 200
+    assert service.admission.waiting_pixels == 0
+
+
+def test_pixels_wait_until_they_are_decoded(strict: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, service = strict
+    waiting: list[int] = []
+
+    async def judge(image: LoadedImage, name: str) -> Verdict:
+        waiting.append(service.admission.waiting_pixels)
+        return service.detector.judge(image, name)
+
+    monkeypatch.setattr(service._inference, "judge", judge)
+    assert client.post("/v1/detect", files=make_files(*[make_picture()] * 3)).status_code == 200
+    assert max(waiting) < 3 * SIDE**2
+    assert waiting[-1] == 0
+    assert service.admission.waiting_pixels == 0
+
+
+def test_other_pictures_of_a_request_that_fails_count_until_they_end(
+    strict: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, service = strict
+    waiting: list[int] = []
+
+    async def decode(upload: Upload, **_: bool) -> DetectedUpload:
+        if upload.name == "1.png":
+            raise RuntimeError
+        try:
+            await asyncio.sleep(PATIENCE)
+        finally:
+            waiting.append(service.admission.waiting_passes)
+        return DetectedUpload(upload, "ok")
+
+    monkeypatch.setattr(service, "_decode", decode)
+    check_error(client.post("/v1/detect", files=make_files(make_picture(), make_picture())), 500, "internal_error")
+    assert waiting == [1]
+    assert service.admission.waiting_passes == 0
 
 
 def test_a_worker_that_dies_is_replaced(strict: Served) -> None:

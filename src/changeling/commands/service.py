@@ -60,7 +60,7 @@ def serve(
     from changeling.distributed.pipeline import Shared
     from changeling.progress import progress_bars
     from changeling.server.app import create_app
-    from changeling.server.keys import read_keys
+    from changeling.server.limits.keys import read_keys
     from changeling.server.ray_serve import run_on_ray, wait_for_signal
     from changeling.server.run import listen, make_server
     from changeling.server.settings import MIB, ServerSettings
@@ -97,7 +97,7 @@ def add_key(
     rate: Annotated[int, typer.Option(min=1, help="Allow so many requests a minute.")] = 60,
 ) -> None:
     """Add an API key for `serve` to a file, and print the key, of which the file holds a hash only."""
-    from changeling.server.keys import add_key as add_to_file
+    from changeling.server.limits.keys import add_key as add_to_file
 
     typer.echo(add_to_file(path, name, rate))
 

@@ -13,10 +13,10 @@ from starlette.staticfiles import StaticFiles
 from changeling import __version__
 from changeling.detect.detector import Detector
 from changeling.detect.model import BUNDLED
+from changeling.server.api.routes import STATIC, guarded, public, requires_key
 from changeling.server.errors import add_error_handlers
 from changeling.server.inference import InferenceThread, MakeThread
 from changeling.server.middleware import RequestMetrics, SameSite, SecurityHeaders, UnexpectedErrors
-from changeling.server.routes import STATIC, guarded, public, requires_key
 from changeling.server.service import DetectionService
 from changeling.server.settings import ServerSettings
 

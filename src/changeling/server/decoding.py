@@ -13,26 +13,29 @@ import os
 import signal
 import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 from PIL import Image
 
 from changeling.detect.loading import LoadedImage, load_deliveries, load_image
 from changeling.errors import ImageError
-from changeling.images.decode import ImageFile, check_size
+from changeling.images.decode import ImageFile, check_size, inspect_image
 from changeling.images.transforms import Preprocessing
 
 if TYPE_CHECKING:
     from changeling.detect.evidence.evidence import Evidence
     from changeling.detect.evidence.inspect import EvidenceReader
 
+T = TypeVar("T")
+R = TypeVar("R")
 _STOP_SECONDS = 5.0
 _ATTEMPTS = 3
 _WAITING = 30.0  # seconds that pass without work before a process counts as stuck
@@ -92,16 +95,30 @@ class DecodingPool:
             ImageError: the file cannot be read.
             DecodingError: the process ran out of time, or ended.
         """
+        return await self._run(decode, task)
+
+    async def count_pixels(self, file: ImageFile) -> int:
+        """Return how many pixels a file declares in its header.
+
+        Raises:
+            ImageError: the header cannot be read.
+            DecodingError: the process ran out of time, or ended.
+        """
+        return await self._run(count_pixels, file)
+
+    async def _run(self, function: Callable[[T], R], argument: T) -> R:
+        """Call a function in one of the processes."""
         for _ in range(_ATTEMPTS):
             with suppress(BrokenProcessPool):  # an idle process was killed, which is not the fault of this file
-                return await self._run(task)
+                return await self._run_once(function, argument)
         raise DecodingError("crashed", "could not be decoded: the processes that decode files do not run")
 
-    async def _run(self, task: DecodingTask) -> DecodedUpload:
+    async def _run_once(self, function: Callable[[T], R], argument: T) -> R:
         if not self._pool.active:
             self._pool.stop()  # type: ignore[no-untyped-call]
             self._pool = self._make_pool()
-        future = self._pool.schedule(run_task, (task, self._seconds), timeout=_WAITING + 3 * self._seconds)
+        arguments = (function, argument, self._seconds)
+        future = self._pool.schedule(run_limited, arguments, timeout=_WAITING + 3 * self._seconds)
         decoding = asyncio.wrap_future(future)
         try:
             return await asyncio.shield(decoding)
@@ -136,7 +153,7 @@ class DecodingPool:
         )
 
 
-async def _wait_until_done(decoding: asyncio.Future[DecodedUpload]) -> None:
+async def _wait_until_done(decoding: asyncio.Future[R]) -> None:
     """Wait for a task that was given up: it still takes a process and memory, so its request must count until then.
 
     The pool cannot drop it: it would kill a process for each task that waits, which costs more than most pictures do.
@@ -152,16 +169,24 @@ def _is_out_of_processor_time(error: Exception) -> bool:
     return isinstance(error, ProcessExpired) and exceeded is not None and error.exitcode == -exceeded
 
 
-def run_task(task: DecodingTask, seconds: float) -> DecodedUpload:
-    """Decode and preprocess a file, in a process that ends if this takes more processor time. Raises ImageError."""
+def run_limited(function: Callable[[T], R], argument: T, seconds: float) -> R:
+    """Return what a function returns, in a process that ends if this takes more processor time."""
     _set_limit("RLIMIT_CPU", math.ceil(time.process_time() + seconds))  # other processes do not use it up
     try:
-        return _decode(task)
+        return function(argument)
     finally:
         _remove_limit("RLIMIT_CPU")
 
 
-def _decode(task: DecodingTask) -> DecodedUpload:
+def count_pixels(file: ImageFile) -> int:
+    """Return how many pixels a file declares in its header. Raises ImageError."""
+    check_size(file.data)
+    header = inspect_image(file)
+    return header.width * header.height
+
+
+def decode(task: DecodingTask) -> DecodedUpload:
+    """Decode and preprocess a file, and read its evidence. Raises ImageError."""
     started = time.perf_counter()
     check_size(task.file.data)
     load = load_deliveries if task.stable else load_image

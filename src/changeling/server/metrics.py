@@ -33,6 +33,9 @@ class ServiceMetrics:
         self.waiting_seconds = Gauge(
             "changeling_waiting_seconds", "Work that waits for the model.", registry=self._registry
         )
+        self.waiting_pixels = Gauge(
+            "changeling_waiting_pixels", "Pixels of pictures that are not decoded yet.", registry=self._registry
+        )
         self.held_bytes = Gauge("changeling_held_bytes", "Uploads that are held in memory.", registry=self._registry)
 
     def render(self) -> bytes:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any, TypeVar
 
 from changeling.detect.detector import Detector, Verdict
 from changeling.detect.evidence.evidence import Evidence
@@ -16,15 +18,16 @@ from changeling.detect.loading import LoadedImage
 from changeling.detect.neighbours import load_neighbours
 from changeling.errors import ImageError
 from changeling.images.deliveries import DELIVERIES
-from changeling.server.admission import Admission
 from changeling.server.decoding import DecodedUpload, DecodingError, DecodingPool, DecodingTask
 from changeling.server.errors import ServiceError, logger
 from changeling.server.inference import InferenceThread, MakeThread, QueuedBackbone
-from changeling.server.keys import KeyRing
+from changeling.server.limits.admission import Admission, AdmittedWork
+from changeling.server.limits.keys import KeyRing
+from changeling.server.limits.uploads import Upload, UploadReader
 from changeling.server.metrics import ServiceMetrics
 from changeling.server.settings import ServerSettings
-from changeling.server.uploads import Upload, UploadReader
 
+T = TypeVar("T")
 _LOADED_AHEAD = 4  # images that wait for the model with their pixels
 _LOADED_OF_A_REQUEST = 2  # one is decoded as another one is judged; the rest waits behind other requests
 
@@ -60,7 +63,7 @@ class DetectionService:
         self.metrics = ServiceMetrics()
         self.keys = KeyRing(settings.api_keys)
         self.uploads = UploadReader(settings)
-        self.admission = Admission(settings.max_waiting_seconds)
+        self.admission = Admission(settings.max_waiting_seconds, settings.max_waiting_pixels)
         self.is_ready = False
         self.failure: str | None = None  # why the service cannot start
         card = folder / "README.md"
@@ -105,15 +108,18 @@ class DetectionService:
         passes = 1 + len(DELIVERIES) if stable else 1
         own_slots = asyncio.Semaphore(_LOADED_OF_A_REQUEST)
         with self.admission.admit(passes * len(uploads)) as work:
+            pixels = await self._admit_pixels(work, uploads)
 
-            async def detect_upload(upload: Upload) -> DetectedUpload:
+            async def detect_upload(upload: Upload, own_pixels: int) -> DetectedUpload:
                 try:
                     async with own_slots, self._slots:
-                        return await self._detect(upload, stable=stable, evidence=evidence)
+                        decoded = await self._decode(upload, stable=stable, evidence=evidence)
+                        work.pixels -= own_pixels
+                        return await self._judge(decoded, upload)
                 finally:
                     work.passes -= passes
 
-            return await asyncio.gather(*(detect_upload(upload) for upload in uploads))
+            return await _run_all(map(detect_upload, uploads, pixels))
 
     async def explain(self, upload: Upload) -> Explanation | DetectedUpload:
         """Explain the score of an upload, or return it with its error. One explanation is made at a time.
@@ -126,18 +132,33 @@ class DetectionService:
         if self._is_explaining:
             message = "Another explanation is being made; try again in 10 s."
             raise ServiceError(HTTPStatus.TOO_MANY_REQUESTS, "busy", message, retry_after=10)
-        with self.admission.admit(BATCH_SIZE):
+        with self.admission.admit(BATCH_SIZE) as work:
             self._is_explaining = True
             try:
+                await self._admit_pixels(work, [upload])
                 decoded = await self._decode(upload, stable=False, evidence=False)
+                work.pixels = 0
                 if isinstance(decoded, DetectedUpload):
                     return decoded
                 return await self._explain(decoded.image, upload.name)
             finally:
                 self._is_explaining = False
 
-    async def _detect(self, upload: Upload, *, stable: bool, evidence: bool) -> DetectedUpload:
-        decoded = await self._decode(upload, stable=stable, evidence=evidence)
+    async def _admit_pixels(self, work: AdmittedWork, uploads: list[Upload]) -> list[int]:
+        """Return how many pixels each upload declares, and add them to the work. Raises ServiceError (429)."""
+        pixels = await _run_all(map(self._count_pixels, uploads))
+        self.admission.add_pixels(work, sum(pixels))
+        return pixels
+
+    async def _count_pixels(self, upload: Upload) -> int:
+        """Return how many pixels an upload declares; 0 if its header cannot be read, and so it cannot be decoded."""
+        try:
+            return await self._pool.count_pixels(upload.file)
+        except (ImageError, DecodingError):
+            return 0
+
+    async def _judge(self, decoded: DecodedUpload | DetectedUpload, upload: Upload) -> DetectedUpload:
+        """Return the verdict on a decoded upload, or the upload with its error."""
         if isinstance(decoded, DetectedUpload):
             return decoded
         verdict = await self._inference.judge(decoded.image, upload.name)
@@ -184,3 +205,13 @@ class DetectionService:
             logger.critical("the service cannot start: %s", self.failure)
         else:
             self.is_ready = True
+
+
+async def _run_all(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Return the results in order. When one fails, the others are cancelled, and end before its error is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from changeling.engine import count_decoding_threads
-from changeling.server.keys import ApiKey
+from changeling.server.limits.keys import ApiKey
 
 MIB = 1 << 20
 
@@ -21,6 +21,7 @@ class ServerSettings:
         max_held_bytes: of all uploads that are held in memory at a time; beyond it the answer is 429.
         upload_seconds: until the body of a request must have arrived; then the answer is 408.
         max_waiting_seconds: of work that may wait for the model; beyond it the answer is 429.
+        max_waiting_pixels: of pictures that are admitted and not decoded yet; beyond it the answer is 429.
         decoding_processes: in which pictures are decoded.
         decoding_seconds: of processor time, after which a picture that is still being decoded is given up.
         decoding_memory: bytes that a decoding process may allocate.
@@ -35,6 +36,7 @@ class ServerSettings:
     max_held_bytes: int = 512 * MIB
     upload_seconds: float = 60.0
     max_waiting_seconds: float = 30.0
+    max_waiting_pixels: int = 1_000_000_000
     decoding_processes: int = field(default_factory=count_decoding_threads)
     decoding_seconds: float = 20.0
     decoding_memory: int = 1536 * MIB

@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect
 from changeling.detect.labelled import Evaluation, Truth
 from changeling.detect.model import Label
 from changeling.server.errors import ServiceError
+from changeling.server.limits.uploads import UploadReader
 from changeling.server.settings import MIB
-from changeling.server.uploads import UploadReader
 
 MAX_VERDICTS = 20_000
 _MAX_BYTES = 4 * MIB

@@ -10,8 +10,7 @@ from typing import Any
 from changeling import __version__
 from changeling.detect.detector import Detector
 from changeling.detect.explanation.explain import Explanation
-from changeling.server.errors import ServiceError
-from changeling.server.schemas import (
+from changeling.server.api.schemas import (
     Detection,
     EvidenceItem,
     Explained,
@@ -21,8 +20,9 @@ from changeling.server.schemas import (
     Thresholds,
     TrainingImage,
 )
+from changeling.server.errors import ServiceError
+from changeling.server.limits.uploads import Upload
 from changeling.server.service import DetectedUpload
-from changeling.server.uploads import Upload
 
 _ERRORS = {  # of files that cannot be read, by status; all others are 422
     "oversized": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

@@ -15,9 +15,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from changeling import __version__
 from changeling.detect.labelled import evaluate_verdicts
-from changeling.server import answers, evaluation
-from changeling.server.errors import ServiceError
-from changeling.server.schemas import (
+from changeling.server.api import answers, evaluation
+from changeling.server.api.schemas import (
     SCHEMA_VERSION,
     DetectResponse,
     ErrorResponse,
@@ -26,10 +25,11 @@ from changeling.server.schemas import (
     ModelsResponse,
     Version,
 )
+from changeling.server.errors import ServiceError
+from changeling.server.limits.uploads import FIELD, while_connected
 from changeling.server.service import DetectedUpload, DetectionService
-from changeling.server.uploads import FIELD, while_connected
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parents[1] / "static"
 
 
 async def get_service(request: Request) -> DetectionService:
@@ -158,6 +158,7 @@ async def models(service: ServiceDependency) -> ModelsResponse:
 async def metrics(service: ServiceDependency) -> Response:
     """Return counts and times for Prometheus."""
     service.metrics.waiting_seconds.set(service.admission.waiting_seconds)
+    service.metrics.waiting_pixels.set(service.admission.waiting_pixels)
     service.metrics.held_bytes.set(service.uploads.held_bytes)
     return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 

@@ -1,9 +1,10 @@
-"""Admit work for the model as long as it need not wait too long, measured on this machine."""
+"""Admit requests as long as they need not wait too long, measured on this machine, and have not too many pixels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from changeling.server.errors import ServiceError
@@ -11,19 +12,29 @@ from changeling.server.errors import ServiceError
 _WEIGHT = 0.1  # of a new measurement in the moving average
 
 
+@dataclass(eq=False, slots=True)
 class AdmittedWork:
-    """Passes through the backbone that were admitted and are not done yet."""
+    """What was admitted for a request and is not done yet.
 
-    def __init__(self, passes: int) -> None:
-        self.passes = passes
+    Attributes:
+        passes: through the backbone.
+        pixels: that its pictures declare and that are not decoded yet.
+    """
+
+    passes: int
+    pixels: int = 0
 
 
 class Admission:
-    """Counts the passes through the backbone that wait, and refuses more than the machine does in a given time."""
+    """Counts the work that waits, and refuses more passes than the machine does in a given time, or too many pixels."""
 
-    def __init__(self, max_seconds: float) -> None:
-        """Admit work that waits for at most `max_seconds`; a request that would be the only one is always admitted."""
+    def __init__(self, max_seconds: float, max_pixels: int) -> None:
+        """Admit work as long as the model needs at most `max_seconds` for it, and its pictures have `max_pixels`.
+
+        A request that would be the only one is always admitted.
+        """
         self._max_seconds = max_seconds
+        self._max_pixels = max_pixels
         self._admitted: set[AdmittedWork] = set()
         self._is_closed = False
         self.seconds_per_pass = 0.0
@@ -37,6 +48,11 @@ class Admission:
     def waiting_passes(self) -> int:
         """How many passes are admitted and not done."""
         return sum(work.passes for work in self._admitted)
+
+    @property
+    def waiting_pixels(self) -> int:
+        """How many pixels are admitted and not decoded."""
+        return sum(work.pixels for work in self._admitted)
 
     def close(self) -> None:
         """Refuse all further work; what is admitted will be done."""
@@ -58,9 +74,7 @@ class Admission:
         """Raise ServiceError (429) if there is no room for so many passes."""
         excess = self.waiting_seconds + passes * self.seconds_per_pass - self._max_seconds
         if self._admitted and excess > 0:
-            seconds = max(round(min(excess, self.waiting_seconds) + 0.5), 1)
-            message = f"The service has as much work as it takes; try again in {seconds} s."
-            raise ServiceError(HTTPStatus.TOO_MANY_REQUESTS, "busy", message, retry_after=seconds)
+            raise self._busy_error(min(excess, self.waiting_seconds))
 
     @contextmanager
     def admit(self, passes: int) -> Iterator[AdmittedWork]:
@@ -77,3 +91,19 @@ class Admission:
             yield work
         finally:
             self._admitted.discard(work)
+
+    def add_pixels(self, work: AdmittedWork, pixels: int) -> None:
+        """Count pixels of admitted work as waiting until they are taken off it.
+
+        Raises:
+            ServiceError: there is no room for them beside those of other requests (429).
+        """
+        others = self.waiting_pixels - work.pixels
+        if others and others + work.pixels + pixels > self._max_pixels:
+            raise self._busy_error(self.waiting_seconds)
+        work.pixels += pixels
+
+    def _busy_error(self, wait: float) -> ServiceError:
+        seconds = max(round(wait + 0.5), 1)
+        message = f"The service has as much work as it takes; try again in {seconds} s."
+        return ServiceError(HTTPStatus.TOO_MANY_REQUESTS, "busy", message, retry_after=seconds)

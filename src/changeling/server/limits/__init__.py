@@ -1,0 +1,1 @@
+"""What the service accepts: how much work, of whom, and how many bytes."""
