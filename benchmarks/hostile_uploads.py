@@ -109,15 +109,15 @@ async def attack(address: str, pid: int, uploads: Iterator[bytes], slow: int) ->
     async with httpx.AsyncClient(base_url=address, timeout=120) as client:
         while (await client.get("/readyz")).status_code != 200:
             await asyncio.sleep(0.1)
-        beside = [asyncio.create_task(hold_connection(address, number, findings)) for number in range(slow)]
-        beside += [
+        background = [asyncio.create_task(hold_connection(address, number, findings)) for number in range(slow)]
+        background += [
             asyncio.create_task(send_good_pictures(client, findings)),
             asyncio.create_task(watch_memory(pid, findings)),
         ]
         await asyncio.gather(*(send_uploads(client, uploads, findings) for _ in range(SENDERS)))
-        for task in beside:
+        for task in background:
             task.cancel()
-        for ended in await asyncio.gather(*beside, return_exceptions=True):
+        for ended in await asyncio.gather(*background, return_exceptions=True):
             if isinstance(ended, AssertionError):  # a good client had a wrong answer
                 raise ended
     return findings

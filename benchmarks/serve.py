@@ -86,13 +86,13 @@ def main() -> None:
     detector = Detector.load()
     pictures = list_pictures(detector, paths)
     print(f"{len(pictures)} images of {arguments.folder}, {ROUNDS} rounds, {CLIENTS} clients", flush=True)
-    with run_ours() as ours, run_mosec(arguments.mosec) as theirs:
-        contenders = [*make_encoders(detector, pictures), make_ours(ours, pictures)]
-        if theirs:
-            contenders.append(make_mosec(theirs, pictures))
+    with run_changeling() as service, run_mosec(arguments.mosec) as mosec_service:
+        contenders = [*make_encoders(detector, pictures), make_changeling(service, pictures)]
+        if mosec_service:
+            contenders.append(make_mosec(mosec_service, pictures))
             contenders[-1].work()  # it loads the model after it has begun to answer
         print_rates(contenders, len(pictures))
-        print_losses(ours, pictures)
+        print_losses(service, pictures)
 
 
 def list_pictures(detector: Detector, paths: Sequence[str]) -> list[Picture]:
@@ -128,7 +128,7 @@ def run_service(command: Sequence[str], port: int, ready: str, **environment: st
             process.terminate()
 
 
-def run_ours() -> Any:
+def run_changeling() -> Any:
     """Start `changeling serve`."""
     port = find_free_port()
     command = [sys.executable, "-m", "changeling", "serve", "--port", str(port)]
@@ -150,7 +150,7 @@ def run_mosec(folder: Path | None) -> Iterator[Service | None]:
 
 
 def make_encoders(detector: Detector, pictures: Sequence[Picture]) -> list[Contender]:
-    """The encoder alone, on preprocessed tensors: one by one, as our service has them, and in batches of four."""
+    """The encoder alone, on preprocessed tensors: one by one, as `changeling serve` does, and by four."""
     backbone = detector.backbone
     pixels = np.concatenate([load_image(ImageFile("", one.data), backbone.preprocessing).pixels for one in pictures])
 
@@ -162,8 +162,8 @@ def make_encoders(detector: Detector, pictures: Sequence[Picture]) -> list[Conte
     return [Contender(f"bare encoder, batch {size}", partial(encode_all, size)) for size in (1, 4)]
 
 
-def make_ours(service: Service, pictures: Sequence[Picture]) -> Contender:
-    """Our service, to whose clients every picture is sent once in a round."""
+def make_changeling(service: Service, pictures: Sequence[Picture]) -> Contender:
+    """The service of `changeling serve`, to which every picture is sent once in a round."""
 
     def ask(client: httpx.Client, picture: Picture) -> None:
         answer = client.post("/v1/detect", files={"images": ("x", picture.data)})

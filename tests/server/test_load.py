@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from changeling.backbones.onnx import OnnxBackbone
+from changeling.server.inference import InferenceThread
 from changeling.server.service import DetectionService
 from tests.server.helpers import (
     PATIENCE,
@@ -61,6 +62,7 @@ def test_answers_of_many_clients_are_not_mixed_up(
         list(threads.map(check_answers, range(8)))
     assert service.uploads.held_bytes == 0
     assert service.admission.waiting_passes == 0
+    assert service.admission.waiting_pixels == 0
 
 
 @pytest.fixture
@@ -118,11 +120,22 @@ def test_work_of_a_client_that_goes_away_is_dropped(
     assert [record.message for record in caplog.records if record.name == "asyncio"] == []  # no exception is left
 
 
-def test_verdicts_are_given_while_a_picture_is_explained(tmp_path: Path, slow_backbone: None) -> None:
+def test_verdicts_are_given_while_a_picture_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_open = threading.Event()  # batches of the explanation wait for it before their turn
+    encode = InferenceThread.encode
+
+    def encode_when_open(thread: InferenceThread, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        assert is_open.wait(PATIENCE)
+        return encode(thread, pixels)
+
+    monkeypatch.setattr(InferenceThread, "encode", encode_when_open)
     with run_service(tmp_path) as (client, service), ThreadPoolExecutor(1) as thread:
         explaining = thread.submit(client.post, "/v1/explain", files=make_files(make_picture()))
-        wait_until(lambda: service.admission.waiting_passes > 0)
-        assert client.post("/v1/explain", files=make_files(make_picture(1))).status_code == 429
-        assert client.post("/v1/detect", files=make_files(make_picture())).status_code == 200
-        assert not explaining.done()
+        try:
+            wait_until(lambda: service.admission.waiting_passes > 0)
+            assert client.post("/v1/explain", files=make_files(make_picture(1))).status_code == 429
+            assert client.post("/v1/detect", files=make_files(make_picture())).status_code == 200
+            assert not explaining.done()
+        finally:
+            is_open.set()
         assert explaining.result().status_code == 200
