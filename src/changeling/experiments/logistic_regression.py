@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits
 
 TOLERANCE = 1e-8  # of the gradient and the Newton decrement of the mean loss; 1e-4 leaves some labels to chance
 MAX_NEWTON_SIZE = 2e11  # images x D^2; a Newton step beyond it takes a CPU longer than hundreds of L-BFGS steps
+MIN_THREADED_SIZE = 1e10  # images x D^2; in smaller fits, threads wait for each other longer than they compute
 _MAX_ITERATIONS = 3000
 
 
@@ -50,19 +52,20 @@ def fit_logistic_regressions(
     if inputs.shape[0] < inputs.shape[1]:
         basis, triangle = np.linalg.qr(inputs.T)
         inputs = triangle.T
-    use_newton = len(inputs) * inputs.shape[1] ** 2 <= MAX_NEWTON_SIZE
+    size = len(inputs) * inputs.shape[1] ** 2
     model = LogisticRegression(
-        solver="newton-cholesky" if use_newton else "lbfgs",
+        solver="newton-cholesky" if size <= MAX_NEWTON_SIZE else "lbfgs",
         tol=TOLERANCE,
         max_iter=_MAX_ITERATIONS,
         class_weight="balanced",
         warm_start=True,
     )
     fits = {}
-    for c in grid:
-        is_converged = fit_model(model.set_params(C=c), inputs, labels)
-        weight = model.coef_[0].copy() if basis is None else basis @ model.coef_[0]
-        fits[c] = LogisticFit(weight, float(model.intercept_[0]), is_converged)
+    with threadpool_limits(1 if size < MIN_THREADED_SIZE else None):
+        for c in grid:
+            is_converged = fit_model(model.set_params(C=c), inputs, labels)
+            weight = model.coef_[0].copy() if basis is None else basis @ model.coef_[0]
+            fits[c] = LogisticFit(weight, float(model.intercept_[0]), is_converged)
     return fits
 
 
