@@ -40,6 +40,7 @@ def load_shifted(shift: float) -> Callable[[str, Progress], OnnxBackbone]:
 
 def offer_compact(monkeypatch: pytest.MonkeyPatch, shift: float) -> None:
     monkeypatch.setattr(runtimes, "has_compact_graph", lambda _: True)
+    monkeypatch.setattr(runtimes, "is_compact_graph_cached", lambda _: True)
     monkeypatch.setitem(runtimes.LOADERS, Runtime.COMPACT, load_shifted(shift))
 
 
@@ -73,17 +74,80 @@ def test_a_runtime_is_chosen_if_it_agrees_and_is_faster(speed: float, difference
 def test_a_choice_holds_for_one_detector_on_one_processor(
     trained: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert runtimes.read_choice(trained) is Runtime.EXACT
+    assert runtimes.read_choice(trained) is None
     path = RuntimeChoice.describe(trained, Runtime.COMPACT).save()
     assert runtimes.read_choice(trained) is Runtime.COMPACT
     other = TrainedModel(trained.model.model_copy(update={"weights": "other"}), trained.head)
-    assert runtimes.read_choice(other) is Runtime.EXACT
+    assert runtimes.read_choice(other) is None
     with monkeypatch.context() as patch:
         patch.setattr(runtimes, "read_processor", lambda: Processor("another", 2, ()))
-        assert runtimes.read_choice(trained) is Runtime.EXACT
+        assert runtimes.read_choice(trained) is None
     for broken in (path.read_text().replace("compact", "auto"), "{", ""):
         path.write_text(broken)
-        assert runtimes.read_choice(trained) is Runtime.EXACT
+        assert runtimes.read_choice(trained) is None
+
+
+def fail_to_measure(*_: object) -> list[MeasuredRuntime]:
+    raise AssertionError("runtimes are measured")
+
+
+def test_a_runtime_is_chosen_on_first_use_only(trained: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer_compact(monkeypatch, 0.0)
+    monkeypatch.setattr(runtimes, "is_compact_graph_cached", lambda _: False)
+    measured = [MeasuredRuntime(Runtime.EXACT, 0.5, 1, 0), MeasuredRuntime(Runtime.COMPACT, 0.4, 1.2, 0)]
+    monkeypatch.setattr(runtimes, "measure_runtimes", lambda *_: measured)
+    assert type(runtimes.load_backbone(trained, Runtime.EXACT, silent)) is OnnxBackbone
+    assert runtimes.read_choice(trained) is None
+    assert type(runtimes.load_backbone(trained, Runtime.AUTO, silent)) is not OnnxBackbone
+    assert runtimes.read_choice(trained) is Runtime.COMPACT
+    monkeypatch.setattr(runtimes, "measure_runtimes", fail_to_measure)
+    assert type(runtimes.load_backbone(trained, Runtime.AUTO, silent)) is not OnnxBackbone
+
+
+def test_nothing_is_measured_once_the_cache_is_filled(trained: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer_compact(monkeypatch, 0.0)
+    monkeypatch.setattr(runtimes, "measure_runtimes", fail_to_measure)
+    assert type(runtimes.load_backbone(trained, Runtime.AUTO, silent)) is OnnxBackbone
+    assert runtimes.read_choice(trained) is None
+
+
+def test_nothing_is_measured_if_the_cache_is_read_only(
+    trained: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").mkdir()
+    offer_compact(monkeypatch, 0.0)
+    monkeypatch.setattr(runtimes, "is_compact_graph_cached", lambda _: False)
+    monkeypatch.setattr(runtimes.os, "access", lambda path, _: path != tmp_path / "cache")
+    monkeypatch.setattr(runtimes, "measure_runtimes", fail_to_measure)
+    assert type(runtimes.load_backbone(trained, Runtime.AUTO, silent)) is OnnxBackbone
+
+
+def test_the_exact_graph_runs_where_no_compact_graph_can_be_made(
+    trained: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(name: str, _: Progress) -> OnnxBackbone:
+        raise BackboneError(f"{name} differs")
+
+    monkeypatch.setattr(runtimes, "has_compact_graph", lambda _: True)
+    monkeypatch.setattr(runtimes, "is_compact_graph_cached", lambda _: False)
+    monkeypatch.setitem(runtimes.LOADERS, Runtime.COMPACT, fail)
+    assert type(runtimes.load_backbone(trained, Runtime.AUTO, silent)) is OnnxBackbone
+    assert runtimes.read_choice(trained) is Runtime.EXACT  # not tried again
+
+
+@pytest.mark.parametrize(
+    ("speed", "difference", "reason"),
+    [
+        (1.2, 1e-6, "1.20 times as fast, and no probability changes by more than 1e-05"),
+        (1.2, 1e-3, "compact changes a probability by 1.0e-03, more than 1e-05"),
+        (1.01, 0.0, "compact is 1.01 times as fast, less than 1.05"),
+        (0.0, 0.0, "this backbone has no other runtime"),
+    ],
+)
+def test_the_reason_of_a_choice_is_given(speed: float, difference: float, reason: str) -> None:
+    measured = [MeasuredRuntime(Runtime.EXACT, 0.5, 1, 0)]
+    measured += [MeasuredRuntime(Runtime.COMPACT, 0.4, speed, difference)] if speed else []
+    assert runtimes.explain_choice(measured) == reason
 
 
 def test_the_chosen_runtime_is_loaded(trained: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +192,7 @@ def test_doctor_prints_and_saves_its_choice(trained: TrainedModel, tmp_path: Pat
     result = CliRunner().invoke(app, ["doctor", "--model", str(tmp_path / "detector")])
     assert result.exit_code == 0, result.output
     assert f"processor     {read_processor().name}" in result.output
-    assert "chosen: exact (" in result.output
+    assert "chosen: exact: this backbone has no other runtime (" in result.output
+    assert "8 and 16 bits are not used" in result.output
     saved = RuntimeChoice.model_validate_json((tmp_path / "cache" / runtimes.CHOICE_FILE).read_bytes())
     assert saved == RuntimeChoice.describe(trained, Runtime.EXACT)

@@ -11,10 +11,16 @@ import pytest
 
 from changeling.backbones.onnx import OnnxBackbone
 from changeling.detect import detection as detection_module
-from changeling.detect.detection import Detection, detect_missing_parts, remove_outdated_parts
+from changeling.detect.detection import (
+    Detection,
+    detect_missing_parts,
+    find_runtime_to_resume,
+    remove_outdated_parts,
+)
 from changeling.detect.detector import Detector, Verdict
 from changeling.detect.evidence.evidence import Evidence
 from changeling.detect.evidence.inspect import EvidenceReader, VerdictWithEvidence
+from changeling.detect.runtime_names import Runtime
 from changeling.detect.verdict_parts import VerdictParts, read_verdicts, remove_parts, verdict_parts
 from changeling.errors import ChangelingError
 from tests import helpers
@@ -130,6 +136,28 @@ def test_a_part_contains_every_field(parts: VerdictParts, detection: Detection) 
     ]
     parts.write(0, detection.make_header([]), verdicts)
     assert parts.read(0) == verdicts
+
+
+def test_a_resumed_detection_has_the_runtime_of_its_parts(
+    detection: Detection, images: list[str], parts: VerdictParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compact, other = "clip-vit-b16@blocks", "clip-vit-b16"  # the second has no compact graph
+    assert find_runtime_to_resume(parts, compact) is Runtime.AUTO
+    detection.write_part(parts, 1, images[slice(*parts.row_range(1))])
+    assert find_runtime_to_resume(parts, other) is Runtime.EXACT
+    monkeypatch.setattr(Detector, "runtime", Runtime.COMPACT)
+    detection.write_part(parts, 0, images[slice(*parts.row_range(0))])
+    assert find_runtime_to_resume(parts, compact) is Runtime.COMPACT
+    assert find_runtime_to_resume(parts, other) is Runtime.AUTO
+    assert find_outdated(detection, images, parts) == [1, 2]  # part 1 has another runtime
+
+
+def test_parts_that_name_no_runtime_are_exact(detection: Detection, images: list[str], parts: VerdictParts) -> None:
+    detection.write_part(parts, 0, images[slice(*parts.row_range(0))])
+    older = parts.path(0).read_text().replace(',"runtime":"exact"', "")
+    assert older != parts.path(0).read_text()
+    parts.path(0).write_text(older)
+    assert find_outdated(detection, images, parts) == [1, 2]
 
 
 @pytest.mark.parametrize("content", ["", "{}\n", '{"made_of": "x"}\n{"path": 1}\n', '{"made_of": "x"}\n{"pa'])

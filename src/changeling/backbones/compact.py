@@ -47,6 +47,11 @@ def has_compact_graph(name: str) -> bool:
     return alias in GRAPHS and layer == LAYER
 
 
+def is_compact_graph_cached(name: str) -> bool:
+    """Return whether the compact graph of the backbone `name` has been made. Raises KeyError if it has none."""
+    return _find_graph(name.partition("@")[0]).exists()
+
+
 def load_compact_backbone(name: str, progress: Progress) -> CompactBackbone:
     """Load the compact graph of a backbone; on first use, make it and compare its features with the exported graph's.
 
@@ -59,7 +64,7 @@ def load_compact_backbone(name: str, progress: Progress) -> CompactBackbone:
         raise BackboneError(f"{name} has no compact graph; these have one: {known}")
     alias = name.partition("@")[0]
     model, build = GRAPHS[alias]
-    path = cache_dir() / f"{alias}-{model.weights}-{model.preprocessing.hash}{COMPACT_SUFFIX}-{_VERSION}.onnx"
+    path = _find_graph(alias)
     if not path.exists():
         exported = cached_onnx_file(alias, model, progress)
         graph = build(onnx.load(exported))
@@ -68,6 +73,12 @@ def load_compact_backbone(name: str, progress: Progress) -> CompactBackbone:
             onnx.save(graph, temporary)
             _check_features(temporary, exported, model)
     return CompactBackbone(path, alias)
+
+
+def _find_graph(alias: str) -> Path:
+    """Return the path of a compact graph in the cache, made or not."""
+    model, _ = GRAPHS[alias]
+    return cache_dir() / f"{alias}-{model.weights}-{model.preprocessing.hash}{COMPACT_SUFFIX}-{_VERSION}.onnx"
 
 
 def _check_features(compact: Path, exported: Path, model: PackagedModel) -> None:

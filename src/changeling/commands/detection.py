@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from changeling.commands.shared import BackboneOption, DatasetArgument, RayOption, TrustListOption, print_note
+from changeling.commands.shared import (
+    BackboneOption,
+    DatasetArgument,
+    RayOption,
+    RuntimeOption,
+    TrustListOption,
+    print_note,
+)
 from changeling.detect.formats import VerdictFormat, check_evidence_format, parse_format, resolve_format
 from changeling.detect.runtime_names import Runtime
 from changeling.errors import ChangelingError, DistributedError, ModelError
@@ -95,23 +102,17 @@ def detect(
         ),
     ] = None,
     ray: RayOption = "",
-    runtime: Annotated[
-        Runtime,
-        typer.Option(
-            help="Run the backbone's exported graph (exact), or a faster one that agrees up to rounding (compact). "
-            "Default: what `doctor` has chosen on this machine, or exact."
-        ),
-    ] = Runtime.AUTO,
+    runtime: RuntimeOption = Runtime.AUTO,
 ) -> None:
     """Label each image real, fake or unsure.
 
     With --output, the command continues where it stopped when it is run again after an interruption.
     """
-    from changeling.detect.detection import DESCRIPTION, Detection
+    from changeling.detect.detection import DESCRIPTION, Detection, find_runtime_to_resume
     from changeling.detect.detector import Detector
     from changeling.detect.evidence.inspect import EvidenceReader
     from changeling.detect.inputs import find_images
-    from changeling.detect.model import describe_error_rates, describe_thresholds
+    from changeling.detect.model import BUNDLED, describe_error_rates, describe_thresholds, load_model
     from changeling.detect.output import LABELS, format_summary, write_verdicts
     from changeling.detect.verdict_parts import read_verdicts, remove_parts, verdict_parts
     from changeling.progress import progress_bars, track
@@ -130,6 +131,9 @@ def detect(
     if labels:
         images = _find_labelled_images(images)
     labelled: list[LabelledVerdict] = []
+    parts = verdict_parts(output, len(images)) if output else None
+    if parts and runtime == Runtime.AUTO:
+        runtime = find_runtime_to_resume(parts, load_model(model or BUNDLED).model.backbone)
     with progress_bars("bytes") as progress:
         detector = Detector.load(
             model,
@@ -142,17 +146,16 @@ def detect(
     detection = Detection(detector, stable, reader)
     started, existing = time.monotonic(), 0
     with progress_bars() as progress:
-        if output:
-            parts = verdict_parts(output, len(images))
+        if parts:
             existing = _write_parts(detection, images, parts, ray, progress)
             verdicts = read_verdicts(parts)
         else:
             verdicts = track(detection.detect(images), DESCRIPTION, len(images), progress)
         counts = write_verdicts(_add_truth(verdicts, labelled) if labels else verdicts, verdict_format, output)
-    if output:
+    if parts:
         remove_parts(parts)
     speed = _format_speed(len(images) - existing, time.monotonic() - started)
-    typer.echo(f"{format_summary(counts)}; {speed}", err=True)
+    typer.echo(f"{format_summary(counts)}; {speed}; runtime {detector.runtime}", err=True)
     typer.echo(describe_thresholds(detector.model), err=True)
     if false_positive_rate is not None or false_negative_rate is not None:
         typer.echo(describe_error_rates(detector.model), err=True)

@@ -15,13 +15,14 @@ def doctor(
 ) -> None:
     """Measure how the detector runs fastest on this machine, and use that from now on.
 
-    Each runtime must give the probabilities of the exported graph, up to rounding, to be chosen.
+    The choice is made by itself on first use; make it again after a change of the processor or of onnxruntime. Each
+    runtime must give the probabilities of the exported graph, up to rounding, to be chosen.
     """
     import importlib.metadata
 
     from changeling.detect.model import BUNDLED, load_model
     from changeling.detect.processor import INSTRUCTIONS, read_processor
-    from changeling.detect.runtimes import RuntimeChoice, choose_runtime, measure_runtimes
+    from changeling.detect.runtimes import RuntimeChoice, choose_runtime, explain_choice, measure_runtimes
     from changeling.progress import progress_bars
 
     trained = load_model(model or BUNDLED)
@@ -33,8 +34,9 @@ def doctor(
     missing = [one for one in INSTRUCTIONS if one not in processor.instructions]
     typer.echo(f"processor     {processor.name}, cores: {processor.cores}")
     typer.echo(f"instructions  {', '.join(processor.instructions) or 'none known'}; not {', '.join(missing)}")
+    typer.echo("precision     32 bits; 8 and 16 bits are not used, whatever the processor has")
     typer.echo(f"onnxruntime   {importlib.metadata.version('onnxruntime')}")
     typer.echo(f"{'runtime':13} {'s/image':>8} {'speed':>6}  largest difference of a probability")
     for one in measured:
         typer.echo(f"{one.runtime:13} {one.seconds:8.3f} {one.speed:6.2f}  {one.difference:.1e}")
-    typer.echo(f"chosen: {runtime} ({path})")
+    typer.echo(f"chosen: {runtime}: {explain_choice(measured)} ({path})")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from changeling.commands.shared import RayOption, TrustListOption, print_note
+from changeling.commands.shared import RayOption, RuntimeOption, TrustListOption, print_note
+from changeling.detect.runtime_names import Runtime
 from changeling.errors import ChangelingError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def serve(
     max_megabytes: Annotated[int, typer.Option(min=1, max=256, help="Accept requests of up to so many MiB.")] = 64,
     trust_list: TrustListOption = None,
     ray: RayOption = "",
+    runtime: RuntimeOption = Runtime.AUTO,
 ) -> None:
     """Serve the detector and its page over HTTP. Nothing that is sent is stored."""
     _check_packages()
@@ -80,7 +82,7 @@ def serve(
     with ExitStack() as stack:
         listening = None if ray else stack.enter_context(listen(host, port))  # before the model is loaded
         with progress_bars("bytes") as progress:
-            detector = Detector.load(model, progress, false_positive_rate=false_positive_rate)
+            detector = Detector.load(model, progress, false_positive_rate=false_positive_rate, runtime=runtime)
         if listening is None:
             stack.enter_context(run_on_ray(Shared.pack((detector, settings, model or BUNDLED)), ray, host, port))
             _print_address(detector, host, port)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from changeling.detect.runtime_names import Runtime
+
 DatasetArgument = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset folder (see `import`).")]
 BackboneOption = Annotated[
     str,
@@ -17,6 +19,13 @@ BackboneOption = Annotated[
 ]
 RayOption = Annotated[
     str, typer.Option("--ray", metavar="ADDRESS", help="Run on this Ray cluster; `local` starts one on this machine.")
+]
+RuntimeOption = Annotated[
+    Runtime,
+    typer.Option(
+        help="Run the backbone's exported graph (exact), or a faster one that agrees up to rounding (compact). "
+        "Default: what was chosen on this machine, on first use or by `doctor`; or exact."
+    ),
 ]
 TrustListOption = Annotated[
     Path | None,

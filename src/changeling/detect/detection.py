@@ -12,6 +12,8 @@ from functools import cached_property, partial
 from changeling import __version__
 from changeling.detect.detector import Detector, Verdict
 from changeling.detect.evidence.inspect import EvidenceReader, Paths
+from changeling.detect.runtime_names import Runtime
+from changeling.detect.runtimes import list_runtimes
 from changeling.detect.verdict_parts import PART_SIZE, VerdictHeader, VerdictParts
 from changeling.errors import ChangelingError
 from changeling.files import explain_full_disk
@@ -61,7 +63,7 @@ class Detection:
     def make_header(self, paths: Sequence[str]) -> VerdictHeader:
         """The header of a part of these images, as their files are now."""
         files = [(os.fsencode(path), _read_file_state(path)) for path in paths]
-        return VerdictHeader(made_of=_hash_objects(self._hash, files))
+        return VerdictHeader(made_of=_hash_objects(self._hash, files), runtime=self.detector.runtime)
 
     @cached_property
     def _hash(self) -> str:
@@ -94,6 +96,19 @@ def remove_outdated_parts(detection: Detection, paths: Sequence[str], parts: Ver
             paths[slice(*parts.row_range(index))]
         ):
             parts.remove(index)
+
+
+def find_runtime_to_resume(parts: VerdictParts, backbone: str) -> Runtime:
+    """Return the runtime of the first written part, so that all get the same; `auto` if there is none.
+
+    A runtime that the backbone does not have belongs to parts of another detector, and does not count.
+
+    Raises:
+        ChangelingError: a file is not a part.
+    """
+    written = next((index for index in parts.indices if parts.exists(index)), None)
+    runtime = Runtime.AUTO if written is None else parts.read_header(written).runtime
+    return runtime if runtime in list_runtimes(backbone) else Runtime.AUTO
 
 
 def _read_file_state(path: str) -> tuple[int, int] | None:

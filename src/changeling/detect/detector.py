@@ -78,7 +78,7 @@ class Detector:
 
     def __reduce__(self) -> tuple[Callable[[TrainedModel, str, Runtime], Detector], tuple[TrainedModel, str, Runtime]]:
         """Pickle the trained model and the name and runtime of the backbone, which is loaded again."""
-        return _load_again, (self._trained, self._backbone.name, find_runtime(self._backbone))
+        return _load_again, (self._trained, self._backbone.name, self.runtime)
 
     @property
     def trained(self) -> TrainedModel:
@@ -89,6 +89,11 @@ class Detector:
     def backbone(self) -> Backbone:
         """What encodes images."""
         return self._backbone
+
+    @property
+    def runtime(self) -> Runtime:
+        """How the backbone is run: `EXACT` or `COMPACT`."""
+        return find_runtime(self._backbone)
 
     @property
     def model(self) -> ModelInfo:
@@ -108,7 +113,7 @@ class Detector:
     ) -> Detector:
         """Load the detector in the folder `model`, by default the bundled one.
 
-        The backbone's weights are downloaded on first use.
+        The backbone's weights are downloaded on first use, and it is measured how they run fastest.
 
         Args:
             model: a folder that `train` wrote.
@@ -119,7 +124,8 @@ class Detector:
                 default 0.2.
             prior: the share of fakes among the images to be judged, in (0, 1). It moves probabilities, not labels.
             runtime: `EXACT` runs the exported graph of the backbone, `COMPACT` a faster one that gives the same
-                features up to rounding, and `AUTO` what `changeling doctor` chose on this machine, or else `EXACT`.
+                features up to rounding, and `AUTO` what was chosen on this machine, on first use or by `changeling
+                doctor`, or else `EXACT`.
 
         Raises:
             BackboneError: the backbone does not have this runtime.

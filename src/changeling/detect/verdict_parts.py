@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from changeling.detect.detector import Verdict
 from changeling.detect.evidence.evidence import Evidence
 from changeling.detect.evidence.inspect import VerdictWithEvidence
+from changeling.detect.runtime_names import Runtime
 from changeling.errors import ChangelingError, one_line
 from changeling.parts import PartStore
 
@@ -21,11 +22,17 @@ PART_SIZE = 256  # images in a part: as many are lost when a process is killed; 
 
 
 class VerdictHeader(BaseModel):
-    """The first line of a part file."""
+    """The first line of a part file.
+
+    Attributes:
+        made_of: hash of everything that its verdicts depend on.
+        runtime: of the detector; parts of older versions do not name it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    made_of: str  # hash of everything that its verdicts depend on
+    made_of: str
+    runtime: Runtime = Runtime.EXACT
 
 
 class VerdictPartFormat:
