@@ -30,6 +30,7 @@ from changeling.detect import detection, verdict_parts
 from changeling.detect.detection import Detection
 from changeling.detect.detector import Detector
 from changeling.detect.output import FIELDS
+from changeling.detect.runtime_names import Runtime
 from changeling.detect.verdict_parts import VerdictParts
 from changeling.errors import WeightsError
 from changeling.experiments.registry import EXPERIMENTS
@@ -171,7 +172,17 @@ def test_detect_continues_where_it_was_interrupted(
         assert run_changeling(*command, tmp_path / "resumed").returncode == 130
     assert not (tmp_path / "resumed").exists()
     assert [path.name for path in (tmp_path / "resumed.parts").iterdir()] == ["part-00000.jsonl"]
+    loaded: list[Any] = []
+    load_detector = Detector.load
+
+    def load(*arguments: Any, **options: Any) -> Detector:
+        loaded.append(options["runtime"])
+        return load_detector(*arguments, **options)
+
+    monkeypatch.setattr(Detector, "load", load)
     ran = run_changeling(*command, tmp_path / "resumed")
+    assert loaded == [Runtime.EXACT]  # that of the parts, not what is chosen since
+    assert ran.stderr.splitlines()[1].endswith("runtime exact")
     assert f"{tmp_path / 'resumed'}.parts: 2 of 5 images are done, continuing with the others\n" in ran.stderr
     assert (tmp_path / "resumed").read_bytes() == (tmp_path / "complete").read_bytes()
     assert not (tmp_path / "resumed.parts").exists()
@@ -301,6 +312,7 @@ def test_a_study_runs_from_its_file_and_replaces_the_results_of_an_earlier_one(t
     output = tmp_path / "deep" / "study"
     assert (output / "report" / "index.html").exists()
     first = {path.name: path.read_bytes() for path in (output / "results").iterdir()}
+    shutil.rmtree(output / "finished")
     again = run_changeling("study", tmp_path / "study.toml")
     assert "0 images encoded" in again.stderr
     assert {path.name: path.read_bytes() for path in (output / "results").iterdir()} == first  # bit for bit

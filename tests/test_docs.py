@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,12 @@ def read_blocks(page: Path, language: str) -> list[str]:
 
 def find_pages(language: str) -> list[Path]:
     return [page for page in PAGES if read_blocks(page, language)]
+
+
+def list_benchmark_commands() -> list[list[str]]:
+    """The words of each `python benchmarks/...` in a code block, from the file on."""
+    lines = [line for page in PAGES for block in read_blocks(page, "sh") for line in block.splitlines()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("python benchmarks/")]
 
 
 def get_name(page: Path) -> str:
@@ -81,6 +90,21 @@ def test_commands_in_sh_blocks_can_be_parsed(page: Path) -> None:
                 words = shlex.split(piped, comments=True)
                 if words[:1] == ["changeling"]:
                     parse_command(words[1:])
+
+
+@pytest.mark.parametrize("words", list_benchmark_commands(), ids=" ".join)
+def test_commands_of_benchmarks_can_be_parsed(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command is parsed by the benchmark's own parser, which then ends it."""
+    parse_args = argparse.ArgumentParser.parse_args
+
+    def parse_and_end(parser: argparse.ArgumentParser) -> argparse.Namespace:
+        parse_args(parser)  # exits with 2 if there is no such option
+        raise EOFError
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_end)
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(EOFError):
+        importlib.import_module(words[0].removesuffix(".py").replace("/", ".")).main()
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=get_name)

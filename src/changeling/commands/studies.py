@@ -41,8 +41,8 @@ def study(
 ) -> None:
     """Extract missing features, run the experiments, and write results, tables and report.
 
-    A dataset folder is studied with the default settings, on all backbones that have features. A second run repeats
-    the experiments, but not the extraction of features and the training of S and T.
+    A dataset folder is studied with the default settings, on all backbones that have features. A second run continues
+    where the first stopped, and takes the results of finished experiments if nothing has changed.
     """
     from changeling.studies.runner import check_study, open_dataset
     from changeling.studies.settings import Study, load_study
@@ -87,12 +87,16 @@ def _run_study(dataset: Dataset, study: Study, output: Path) -> None:
     from changeling.report.exports import remove_study_files, write_exports
     from changeling.report.page import write_report
     from changeling.results.folder import RESULTS
+    from changeling.studies.finished import FINISHED
     from changeling.studies.runner import run_study
 
     results: list[Result] = []
     try:
         with progress_bars() as progress:
-            for result in run_study(dataset, study, projections=output / CHECKPOINTS, progress=progress):
+            results_in_order = run_study(
+                dataset, study, projections=output / CHECKPOINTS, finished=output / FINISHED, progress=progress
+            )
+            for result in results_in_order:
                 if not results:
                     remove_study_files(output, EXPERIMENTS)
                 result.save(output / RESULTS)

@@ -23,6 +23,7 @@ from changeling.report.exports import write_exports
 from changeling.report.page import write_report
 from changeling.results.folder import RESULTS
 from changeling.results.result import Result
+from changeling.studies.finished import FINISHED
 from changeling.studies.runner import run_study
 from changeling.studies.settings import Study
 
@@ -71,7 +72,15 @@ def _study_bundled(console: Console, name: str, output: Path) -> list[Result]:
     console.print(f"[bold]{TITLES[name]}[/]")
     dataset = Dataset(BUNDLED[f"bundled:{name}"])
     with progress_bars() as progress:
-        results = list(run_study(dataset, STUDIES[name], projections=output / CHECKPOINTS, progress=progress))
+        results = list(
+            run_study(
+                dataset,
+                STUDIES[name],
+                projections=output / CHECKPOINTS,
+                finished=output / FINISHED,
+                progress=progress,
+            )
+        )
     for result in results:
         result.save(output / RESULTS)
         console.print(f"[bold]{result.paper or result.title}[/]  {result.summary}")

@@ -20,6 +20,7 @@ from changeling.features.captions import has_caption_features
 from changeling.features.store import count_missing_rows, has_features, list_extracted_backbones
 from changeling.progress import Progress, silent
 from changeling.results.result import Result
+from changeling.studies.finished import FinishedResults
 from changeling.studies.settings import Study
 
 
@@ -145,7 +146,12 @@ def format_reason(dataset: Dataset, error: DatasetError) -> str:
 
 
 def run_study(
-    dataset: Dataset, study: Study, *, projections: Path | None = None, progress: Progress = silent
+    dataset: Dataset,
+    study: Study,
+    *,
+    projections: Path | None = None,
+    finished: Path | None = None,
+    progress: Progress = silent,
 ) -> Iterator[Result]:
     """Run the experiments of a study, and yield each Result when it is finished.
 
@@ -153,6 +159,7 @@ def run_study(
 
     Args:
         projections: the folder for checkpoints of S and T, from which a later run resumes.
+        finished: the folder for finished results, which a later run takes if nothing has changed.
 
     Raises:
         FeatureError: features are missing, or were extracted from other images.
@@ -173,17 +180,27 @@ def run_study(
     empty = [name for name in named if name not in context.backbones]
     notes = (f"Excluded because no image has a feature: {', '.join(empty)}.",) if empty else ()
     small_splits = tuple(f"{line[0].upper()}{line[1:]}." for line in describe_small_splits(dataset))
+    finished_results = FinishedResults.open(finished, context) if finished else None
     for experiment in list_experiments(study):
-        try:
-            result = experiment.run(context, context.get_settings(experiment))
-        except DatasetError as error:
-            result = Result(
-                experiment=experiment.name,
-                title=experiment.title,
-                paper=experiment.paper,
-                summary=f"Not run: {format_reason(dataset, error)}",
-                settings={},
-                dataset=describe_dataset(dataset),
-            )
+        result = finished_results.load(experiment.name) if finished_results else None
+        if result is None:
+            result = _run_experiment(context, experiment)
+            if finished_results:
+                finished_results.save(result)
         shown = (*notes, *small_splits) if result.tables else notes
         yield result.model_copy(update={"notes": (*result.notes, *shown)})
+
+
+def _run_experiment(context: Context, experiment: Experiment[Any]) -> Result:
+    """Run an experiment; the Result of one that cannot run on the dataset says why."""
+    try:
+        return experiment.run(context, context.get_settings(experiment))
+    except DatasetError as error:
+        return Result(
+            experiment=experiment.name,
+            title=experiment.title,
+            paper=experiment.paper,
+            summary=f"Not run: {format_reason(context.dataset, error)}",
+            settings={},
+            dataset=describe_dataset(context.dataset),
+        )
