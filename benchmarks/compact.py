@@ -128,12 +128,12 @@ def print_differences(title: str, trained: TrainedModel, rows: ImageRows, exact:
         return metrics.auroc(labels[images], compact[images]) - metrics.auroc(labels[images], exact[images])
 
     difference, low, high = compute_difference(np.arange(len(labels))), *draw_interval(compute_difference, clusters)
-    probabilities = [[trained.convert_score(score) for score in scores] for scores in (exact, compact)]
-    pairs = list(zip(*([trained.choose_label(one) for one in some] for some in probabilities), strict=True))
+    probabilities = [np.array([trained.convert_score(score) for score in scores]) for scores in (exact, compact)]
+    pairs = list(zip(*([trained.choose_label(one) for one in some.tolist()] for some in probabilities), strict=True))
     print(f"{title}: {int((labels == 0).sum())} real, {int(labels.sum())} fake")
     print(f"  AUROC exact {metrics.auroc(labels, exact):.6f}, compact {metrics.auroc(labels, compact):.6f}")
     print(f"  difference {difference:+.1e} (95 % interval over sources {low:+.1e} to {high:+.1e})")
-    print(f"  probabilities differ by {np.abs(np.subtract(*probabilities)).max():.1e} at most")
+    print(f"  probabilities differ by {np.abs(probabilities[0] - probabilities[1]).max():.1e} at most")
     for what, is_counted in (
         ("labels changed", [one != other for one, other in pairs]),
         ("real became fake, or fake real", [{one, other} == {"real", "fake"} for one, other in pairs]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -117,7 +118,7 @@ def test_nothing_is_measured_if_the_cache_is_read_only(
     (tmp_path / "cache").mkdir()
     offer_compact(monkeypatch, 0.0)
     monkeypatch.setattr(runtimes, "is_compact_graph_cached", lambda _: False)
-    monkeypatch.setattr(runtimes.os, "access", lambda path, _: path != tmp_path / "cache")
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path / "cache")
     monkeypatch.setattr(runtimes, "measure_runtimes", fail_to_measure)
     assert type(runtimes.load_backbone(trained, Runtime.AUTO, silent)) is OnnxBackbone
 
