@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from scipy.special import expit, softmax
 from changeling.backbones import compact, registry
 from changeling.backbones.class_tokens import build_class_token_graph
 from changeling.backbones.onnx import open_session
+from changeling.backbones.packaged import CLIP_VIT_B16
 from changeling.errors import BackboneError
+from changeling.images.transforms import Preprocessing
 from changeling.progress import silent
 
 WIDTH, HEADS, BLOCKS, PATCH, GRID = 128, 2, 3, 4, 3
@@ -112,6 +115,59 @@ def test_a_backbone_without_a_compact_graph_is_refused(name: str) -> None:
     assert not compact.has_compact_graph(name)
     with pytest.raises(BackboneError, match=f"{name} has no compact graph; these have one: clip-vit-b16@blocks"):
         compact.load_compact_backbone(name, silent)
+
+
+@pytest.fixture
+def tiny_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The exported graph of a backbone `tiny`, whose compact graph is the same graph."""
+    side = GRID * PATCH
+    preprocessing = Preprocessing(resize=side, crop=side, mean=(0.5,) * 3, std=(0.5,) * 3)
+    exported = tmp_path / "cache" / "exported.onnx"
+    exported.parent.mkdir()
+    onnx.save(build_class_token_graph(export_weights(draw_weights())), exported)
+    model = replace(CLIP_VIT_B16, preprocessing=preprocessing)
+    monkeypatch.setattr(compact, "GRAPHS", {"tiny": (model, lambda graph: graph)})
+    monkeypatch.setattr(compact, "cached_onnx_file", lambda *_: exported)
+    return exported
+
+
+def test_a_compact_graph_is_made_once(tiny_graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not compact.is_compact_graph_cached("tiny@blocks")
+    made = compact.load_compact_backbone("tiny@blocks", silent)
+    assert compact.is_compact_graph_cached("tiny@blocks")
+    graph, data = sorted(path for path in tiny_graph.parent.iterdir() if path != tiny_graph)
+    assert data.name == f"{graph.name}.data"
+    assert data.stat().st_mode == graph.stat().st_mode == tiny_graph.stat().st_mode
+    assert graph.stat().st_size < data.stat().st_size / 10  # the weights are mapped into memory, not parsed
+    monkeypatch.setattr(compact, "cached_onnx_file", None)
+    again = compact.load_compact_backbone("tiny@blocks", silent)
+    pixels = np.ones((1, 3, GRID * PATCH, GRID * PATCH), np.float32)
+    np.testing.assert_array_equal(made.encode(pixels), again.encode(pixels))
+    assert again.weights.endswith(compact.COMPACT_SUFFIX)
+
+
+def test_a_compact_graph_with_other_features_is_refused(tiny_graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = draw_weights()
+    tensors["encoder.layers.1.mlp.fc1.bias"] += 0.1
+    other = build_class_token_graph(export_weights(tensors))
+    monkeypatch.setitem(compact.GRAPHS, "tiny", (compact.GRAPHS["tiny"][0], lambda _: other))
+    with pytest.raises(BackboneError, match="differs from the exported one"):
+        compact.load_compact_backbone("tiny@blocks", silent)
+    assert list(tiny_graph.parent.iterdir()) == [tiny_graph]
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3])
+def test_features_do_not_depend_on_batches_and_cores(
+    cores: int, tiny_graph: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(1).normal(size=(41, 3, GRID * PATCH, GRID * PATCH)).astype(np.float32)
+    backbone = compact.load_compact_backbone("tiny@blocks", silent)
+    expected = np.concatenate([backbone.encode(image[None]) for image in pixels])
+    monkeypatch.setattr(compact, "count_cores", lambda: cores)
+    for size in (41, 4, 1):
+        features = [backbone.encode(pixels[start : start + size]) for start in range(0, len(pixels), size)]
+        np.testing.assert_array_equal(np.concatenate(features), expected)
+    assert ("_with_one_thread" in vars(backbone)) == (cores > 1)
 
 
 @pytest.mark.network

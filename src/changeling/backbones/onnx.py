@@ -30,14 +30,27 @@ class OnnxBackbone:
     """
 
     def __init__(
-        self, path: Path, name: str, layer: str | None = None, *, preprocessing: Preprocessing | None = None
+        self,
+        path: Path,
+        name: str,
+        layer: str | None = None,
+        *,
+        preprocessing: Preprocessing | None = None,
+        threads: int | None = None,
     ) -> None:
-        """Open the graph at `path`. `preprocessing` overrides that of its metadata.
+        """Open the graph at `path`.
+
+        Args:
+            path: of an ONNX file.
+            name: alias or id, without the layer.
+            layer: by default that of `find_default_layer`.
+            preprocessing: overrides that of the graph's metadata.
+            threads: that work on one batch; by default one for each core.
 
         Raises:
             BackboneError: it is not a graph, or has no such layer.
         """
-        self._session = open_session(path)
+        self._session = open_session(path, threads)
         self._layer, self.name = select_layer([output.name for output in self._session.get_outputs()], layer, name)
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.weights = metadata.get(_WEIGHTS) or hash_file(path)
@@ -128,13 +141,18 @@ def read_layers(path: Path) -> list[str]:
     return [output.name for output in graph.output]
 
 
-def open_session(path: Path) -> Any:
-    """Open an ONNX file on all cores. Raises BackboneError if it is not one."""
+def count_cores() -> int:
+    """Return how many cores this process may use; 0 if the system does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+
+
+def open_session(path: Path, threads: int | None = None) -> Any:
+    """Open an ONNX file, by default on all cores. Raises BackboneError if it is not one."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    options.intra_op_num_threads = count_cores() if threads is None else threads
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class

@@ -47,7 +47,7 @@ CHOICE_FILE = "runtime.json"  # in the cache
 MAX_DIFFERENCE = 1e-5  # of a probability from that of the exported graph
 MIN_SPEED = 1.05  # of a runtime that is chosen, in images per second of the exported graph
 ROUNDS = 5
-FIRST_ROUNDS = 2  # on first use
+FIRST_ROUNDS = 1  # on first use
 _PICTURES = (  # of packages that this one needs
     ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
     ("sklearn", "datasets/images/china.jpg"),
@@ -143,8 +143,8 @@ def _choose_on_first_use(trained: TrainedModel, progress: Progress) -> Runtime:
     is_first_use = has_compact_graph(name) and not is_compact_graph_cached(name)
     if not is_first_use or (folder.exists() and not os.access(folder, os.W_OK)):
         return Runtime.EXACT
-    registry.load_backbone(name, progress)  # whose errors are not those of the compact graph
     try:
+        LOADERS[Runtime.COMPACT](name, progress)  # makes the graph, while no other one takes memory
         runtime = choose_runtime(measure_runtimes(trained, silent, FIRST_ROUNDS))
     except BackboneError:  # no compact graph can be made of these weights
         runtime = Runtime.EXACT
