@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, brier_score_loss, roc_auc_score
 
 from changeling.evaluation import measures
-from changeling.evaluation.measures import METRICS, UNSURE, ScoredImages
+from changeling.evaluation.measures import METRICS, UNSURE, Metric, ScoredImages
 from changeling.stats import metrics
 from changeling.stats.intervals import clopper_pearson
 from changeling.stats.metrics import Floats, Ints
@@ -40,6 +43,24 @@ def test_metrics_equal_those_of_scikit_learn(seed: int) -> None:
         balanced_accuracy_score(labels, images.predictions), abs=1e-12
     )
     assert measure("brier_score", images) == pytest.approx(brier_score_loss(labels, scores), abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.key)
+def test_the_value_of_a_metric_is_the_one_in_its_interval(metric: Metric) -> None:
+    images = make_images(5)
+    assert metric.compute(images) == pytest.approx(measure(metric.key, images), abs=1e-12)
+    undecided = replace(images, predictions=None, are_probabilities=False)
+    assert math.isnan(metric.compute(undecided)) == (metric.measure(undecided) is None)
+
+
+def test_images_are_selected_with_all_that_is_known_of_them() -> None:
+    images = make_images(6, count=9)
+    selected = images.select(np.array([4, 4, 0]))
+    assert selected.scores.tolist() == [images.scores[4], images.scores[4], images.scores[0]]
+    assert selected.predictions is not None
+    assert images.predictions is not None
+    assert selected.predictions.tolist() == images.predictions[[4, 4, 0]].tolist()
+    assert selected.clusters.tolist() == [1, 1, 0]
 
 
 def test_auroc_and_accuracies_equal_their_definitions() -> None:

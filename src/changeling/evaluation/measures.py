@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -44,7 +44,19 @@ class ScoredImages:
     predictions: Ints | None
     are_probabilities: bool
 
+    def select(self, rows: Ints) -> ScoredImages:
+        """Return the images of some rows, which may repeat."""
+        predictions = None if self.predictions is None else self.predictions[rows]
+        return replace(
+            self,
+            labels=self.labels[rows],
+            clusters=self.clusters[rows],
+            scores=self.scores[rows],
+            predictions=predictions,
+        )
 
+
+Compute = Callable[[ScoredImages], float]
 Measure = Callable[[ScoredImages], Interval | None]
 
 
@@ -54,25 +66,72 @@ class Metric:
 
     Attributes:
         key, label: in tables.
+        compute: returns its value on at least one image; NaN if a class is missing, or what `measure` gives None for.
         measure: returns its interval; None if the scores do not allow it, as where there is no threshold.
         better: whether a high or a low value is better.
+        is_biased: whether its values on resamples are biased, so that a bootstrap has to be reflected.
     """
 
     key: str
     label: str
+    compute: Compute
     measure: Measure
     chance: float | None = None
     better: Literal["high", "low", "none"] = "high"
+    is_biased: bool = False
+
+
+def compute_auroc(images: ScoredImages) -> float:
+    """Return the AUROC; NaN if a class is missing."""
+    return metrics.auroc(images.labels, images.scores)
+
+
+def compute_average_precision(images: ScoredImages) -> float:
+    """Return the average precision; NaN if there is no fake."""
+    return metrics.average_precision(images.labels, images.scores)
+
+
+def compute_recall(images: ScoredImages, label: int) -> float:
+    """Return the share of the images of one label that are called so; NaN if there is none, or no threshold."""
+    has_label = images.labels == label
+    if images.predictions is None or not has_label.any():
+        return float("nan")
+    return float((images.predictions[has_label] == label).mean())
+
+
+def compute_balanced_accuracy(images: ScoredImages) -> float:
+    """Return the mean of the accuracies on real and on fake images; NaN if a class or the threshold is missing."""
+    return (compute_recall(images, 0) + compute_recall(images, 1)) / 2
+
+
+def compute_true_positive_rate(images: ScoredImages, false_positive_rate: float) -> float:
+    """Return the share of fakes above the threshold that this share of the real images exceeds."""
+    return metrics.true_positive_rate(images.labels, images.scores, false_positive_rate)
+
+
+def compute_calibration_error(images: ScoredImages) -> float:
+    """Return the expected calibration error of probabilities, in ten bins; NaN for other scores."""
+    return expected_calibration_error(images.labels, images.scores) if images.are_probabilities else float("nan")
+
+
+def compute_brier_score(images: ScoredImages) -> float:
+    """Return the Brier score of probabilities; NaN for other scores."""
+    return float(((images.scores - images.labels) ** 2).mean()) if images.are_probabilities else float("nan")
+
+
+def compute_abstention(images: ScoredImages) -> float:
+    """Return the share of images that the detector does not decide; NaN without a threshold."""
+    return float("nan") if images.predictions is None else float((images.predictions == UNSURE).mean())
 
 
 def measure_auroc(images: ScoredImages) -> Interval | None:
     """Return the AUROC; None if a class is missing."""
-    return statistic_interval(compute_auroc(images)) if _has_both_classes(images) else None
+    return statistic_interval(summarise_auroc(images)) if _has_both_classes(images) else None
 
 
 def measure_average_precision(images: ScoredImages) -> Interval | None:
     """Return the average precision."""
-    return _bootstrap(images, metrics.average_precision) if _has_both_classes(images) else None
+    return _bootstrap(images, compute_average_precision) if _has_both_classes(images) else None
 
 
 def measure_balanced_accuracy(images: ScoredImages) -> Interval | None:
@@ -89,19 +148,18 @@ def measure_recall(images: ScoredImages, label: int) -> Interval | None:
 
 def measure_true_positive_rate(images: ScoredImages, false_positive_rate: float) -> Interval | None:
     """Return the share of fakes above the threshold that this share of the real images exceeds."""
-    statistic = partial(metrics.true_positive_rate, false_positive_rate=false_positive_rate)
-    return _bootstrap(images, statistic) if _has_both_classes(images) else None
+    compute = partial(compute_true_positive_rate, false_positive_rate=false_positive_rate)
+    return _bootstrap(images, compute) if _has_both_classes(images) else None
 
 
 def measure_calibration_error(images: ScoredImages) -> Interval | None:
     """Return the expected calibration error of probabilities, in ten bins."""
     if not images.are_probabilities or not len(images.labels):
         return None
-    labels, scores = images.labels, images.scores
     value, low, high = basic_bootstrap(
-        lambda drawn: expected_calibration_error(labels[drawn], scores[drawn]), images.clusters
+        lambda drawn: compute_calibration_error(images.select(drawn)), images.clusters
     )
-    return Interval(value, low, high, len(np.unique(images.clusters)), len(labels))
+    return Interval(value, low, high, len(np.unique(images.clusters)), len(images.labels))
 
 
 def measure_brier_score(images: ScoredImages) -> Interval | None:
@@ -119,20 +177,32 @@ def measure_abstention(images: ScoredImages) -> Interval | None:
 
 
 METRICS = (
-    Metric("auroc", "AUROC", measure_auroc, chance=0.5),
-    Metric("average_precision", "Average precision", measure_average_precision),
-    Metric("balanced_accuracy", "Balanced accuracy", measure_balanced_accuracy),
-    Metric("accuracy_real", "Accuracy, real", partial(measure_recall, label=0)),
-    Metric("accuracy_fake", "Accuracy, fake", partial(measure_recall, label=1)),
-    Metric("tpr_at_1", "TPR at 1 % FPR", partial(measure_true_positive_rate, false_positive_rate=0.01)),
-    Metric("tpr_at_5", "TPR at 5 % FPR", partial(measure_true_positive_rate, false_positive_rate=0.05)),
-    Metric("calibration_error", "ECE", measure_calibration_error, better="low"),
-    Metric("brier_score", "Brier score", measure_brier_score, better="low"),
-    Metric("abstention", "Abstention", measure_abstention, better="none"),
+    Metric("auroc", "AUROC", compute_auroc, measure_auroc, chance=0.5),
+    Metric("average_precision", "Average precision", compute_average_precision, measure_average_precision),
+    Metric("balanced_accuracy", "Balanced accuracy", compute_balanced_accuracy, measure_balanced_accuracy),
+    Metric("accuracy_real", "Accuracy, real", partial(compute_recall, label=0), partial(measure_recall, label=0)),
+    Metric("accuracy_fake", "Accuracy, fake", partial(compute_recall, label=1), partial(measure_recall, label=1)),
+    Metric(
+        "tpr_at_1",
+        "TPR at 1 % FPR",
+        partial(compute_true_positive_rate, false_positive_rate=0.01),
+        partial(measure_true_positive_rate, false_positive_rate=0.01),
+    ),
+    Metric(
+        "tpr_at_5",
+        "TPR at 5 % FPR",
+        partial(compute_true_positive_rate, false_positive_rate=0.05),
+        partial(measure_true_positive_rate, false_positive_rate=0.05),
+    ),
+    Metric(
+        "calibration_error", "ECE", compute_calibration_error, measure_calibration_error, better="low", is_biased=True
+    ),
+    Metric("brier_score", "Brier score", compute_brier_score, measure_brier_score, better="low"),
+    Metric("abstention", "Abstention", compute_abstention, measure_abstention, better="none"),
 )
 
 
-def compute_auroc(images: ScoredImages) -> ClusterStatistic:
+def summarise_auroc(images: ScoredImages) -> ClusterStatistic:
     """Return the AUROC as a statistic of clusters."""
     return auroc_statistic(images.labels, images.scores, images.clusters)
 
@@ -157,7 +227,7 @@ def compare_aurocs(first: ScoredImages, second: ScoredImages) -> Interval | None
     """Return the paired difference of two AUROCs on the same images; None if a class is missing."""
     if not _has_both_classes(first):
         return None
-    return difference_interval(compute_auroc(first), compute_auroc(second))
+    return difference_interval(summarise_auroc(first), summarise_auroc(second))
 
 
 def compare_balanced_accuracies(first: ScoredImages, second: ScoredImages) -> Interval | None:
@@ -172,8 +242,7 @@ def _has_both_classes(images: ScoredImages) -> bool:
     return len(np.unique(images.labels)) == 2
 
 
-def _bootstrap(images: ScoredImages, statistic: Callable[[Ints, Floats], float]) -> Interval:
-    labels, scores = images.labels, images.scores
-    trials = min(len(np.unique(images.clusters[labels == label])) for label in (0, 1))
-    value, low, high = bootstrap(lambda drawn: statistic(labels[drawn], scores[drawn]), images.clusters, trials=trials)
-    return Interval(value, low, high, len(np.unique(images.clusters)), len(labels))
+def _bootstrap(images: ScoredImages, compute: Compute) -> Interval:
+    trials = min(len(np.unique(images.clusters[images.labels == label])) for label in (0, 1))
+    value, low, high = bootstrap(lambda drawn: compute(images.select(drawn)), images.clusters, trials=trials)
+    return Interval(value, low, high, len(np.unique(images.clusters)), len(images.labels))

@@ -9,9 +9,11 @@ import numpy as np
 
 from changeling.evaluation.evaluation import DetectorScores, Evaluation, Mask
 from changeling.evaluation.expected_dataset import normalise_name
-from changeling.evaluation.measures import METRICS, Metric, ScoredImages
-from changeling.evaluation.tables import make_cells
-from changeling.results.result import Column, Estimate, Row, Table
+from changeling.evaluation.measures import METRICS, Metric
+from changeling.evaluation.tables import Cells, make_cells
+from changeling.results.result import Column, Row, Table
+from changeling.stats.intervals import Interval, basic_bootstrap, bootstrap
+from changeling.stats.metrics import Ints
 
 MEAN_LABEL = "mean of the generators"
 
@@ -46,9 +48,8 @@ def build_subset_table(evaluation: Evaluation, settings: SubsetSettings) -> Tabl
         ),
         rows=tuple(sorted(rows, key=lambda row: order.index(row.labels["Generator"]))),
         note=f"{evaluation.conditions[0].title} images. The images of a generator and the real images of the same "
-        "source, or all real images if its source has none. The mean counts each generator alike; its interval is the "
-        "mean of theirs, which is wide enough even if detectors fail on all generators together. A metric that is "
-        "missing for one generator has no mean.",
+        "source, or all real images if its source has none. The mean counts each generator alike; its interval is a "
+        "bootstrap of all their clusters together. A metric that is missing for one generator has no mean.",
     )
 
 
@@ -76,35 +77,48 @@ def _list_rows(
 ) -> Iterator[Row]:
     """Yield a row for each generator, and one with the means if there are several."""
     condition = evaluation.conditions[0].name
-    measured, is_used = [], np.zeros(len(evaluation.rows), np.bool_)
+    if condition not in detector.scores:
+        return
+    masks = []
+    measured: list[Cells] = []
     for generator in list_generators(evaluation, settings):
         mask = select_subset(evaluation, generator, settings)
         images = evaluation.get_images(detector, condition, mask)
-        if images is None:
-            continue
-        is_used |= mask
-        cells = make_cells({metric.key: metric.measure(images) for metric in metrics})
-        measured.append(cells)
-        yield Row(labels={"Generator": generator, "Detector": detector.name}, cells=cells)
-    images = evaluation.get_images(detector, condition, is_used)
-    if len(measured) > 1 and images is not None:
-        shared = [metric.key for metric in metrics if all(metric.key in cells for cells in measured)]
-        means = {key: average_estimates([cells[key] for cells in measured], images) for key in shared}
-        yield Row(labels={"Generator": MEAN_LABEL, "Detector": detector.name}, cells=means)
+        if images is not None:
+            masks.append(mask)
+            measured.append(make_cells({metric.key: metric.measure(images) for metric in metrics}))
+            yield Row(labels={"Generator": generator, "Detector": detector.name}, cells=measured[-1])
+    if len(measured) > 1:
+        means = {
+            metric.key: measure_mean(evaluation, detector, metric, masks)
+            for metric in metrics
+            if all(metric.key in cells for cells in measured)
+        }
+        yield Row(labels={"Generator": MEAN_LABEL, "Detector": detector.name}, cells=make_cells(means))
 
 
-def average_estimates(estimates: Sequence[Estimate], images: ScoredImages) -> Estimate:
-    """Return the mean of estimates. Its interval is the mean of theirs, wide enough for any dependence.
+def measure_mean(
+    evaluation: Evaluation, detector: DetectorScores, metric: Metric, subsets: Sequence[Mask]
+) -> Interval | None:
+    """Return the mean of a metric over subsets (N,) of the images of the first condition.
 
-    Args:
-        estimates: at least one.
-        images: all that they rest on; real images that several share count once.
+    Its interval is a bootstrap of clusters, each draw of which gives every subset its images: what the subsets share,
+    such as real images, varies in all of them at once. A draw that leaves a subset without a class does not count.
+    Where the mean is 0 or 1 nothing varies: the interval is then the mean of those of the subsets.
     """
-    return Estimate(
-        value=float(np.mean([each.value for each in estimates])),
-        low=float(np.mean([each.low for each in estimates])),
-        high=float(np.mean([each.high for each in estimates])),
-        clusters=len(np.unique(images.clusters)),
-        images=len(images.labels),
-        chance=estimates[0].chance,
-    )
+    condition = evaluation.conditions[0].name
+    is_used = np.any(subsets, axis=0) & ~np.isnan(detector.scores[condition].values)
+    images = evaluation.get_images(detector, condition, is_used)
+    if images is None:
+        return None
+    members = [subset[is_used] for subset in subsets]
+
+    def compute(drawn: Ints) -> float:
+        rows = [drawn[is_member[drawn]] for is_member in members]
+        return float(np.mean([metric.compute(images.select(each)) if len(each) else np.nan for each in rows]))
+
+    value, low, high = (basic_bootstrap if metric.is_biased else bootstrap)(compute, images.clusters)
+    if value in (0.0, 1.0):
+        parts = [metric.measure(images.select(np.flatnonzero(is_member))) for is_member in members]
+        low, high = (float(np.mean([getattr(each, end) for each in parts])) for end in ("low", "high"))
+    return Interval(value, low, high, len(np.unique(images.clusters)), len(images.labels))
