@@ -98,9 +98,10 @@ def test_each_pair_is_compared_both_ways() -> None:
     forth, back = pairs["changeling", "sahu65"], pairs["sahu65", "changeling"]
     assert (forth.main.cell.value, forth.main.cell.interval, forth.main.sign) == ("22.0", "16.5–27.5", 1)
     assert (back.main.cell.value, back.main.cell.interval, back.main.sign) == ("−22.0", "−27.5 to −16.5", -1)
-    assert forth.finding == back.finding == "changeling is better than sahu65: the interval does not contain zero."
+    assert forth.finding == back.finding
+    assert forth.finding == "AUROC, clean: changeling is better than sahu65; the interval does not contain zero."
     unclear = pairs["univfd:fc_weights.pth", "hf:someone/vit-base-ai-detector"]
-    assert (unclear.main.sign, unclear.finding[:27]) == (0, "The interval contains zero:")
+    assert (unclear.main.sign, unclear.finding[:40]) == (0, "AUROC, clean: the interval contains zero")
     assert len(unclear.differences) == 6
     assert len({pair.number for pair in pairs.values()}) == len(pairs) == 20
 
@@ -121,6 +122,24 @@ def test_downloads_are_the_tables_with_all_digits(folder: Path) -> None:
     contents = [base64.b64decode(data).decode() for data in re.findall(r'href="data:[^,"]+;base64,([^"]+)"', text)]
     assert contents[0] == format_tables_csv([leaderboards.make_evaluation()])
     assert contents[1].count(r"\begin{tabular}") == 5
+
+
+def test_a_pair_that_lacks_the_metric_of_the_others_names_its_own(tmp_path: Path) -> None:
+    result = leaderboards.make_evaluation()
+    differences = result.tables[-1]
+    rows = [*differences.rows]
+    cells = {key: cell for key, cell in rows[1].cells.items() if key != "auroc_clean"}
+    rows[1] = rows[1].model_copy(update={"cells": cells})
+    changed = differences.model_copy(update={"rows": tuple(rows)})
+    pages = []
+    for number, table in enumerate((differences, changed)):
+        tables = (*result.tables[:-1], table)
+        path = write_leaderboard(result.model_copy(update={"tables": tables}), tmp_path / f"{number}.html")
+        pages.append(path.read_text(encoding="utf-8"))
+    assert "AUROC, clean: the detector of the row minus" in pages[0]
+    assert '</button><span class="small">' not in pages[0]
+    assert "AUROC, clean, unless a cell names another metric: the detector of the row minus" in pages[1]
+    assert pages[1].count('</button><span class="small">AUROC, web</span>') == 2
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:

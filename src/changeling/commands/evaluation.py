@@ -119,11 +119,15 @@ def _parse_split(split: str) -> EvaluatedSplit:
 
 def _write_results(result: Result, images: Result, output: Path) -> None:
     """Write the result and the worst images, the tables, the leaderboard and the report; print the summary."""
-    from changeling.report.exports import write_exports
+    from changeling.report.exports import remove_table_files, write_exports
     from changeling.report.leaderboard import write_leaderboard
     from changeling.report.page import write_report
     from changeling.results.folder import RESULTS
+    from changeling.results.result import Result
 
+    earlier = output / RESULTS / f"{result.experiment}.json"
+    if earlier.exists():
+        remove_table_files(Result.load(earlier), output)
     result.save(output / RESULTS)
     images.save(output / RESULTS)
     write_exports([result], output)

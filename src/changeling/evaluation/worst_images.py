@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from changeling.evaluation.conditions import Condition
 from changeling.evaluation.evaluation import DetectorScores, Evaluation
 from changeling.evaluation.file_null import NULL_NAME
 from changeling.experiments.reporting import describe_dataset, list_versions
@@ -22,7 +23,7 @@ def describe_worst_images(evaluation: Evaluation) -> Result:
         Sheet(
             key=key,
             title=title,
-            note=f"{condition.title} images. Each detector's own; pictures that several show are hard for all of them.",
+            note=_describe_pictures(condition),
             strips=tuple(_list_strips(evaluation, label)),
         )
         for label, key, title in (
@@ -39,6 +40,14 @@ def describe_worst_images(evaluation: Evaluation) -> Result:
         dataset=describe_dataset(evaluation.dataset),
         versions=list_versions(),
     )
+
+
+def _describe_pictures(condition: Condition) -> str:
+    """Return which images the detectors scored, and that the pictures are not these if they were changed."""
+    note = f"{condition.title} images. Each detector's own; pictures that several show are hard for all of them."
+    if condition.change is None:
+        return note
+    return f"{note} The scores are those of changed images ({condition.description}); the pictures are not changed."
 
 
 def _list_strips(evaluation: Evaluation, label: int) -> Iterator[Strip]:

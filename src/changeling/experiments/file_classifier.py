@@ -40,7 +40,7 @@ def read_rows(dataset: Dataset, rows: NDArray[np.int64], progress: Progress) -> 
         for start in range(0, len(rows), _READ_AHEAD):
             stop = min(start + _READ_AHEAD, len(rows))
             list(pool.map(read, range(start, stop)))
-            progress("confounds", stop, len(rows))
+            progress("file properties", stop, len(rows))
     return file_features, is_read
 
 

@@ -24,6 +24,12 @@ def remove_study_files(folder: Path, experiments: Iterable[str]) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_table_files(result: Result, folder: Path) -> None:
+    """Remove the LaTeX files of a result, so that tables which the next one lacks are not taken for its own."""
+    for table in result.tables:
+        (folder / LATEX / f"{table.key}.tex").unlink(missing_ok=True)
+
+
 def write_exports(results: Sequence[Result], folder: Path) -> list[Path]:
     """Write `folder/tables.csv` and `folder/latex/<table>.tex`; return their paths.
 

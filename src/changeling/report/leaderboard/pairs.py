@@ -33,16 +33,16 @@ class Pair:
 
     @property
     def main(self) -> Difference:
-        """The difference that the table of pairs shows."""
+        """The difference that the table of pairs shows: of the first metric that both detectors have."""
         return self.differences[0]
 
     @property
     def finding(self) -> str:
         """What the main difference says, in a sentence."""
         if self.main.sign == 0:
-            return "The interval contains zero: these images cannot tell which of the two is better."
+            return f"{self.main.label}: the interval contains zero, so these images cannot tell which one is better."
         better, worse = (self.first, self.second) if self.main.sign > 0 else (self.second, self.first)
-        return f"{better} is better than {worse}: the interval does not contain zero."
+        return f"{self.main.label}: {better} is better than {worse}; the interval does not contain zero."
 
 
 def list_detectors(table: Table) -> list[str]:
