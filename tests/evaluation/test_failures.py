@@ -7,11 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -26,7 +24,7 @@ from changeling.evaluation.base import DetectorSettings, EvaluatedImage, Score
 from changeling.evaluation.conditions import CLEAN, CONDITIONS, WEB, change_file
 from changeling.evaluation.detectors.http_service import read_pause
 from changeling.evaluation.registry import parse_specs
-from changeling.evaluation.scoring import ScoringJob, score_images
+from changeling.evaluation.scoring import ScoringJob, read_scores, score_images
 from changeling.images.decode import ImageFile, decode_image, read_file
 from tests import helpers
 
@@ -92,7 +90,7 @@ def test_a_program_that_ends_before_its_children_leaves_none_behind(
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))\n"
         "for path in paths: print(json.dumps({'path': path, 'score': 1}))"
     )
-    assert score(start_program(code, tmp_path), images) == [Score(1.0)] * 3
+    assert score(start_program(code, tmp_path), images) == [Score(1.0, is_probability=False)] * 3
     wait_for_end(int((tmp_path / "pid").read_text()))
 
 
@@ -132,8 +130,8 @@ def test_a_program_may_answer_in_any_order_with_labels_and_errors(tmp_path: Path
         "print(json.dumps({'path': paths[0], 'probability': 1}))"
     )
     assert score(start_program(code, tmp_path), images) == [
-        Score(1.0),
-        Score(0.5, "unsure"),
+        Score(1.0, is_probability=True),
+        Score(0.5, "unsure", is_probability=False),
         Score(None, error="too dark"),
     ]
 
@@ -145,7 +143,7 @@ def test_a_line_may_contain_a_line_separator(tmp_path: Path, images: list[Evalua
     )
     assert (
         score("command:env PYTHONUTF8=1 " + start_program(code, tmp_path).removeprefix("command:"), images)
-        == [Score(1.0)] * 3
+        == [Score(1.0, is_probability=False)] * 3
     )
 
 
@@ -191,61 +189,12 @@ def test_a_function_that_does_not_exist_is_refused(tmp_path: Path, monkeypatch: 
 # services
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers what the last part of the path says; /length scores the bytes of the form."""
-
-    busy = False  # whether the last request was answered with 429
-    closing = threading.Event()  # ends answers that take too long
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        kind = self.path.rpartition("/")[2]
-        if kind == "hang":
-            Handler.closing.wait(60)
-        if kind == "busy":
-            Handler.busy = not Handler.busy
-        is_first = b"first" in body
-        status = {
-            "error": 500,
-            "unreadable": 422,
-            "picky": 422 if is_first else 200,
-            "busy": 429 if Handler.busy else 200,
-        }.get(kind, 200)
-        answer = {"list": {"results": [{"label": "fake", "probability": 0.9}]}, "empty": {}}.get(
-            kind, {"score": float(len(body))}
-        )
-        self.send_response(status)
-        self.send_header("Retry-After", "0.01")
-        self.end_headers()
-        while kind == "slow" and not Handler.closing.wait(0.1):
-            self.wfile.write(b" ")
-        self.wfile.write(b"<html>" if kind == "html" else json.dumps(answer).encode())
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Print nothing."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """A real server, at http://127.0.0.1:PORT."""
-    opened = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=opened.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{opened.server_port}"
-    finally:
-        Handler.closing.set()
-        opened.shutdown()
-        opened.server_close()
-        thread.join()
-
-
 def test_a_service_scores_the_bytes_of_each_file(server: str, images: list[EvaluatedImage]) -> None:
     for kind in ("length", "busy"):
         scores = np.array([each.value for each in score(f"{server}/{kind}", images)])
         sizes = np.array([len(image.file.data) for image in images])
         np.testing.assert_array_equal(scores - sizes, (scores - sizes)[0])  # the rest of the form
-    assert score(f"{server}/list", images) == [Score(0.9, "fake")] * 3
+    assert score(f"{server}/list", images) == [Score(0.9, "fake", is_probability=True)] * 3
     first = replace(images[0], file=ImageFile("first.png", b"first"))
     found = [each.value for each in score(f"{server}/picky", [first, *images[1:]])]
     assert [value is None for value in found] == [True, False, False]
@@ -283,11 +232,12 @@ def test_a_service_that_cannot_be_reached_ends_in_one_line(images: list[Evaluate
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name,score\na,1\n", "it needs the columns image_id or path, and score; it has name, score"),
+        ("name,score\na,1\n", "it needs the columns image_id or path, and probability or score; it has name, score"),
         ("image_id,score\nc00-0,high\n", "line 2: 'high' is not a finite score"),
         ("image_id,score\nc00-0,nan\n", "line 2: 'nan' is not a finite score"),
         ("image_id,score\nc00-0,1\nc00-0,2\n", "line 3: c00-0 has a score already"),
         ("image_id,score\nc00-0,1\n", "no score for image c00-1"),
+        ("image_id,logit\nc00-0,1\n", "and probability or score; it has image_id, logit"),
     ],
 )
 def test_a_wrong_table_ends_in_one_line(text: str, message: str, tmp_path: Path, images: list[EvaluatedImage]) -> None:
@@ -299,7 +249,19 @@ def test_a_wrong_table_ends_in_one_line(text: str, message: str, tmp_path: Path,
 def test_a_path_in_a_table_may_contain_a_line_separator(tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_text("path,score\na\u2028b.png,2\n", encoding="utf-8")
     image = EvaluatedImage("a", "a\u2028b.png", ImageFile("a\u2028b.png", b""))
-    assert score(f"scores:{tmp_path / 'scores.csv'}", [image]) == [Score(2.0)]
+    assert score(f"scores:{tmp_path / 'scores.csv'}", [image]) == [Score(2.0, is_probability=False)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "is_probability", "value"),
+    [("score", False, 0.25), ("probability", True, 0.25), ("score,probability", True, 0.5)],
+)
+def test_the_column_of_a_table_says_whether_its_scores_are_probabilities(
+    columns: str, is_probability: bool, value: float, tmp_path: Path, images: list[EvaluatedImage]
+) -> None:
+    lines = [f"image_id,{columns}", *(f"{image.image_id},0.25,0.5" for image in images)]
+    (tmp_path / "scores.csv").write_text("\n".join(lines))
+    assert score(f"scores:{tmp_path / 'scores.csv'}", images) == [Score(value, is_probability=is_probability)] * 3
 
 
 def test_a_table_may_name_images_by_path(tmp_path: Path, images: list[EvaluatedImage]) -> None:
@@ -357,6 +319,8 @@ class Wrong(Fixed):
         ([Score(1.0)], "the detector gave 1 scores for 8 images"),
         ([Score(1.0)] * 7 + [Score(float("nan"))], "is nan, not a finite number"),
         ([Score(1.0)] * 7 + [Score(None)], "the detector gave no score for "),
+        ([Score(1.0, is_probability=True)] * 7 + [Score(1.1, is_probability=True)], "is 1.1, not between 0 and 1"),
+        ([Score(1.0, is_probability=True)] * 7 + [Score(1.0, is_probability=False)], "probabilities for some images"),
     ],
 )
 def test_wrong_scores_of_a_model_are_not_stored(
@@ -365,6 +329,19 @@ def test_wrong_scores_of_a_model_are_not_stored(
     with pytest.raises(DetectorError, match=message):
         score_images(make_job(Wrong(scores), dataset, tmp_path))
     assert not list(tmp_path.rglob("part*"))
+
+
+@pytest.mark.parametrize("is_probability", [True, False, None])
+def test_what_a_detector_says_of_its_scores_is_stored(
+    is_probability: bool | None, dataset: Dataset, tmp_path: Path
+) -> None:
+    job = ScoringJob(
+        "fixed", Wrong([Score(0.5, is_probability=is_probability)] * 10), dataset, np.arange(20), "all", CLEAN,
+        tmp_path, part_size=10,
+    )  # fmt: skip
+    assert score_images(job).are_probabilities is is_probability
+    assert read_scores(job).are_probabilities is is_probability
+    assert job.has_part(1)
 
 
 def test_parts_of_other_images_or_no_parts_at_all_are_scored_again(dataset: Dataset, tmp_path: Path) -> None:

@@ -58,22 +58,6 @@ def open_all(images: list[EvaluatedImage]) -> list[Image.Image]:
 # transformers
 
 
-@pytest.fixture(scope="module")
-def vit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny ViTForImageClassification with its image processor, as `save_pretrained` writes them."""
-    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
-
-    torch.manual_seed(0)
-    config = ViTConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=8,
-        id2label={0: "artificial", 1: "human"}, label2id={"artificial": 0, "human": 1},
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("vit")
-    ViTForImageClassification(config).save_pretrained(folder)
-    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
-    return folder
-
-
 def test_a_classifier_of_transformers_scores_as_its_own_library_does(
     vit_folder: Path, images: list[EvaluatedImage], capfd: pytest.CaptureFixture[str]
 ) -> None:

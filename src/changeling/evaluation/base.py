@@ -37,11 +37,13 @@ class Score:
         value: the higher, the more likely generated; None if the detector cannot score this image.
         label: the detector's own, if it gives one.
         error: why there is no value.
+        is_probability: whether the value is a probability that the image is generated; None if that is not known.
     """
 
     value: float | None
     label: Label | None = None
     error: str | None = None
+    is_probability: bool | None = None
 
 
 class ScoringDetector(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -102,7 +102,6 @@ class EvaluationJob:
             detector = spec.load(DetectorSettings(self.settings.timeout, self.progress))
             identity = detector.identity
             scores = self._score(spec.name, detector)
-            _check_any_score(scores)
             threshold = self._choose_threshold(spec.name, detector)
             has_predictions = is_threshold_of(self.settings.threshold, scores)
         except EvaluationError:
@@ -114,13 +113,21 @@ class EvaluationJob:
         )
 
     def _score(self, name: str, detector: ScoringDetector) -> dict[str, Scores]:
-        """Return the scores in each condition that a detector can score."""
-        scores = {}
-        for condition in self.settings.conditions:
-            if detector.reads_files or condition.change is None:
-                group = self.settings.split
-                job = ScoringJob(name, detector, self.dataset, self.rows, group, condition, self.output)
-                scores[condition.name] = score_images(job, self.progress)
+        """Return the scores in each condition that a detector can score.
+
+        Raises DetectorError if it has scored no image in any of them; nothing is stored then.
+        """
+        jobs = [
+            ScoringJob(name, detector, self.dataset, self.rows, self.settings.split, condition, self.output)
+            for condition in self.settings.conditions
+            if detector.reads_files or condition.change is None
+        ]
+        scores = {job.condition.name: score_images(job, self.progress) for job in jobs}
+        if scores and all(np.isnan(each.values).all() for each in scores.values()):
+            for job in jobs:
+                job.remove_parts()
+            errors = [error for each in scores.values() for error in each.errors]
+            raise DetectorError("it has no score for any image" + (f"; the first: {errors[0]}" if errors else ""))
         return scores
 
     def _choose_threshold(self, name: str, detector: ScoringDetector) -> float | None:
@@ -147,14 +154,6 @@ def select_rows(dataset: Dataset, split: EvaluatedSplit) -> Ints:
             "but both are needed; choose another split"
         )
     return rows
-
-
-def _check_any_score(scores: Mapping[str, Scores]) -> None:
-    """Raise DetectorError if a detector has scored no image in any condition, although it was to score some."""
-    if scores and all(np.isnan(each.values).all() for each in scores.values()):
-        errors = [error for each in scores.values() for error in each.errors]
-        reason = f"; the first: {errors[0]}" if errors else ""
-        raise DetectorError(f"it has no score for any image{reason}")
 
 
 def _describe_failure(error: Exception) -> str:

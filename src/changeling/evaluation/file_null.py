@@ -31,4 +31,4 @@ def score_file_properties(dataset: Dataset, rows: Ints, seed: int = 0, progress:
     except DatasetError as error:
         return DetectorScores(NULL_NAME, failure=str(error))
     labels = np.full(len(rows), None, dtype=object)
-    return DetectorScores(NULL_NAME, {CLEAN.name: Scores(values, labels, [], 0.0)})
+    return DetectorScores(NULL_NAME, {CLEAN.name: Scores(values, labels, [], 0.0, are_probabilities=True)})

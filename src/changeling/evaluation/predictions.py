@@ -15,7 +15,14 @@ _PREDICTIONS = {"real": 0, "fake": 1, "unsure": UNSURE}
 
 
 def are_probabilities(scores: Iterable[Scores]) -> bool:
-    """Return whether all scores of a detector lie in [0, 1]: they are then taken for probabilities."""
+    """Return whether a detector's scores are probabilities: what it says, or else whether all lie in [0, 1]."""
+    conditions = list(scores)
+    declared = {each.are_probabilities for each in conditions} - {None}
+    return declared == {True} if declared else are_in_unit_interval(conditions)
+
+
+def are_in_unit_interval(scores: Iterable[Scores]) -> bool:
+    """Return whether all scores lie in [0, 1]."""
     return all(bool((((each.values >= 0) & (each.values <= 1)) | np.isnan(each.values)).all()) for each in scores)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from changeling.evaluation.evaluate import EvaluationSettings
 from changeling.evaluation.evaluation import DetectorScores, Evaluation
 from changeling.evaluation.file_null import NULL_NAME
-from changeling.evaluation.predictions import has_own_labels
+from changeling.evaluation.predictions import are_in_unit_interval, has_own_labels
 from changeling.evaluation.tables import build_tables
 from changeling.experiments.reporting import describe_dataset, list_versions, note_leakage
 from changeling.files import atomic_write
@@ -110,11 +110,7 @@ def _list_notes(evaluation: Evaluation) -> Iterator[str]:
 def _describe_scores(detector: DetectorScores) -> str:
     if not detector.scores:
         return "it has scores of unchanged files only, which are not evaluated"
-    kind = (
-        "its scores lie in [0, 1] and are taken for probabilities"
-        if detector.are_probabilities
-        else ("its scores are not probabilities")
-    )
+    kind = _describe_kind(detector)
     if not detector.has_predictions:
         return f"{kind}, so it has no accuracy at the threshold {detector.threshold:g}, which is one of probabilities"
     if detector.threshold is not None:
@@ -126,3 +122,15 @@ def _describe_scores(detector: DetectorScores) -> str:
         if detector.are_probabilities
         else f"{kind}, so it has no accuracy without a threshold"
     )
+
+
+def _describe_kind(detector: DetectorScores) -> str:
+    """Return whether the scores are probabilities, and who says so."""
+    is_declared = any(scores.are_probabilities is not None for scores in detector.scores.values())
+    if detector.are_probabilities:
+        if is_declared:
+            return "its scores are probabilities"
+        return "its scores lie in [0, 1] and are taken for probabilities"
+    if is_declared and are_in_unit_interval(detector.scores.values()):
+        return "its scores are not called probabilities, although they lie in [0, 1]"
+    return "its scores are not probabilities"

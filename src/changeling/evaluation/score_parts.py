@@ -28,6 +28,7 @@ class ScoreHeader(BaseModel):
     images: str  # hash of the ids and file hashes of the images
     seconds: float = 0.0  # that scoring them took
     missing_files: int = 0  # missing or changed; such a part is scored again
+    are_probabilities: bool | None = None  # None: the detector does not say, or there are no scores
 
 
 class ScorePartFormat:

@@ -7,7 +7,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,12 +39,14 @@ class Scores:
         labels: object (N,): the detector's own labels, None where it gave none.
         errors: why images have no score.
         seconds: that scoring took, without reading and changing the images.
+        are_probabilities: whether the values are probabilities; None if the detector does not say.
     """
 
     values: NDArray[np.float64]
     labels: NDArray[np.object_]
     errors: list[str]
     seconds: float
+    are_probabilities: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class ScoringJob:
         return self.rows[start:stop]
 
     def make_header(self, index: int) -> ScoreHeader:
-        """Return the header of a part, without the time that it takes."""
+        """Return the header of a part, without what is known when it is scored."""
         ids, hashes = self.dataset.column("image_id"), self.dataset.column("sha256")
         images = [(ids[row], hashes[row]) for row in self.part_rows(index)]
         return ScoreHeader(
@@ -102,9 +104,15 @@ class ScoringJob:
         if not self.parts.exists(index):
             return False
         try:
-            return self.parts.read_header(index).model_copy(update={"seconds": 0.0}) == self.make_header(index)
+            header = self.parts.read_header(index)
         except EvaluationError:  # not a part of scores
             return False
+        return header.model_copy(update={"seconds": 0.0, "are_probabilities": None}) == self.make_header(index)
+
+    def remove_parts(self) -> None:
+        """Remove the parts, so that the images are scored again."""
+        for index in self.parts.indices:
+            self.parts.remove(index)
 
 
 def score_images(job: ScoringJob, progress: Progress = silent) -> Scores:
@@ -125,11 +133,13 @@ def read_scores(job: ScoringJob) -> Scores:
     """Return the stored scores of a job. Raises EvaluationError if a part cannot be read."""
     tables = [job.parts.read(index) for index in job.parts.indices]
     table = pa.concat_tables(tables) if tables else SCORES_SCHEMA.empty_table()
+    headers = [job.parts.read_header(index) for index in job.parts.indices]
     return Scores(
         values=np.asarray(table["score"].to_numpy(zero_copy_only=False), np.float64),
         labels=np.array(table["label"].to_pylist(), dtype=object),
         errors=[error for error in table["error"].to_pylist() if error is not None],
-        seconds=sum(job.parts.read_header(index).seconds for index in job.parts.indices),
+        seconds=sum(header.seconds for header in headers),
+        are_probabilities=_combine_declarations(header.are_probabilities for header in headers),
     )
 
 
@@ -140,22 +150,39 @@ def _score_part(job: ScoringJob, index: int) -> None:
         images = _load_images(job, rows, Path(folder))
         readable = [image for image in images if isinstance(image, EvaluatedImage)]
         started = time.perf_counter()
-        answers = iter(_check_scores(job.detector.score(readable), readable) if readable else ())
+        answers = _check_scores(job.detector.score(readable), readable) if readable else ()
         seconds = time.perf_counter() - started
-    unscored = [image for image in images if isinstance(image, _UnscoredImage)]
-    scores = [
-        Score(None, error=image.error) if isinstance(image, _UnscoredImage) else next(answers) for image in images
-    ]
+    scores = _merge_scores(images, answers)
     columns = {
         "image_id": [job.dataset.column("image_id")[row] for row in rows],
         "score": [score.value for score in scores],
         "label": [score.label for score in scores],
         "error": [score.error for score in scores],
     }
-    missing_files = sum(image.is_file_missing for image in unscored)
-    header = job.make_header(index).model_copy(update={"seconds": seconds, "missing_files": missing_files})
+    found = {
+        "seconds": seconds,
+        "missing_files": sum(isinstance(image, _UnscoredImage) and image.is_file_missing for image in images),
+        "are_probabilities": _combine_declarations(score.is_probability for score in answers),
+    }
+    header = job.make_header(index).model_copy(update=found)
     with explain_full_disk(job.folder, EvaluationError):
         job.parts.write(index, header, pa.table(columns, schema=SCORES_SCHEMA))
+
+
+def _merge_scores(images: Sequence[EvaluatedImage | _UnscoredImage], answers: Sequence[Score]) -> list[Score]:
+    """Return a score for each image: the detector's answer, or why it was not asked."""
+    remaining = iter(answers)
+    return [
+        Score(None, error=image.error) if isinstance(image, _UnscoredImage) else next(remaining) for image in images
+    ]
+
+
+def _combine_declarations(declarations: Iterable[bool | None]) -> bool | None:
+    """Return whether scores are probabilities, if the detector says so of some. Raises DetectorError if of some only."""
+    declared = set(declarations) - {None}
+    if len(declared) > 1:
+        raise DetectorError("it gave probabilities for some images and scores of another kind for others")
+    return declared.pop() if declared else None
 
 
 def _load_images(job: ScoringJob, rows: NDArray[np.int64], folder: Path) -> list[EvaluatedImage | _UnscoredImage]:
@@ -191,4 +218,6 @@ def _check_scores(scores: Sequence[Score], images: Sequence[EvaluatedImage]) -> 
             raise DetectorError(f"the detector gave no score for {image.file.path}")
         if score.value is not None and not math.isfinite(score.value):
             raise DetectorError(f"the score of {image.file.path} is {score.value}, not a finite number")
+        if score.is_probability and score.value is not None and not 0 <= score.value <= 1:
+            raise DetectorError(f"the probability of {image.file.path} is {score.value}, not between 0 and 1")
     return scores

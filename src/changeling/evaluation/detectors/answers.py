@@ -1,4 +1,4 @@
-"""Answers of programs and services: JSON objects with a score or an error."""
+"""Answers of programs and services: JSON objects with a score, a probability or an error."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, get_args
 from changeling.errors import DetectorError
 from changeling.evaluation.base import Label, Score
 
-_SCORES = ("score", "probability")
-
+PROBABILITY = "probability"
+SCORE_NAMES = (PROBABILITY, "score")  # the first that an answer or a table has is taken
 
 def parse_answer(answer: Mapping[str, Any], name: str) -> Score:
-    """Return the score of an answer `{"score": ..., "label": ..., "error": ...}`; `probability` is a score, too.
+    """Return the score of an answer `{"score": ..., "label": ..., "error": ...}`, or of one with a `probability`.
 
     Raises:
         DetectorError: it has neither a finite score nor an error, or its label is unknown. The message names `name`.
@@ -21,10 +21,11 @@ def parse_answer(answer: Mapping[str, Any], name: str) -> Score:
     error = answer.get("error")
     if error:
         return Score(None, error=str(error))
-    found = [answer[key] for key in _SCORES if answer.get(key) is not None]
-    if not found:
-        raise DetectorError(f"the answer for {name} has no score")
-    return Score(check_score(found[0], name), _check_label(answer.get("label"), name))
+    for key in SCORE_NAMES:
+        if answer.get(key) is not None:
+            label = _check_label(answer.get("label"), name)
+            return Score(check_score(answer[key], name), label, is_probability=key == PROBABILITY)
+    raise DetectorError(f"the answer for {name} has no score")
 
 
 def check_score(value: Any, name: str) -> float:

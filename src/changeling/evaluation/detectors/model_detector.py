@@ -26,11 +26,13 @@ class ModelDetector:
     Attributes:
         load: image file -> pixels (3, H, W). Raises ImageError.
         predict: pixels (B, 3, H, W) -> scores (B,).
+        are_probabilities: whether these are probabilities; None if that is not known.
     """
 
     identity: str
     load: Callable[[ImageFile], Pixels]
     predict: Callable[[Pixels], ScoreArray]
+    are_probabilities: bool | None = True
     reads_files: bool = True
 
     def score(self, images: Sequence[EvaluatedImage]) -> list[Score]:
@@ -38,7 +40,10 @@ class ModelDetector:
         files = [image.file for image in images]
         encoded = engine.encode(files, self.load, self, batch_size=BATCH)
         return [
-            Score(None, error=each.error) if each.feature is None else Score(float(each.feature)) for each in encoded
+            Score(None, error=each.error)
+            if each.feature is None
+            else Score(float(each.feature), is_probability=self.are_probabilities)
+            for each in encoded
         ]
 
     def encode(self, pixels: Pixels) -> NDArray[Any]:
@@ -50,6 +55,11 @@ def convert_logits(logits: ScoreArray, fakes: tuple[int, ...]) -> ScoreArray:
     """Return the probabilities (B,) of the classes `fakes` together, from logits (B, K); a single one is of fake."""
     values = np.asarray(logits, np.float64)
     probabilities: NDArray[np.float64] = (
-        expit(values[:, 0]) if values.shape[1] == 1 else softmax(values, axis=1)[:, fakes].sum(axis=1)
+        expit(values[:, 0]) if values.shape[1] == 1 else sum_probabilities(softmax(values, axis=1), fakes)
     )
     return probabilities
+
+
+def sum_probabilities(probabilities: ScoreArray, fakes: tuple[int, ...]) -> ScoreArray:
+    """Return the sum (B,) of the columns `fakes` of probabilities (B, K), which rounding takes to 1 at most."""
+    return np.minimum(probabilities[:, fakes].sum(axis=1), 1)

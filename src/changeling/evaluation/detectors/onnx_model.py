@@ -2,7 +2,8 @@
 
 Its preprocessing is declared in `FILE.onnx.json` beside it, as for backbones, or in its metadata. The output is the
 graph's first: (B, 1) is taken as it is, and of (B, K) the columns after the # are those of fake. These are
-probabilities if the graph ends in Softmax or Sigmoid, or if the file says `"outputs": "probabilities"`, else logits.
+probabilities if the graph ends in Softmax or Sigmoid, or if the file says `"outputs": "probabilities"`, else logits. A
+single column that neither of them describes may be anything.
 """
 
 from __future__ import annotations
@@ -14,7 +15,13 @@ from changeling.backbones.onnx_text import read_description
 from changeling.errors import DetectorError
 from changeling.evaluation.base import DetectorSettings, ScoringDetector, hash_identity
 from changeling.evaluation.detectors.fake_label import find_fake_outputs, split_label
-from changeling.evaluation.detectors.model_detector import ModelDetector, Pixels, ScoreArray, convert_logits
+from changeling.evaluation.detectors.model_detector import (
+    ModelDetector,
+    Pixels,
+    ScoreArray,
+    convert_logits,
+    sum_probabilities,
+)
 from changeling.images.decode import ImageFile
 
 _RESHAPING = {"Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
@@ -40,6 +47,7 @@ def load_onnx(argument: str, settings: DetectorSettings) -> ScoringDetector:
     are_probabilities = _ends_in_probabilities(path)
     if description.outputs is not None:
         are_probabilities = description.outputs == "probabilities"
+    is_described = are_probabilities or description.outputs is not None
 
     def load(file: ImageFile) -> Pixels:
         return graph.preprocessing(graph.preprocessing.decode(file).image)
@@ -54,7 +62,9 @@ def load_onnx(argument: str, settings: DetectorSettings) -> ScoringDetector:
         str(fakes),
         "probabilities" if are_probabilities else "logits",
     )
-    return ModelDetector(identity, load, predict)
+    if graph.dim > 1:
+        return ModelDetector(identity, load, predict)
+    return ModelDetector(identity, load, predict, are_probabilities if is_described else None)
 
 
 def _ends_in_probabilities(path: Path) -> bool:
@@ -73,4 +83,4 @@ def _convert_outputs(outputs: Pixels, fakes: tuple[int, ...], *, are_probabiliti
     """Return the scores (B,) of outputs (B, K)."""
     if outputs.shape[1] == 1:
         return outputs[:, 0]
-    return outputs[:, fakes].sum(axis=1) if are_probabilities else convert_logits(outputs, fakes)
+    return sum_probabilities(outputs, fakes) if are_probabilities else convert_logits(outputs, fakes)

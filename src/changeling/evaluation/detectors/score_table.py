@@ -1,4 +1,7 @@
-"""`scores:FILE.csv`: scores that another program computed."""
+"""`scores:FILE.csv`: scores that another program computed.
+
+The column `probability` has probabilities, and `score` scores of any kind; of a file with both, `probability` is taken.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from pathlib import Path
 
 from changeling.errors import DetectorError
 from changeling.evaluation.base import DetectorSettings, EvaluatedImage, Score, ScoringDetector, hash_identity
+from changeling.evaluation.detectors.answers import PROBABILITY, SCORE_NAMES
 
 _KEYS = ("image_id", "path")
-_SCORES = ("score", "probability")
 
 
 class ScoreTable:
@@ -20,13 +23,14 @@ class ScoreTable:
 
     reads_files = False
 
-    def __init__(self, path: Path, scores: Mapping[str, float], identity: str) -> None:
-        self._path, self._scores = path, scores
+    def __init__(self, path: Path, column: str, scores: Mapping[str, float], identity: str) -> None:
+        self._path, self._column, self._scores = path, column, scores
         self.identity = identity
 
     def score(self, images: Sequence[EvaluatedImage]) -> list[Score]:
         """Return the score of each image. Raises DetectorError if an image has none."""
-        return [Score(self._find_score(image)) for image in images]
+        is_probability = self._column == PROBABILITY
+        return [Score(self._find_score(image), is_probability=is_probability) for image in images]
 
     def _find_score(self, image: EvaluatedImage) -> float:
         for key in (image.image_id, image.listed_path, image.file.path):
@@ -39,28 +43,38 @@ class ScoreTable:
 
 
 def load_score_table(argument: str, settings: DetectorSettings) -> ScoringDetector:
-    """Read a CSV file with the columns image_id or path, and score. Raises DetectorError."""
+    """Read a CSV file with the columns image_id or path, and probability or score. Raises DetectorError."""
     path = Path(argument)
     try:
         data = path.read_bytes()
-        scores = dict(_read_scores(path, data.decode("utf-8-sig")))
+        rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+        keys, column = _find_columns(path, rows.fieldnames or ())
+        scores = dict(_read_scores(path, rows, keys, column))
     except OSError as error:
         raise DetectorError(f"{path} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise DetectorError(f"{path} is not a CSV file: {error}") from None
-    return ScoreTable(path, scores, hash_identity("scores", data))
+    return ScoreTable(path, column, scores, hash_identity("scores", column, data))
 
 
-def _read_scores(path: Path, text: str) -> Iterator[tuple[str, float]]:
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    names = rows.fieldnames or ()
+def _find_columns(path: Path, names: Sequence[str]) -> tuple[list[str], str]:
+    """Return the columns that name images, and the one with scores. Raises DetectorError if one is missing."""
     keys = [name for name in _KEYS if name in names]
-    score_names = [name for name in _SCORES if name in names]
-    if not keys or not score_names:
-        raise DetectorError(f"{path}: it needs the columns image_id or path, and score; it has {', '.join(names)}")
+    columns = [name for name in SCORE_NAMES if name in names]
+    if not keys or not columns:
+        raise DetectorError(
+            f"{path}: it needs the columns image_id or path, and probability or score; it has {', '.join(names)}"
+        )
+    return keys, columns[0]
+
+
+def _read_scores(
+    path: Path, rows: csv.DictReader[str], keys: Sequence[str], column: str
+) -> Iterator[tuple[str, float]]:
+    """Yield the names of each image with its score. Raises DetectorError."""
     seen: set[str] = set()
     for row in rows:
-        score = _parse_score(path, rows.line_num, row[score_names[0]])
+        score = _parse_score(path, rows.line_num, row[column])
         for key in {row[name] for name in keys} - {"", None}:
             if key in seen:
                 raise DetectorError(f"{path}: line {rows.line_num}: {key} has a score already")
