@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """A real server that is a `Handler`, at http://127.0.0.1:PORT."""
     opened = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -16,10 +16,10 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score, ro
 from changeling.datasets.dataset import Dataset
 from changeling.detect.detector import Detector
 from changeling.detect.runtime_names import Runtime
-from changeling.evaluation.detectors.model_detector import BATCH
+from changeling.evaluation.detectors.models.model_detector import BATCH
 from changeling.evaluation.evaluate import EvaluationJob, EvaluationSettings
 from changeling.evaluation.registry import parse_specs
-from changeling.evaluation.tables import build_leaderboard
+from changeling.evaluation.results.tables import build_leaderboard
 from changeling.results.folder import load_results
 from changeling.results.result import Result, Row
 from tests import helpers
@@ -125,7 +125,9 @@ def test_each_kind_has_the_metrics_that_scikit_learn_computes_from_its_own_score
         "table": [number % 7 / 10 for number in range(len(dataset))][::-1],
         "transformer": compute_vit_probabilities(vit_folder, paths),
     }
-    metrics = {row.labels["Detector"]: row for row in load_result(output).tables[1].rows if row.labels["Images"] == "Clean"}
+    metrics = {
+        row.labels["Detector"]: row for row in load_result(output).tables[1].rows if row.labels["Images"] == "Clean"
+    }
     assert set(metrics) == {*expected, "file properties only"}
     for name, scores in expected.items():
         cells, labels = metrics[name].cells, dataset.labels

@@ -20,8 +20,8 @@ from changeling.backbones.onnx import OnnxBackbone
 from changeling.datasets.dataset import Dataset
 from changeling.errors import ChangelingError
 from changeling.evaluation.base import DetectorSettings, EvaluatedImage
-from changeling.evaluation.detectors import univfd
-from changeling.evaluation.detectors.fake_label import find_fake_outputs
+from changeling.evaluation.detectors.models import univfd
+from changeling.evaluation.detectors.models.fake_label import find_fake_outputs
 from changeling.evaluation.registry import parse_specs
 from changeling.images.decode import ImageFile, read_file
 from changeling.images.transforms import CLIP

@@ -17,24 +17,29 @@ from PIL import Image
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import ImageRow
 from changeling.errors import EvaluationError
-from changeling.evaluation.conditions import CLEAN, WEB
-from changeling.evaluation.evaluate import EvaluationJob
+from changeling.evaluation.conditions import CLEAN, WEB, build_conditions
+from changeling.evaluation.evaluate import EvaluationJob, build_settings
 from changeling.evaluation.evaluation import DetectorScores, Evaluation
-from changeling.evaluation.expected_dataset import (
+from changeling.evaluation.predictions import ValidationThreshold
+from changeling.evaluation.protocols.expected_dataset import (
     compare_datasets,
     describe_rows,
     list_differences,
     normalise_name,
     write_protocol,
 )
-from changeling.evaluation.protocol import ExpectedDataset, Protocol, list_preset_protocols, load_protocol
-from changeling.evaluation.protocol_conditions import build_conditions
-from changeling.evaluation.protocol_result import build_settings, describe_protocol_evaluation
+from changeling.evaluation.protocols.protocol import ExpectedDataset, Protocol, list_preset_protocols, load_protocol
 from changeling.evaluation.registry import parse_specs
+from changeling.evaluation.results.result import describe_protocol_evaluation
+from changeling.evaluation.results.subsets import (
+    MEAN_LABEL,
+    SubsetSettings,
+    build_subset_table,
+    list_generators,
+    select_subset,
+)
+from changeling.evaluation.results.worst_images import describe_worst_images
 from changeling.evaluation.scoring import Scores, ScoringJob
-from changeling.evaluation.subsets import MEAN_LABEL, SubsetSettings, build_subset_table, list_generators, select_subset
-from changeling.evaluation.thresholds import ValidationThreshold
-from changeling.evaluation.worst_images import describe_worst_images
 from changeling.results.folder import load_results
 from changeling.results.result import Row
 from tests import helpers

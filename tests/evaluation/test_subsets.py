@@ -14,8 +14,8 @@ from changeling.datasets.dataset import write_dataset
 from changeling.datasets.schema import ImageRow
 from changeling.evaluation.conditions import CLEAN
 from changeling.evaluation.evaluation import DetectorScores, Evaluation
+from changeling.evaluation.results.subsets import MEAN_LABEL, SubsetSettings, build_subset_table
 from changeling.evaluation.scoring import Scores
-from changeling.evaluation.subsets import MEAN_LABEL, SubsetSettings, build_subset_table
 from changeling.results.result import Estimate
 from changeling.stats.metrics import Floats
 
@@ -30,7 +30,8 @@ def make_row(number: int, cluster: int, generator: str | None) -> ImageRow:
 
 def evaluate_clusters(folder: Path, clusters: Sequence[Sequence[Image]]) -> Evaluation:
     """Return the evaluation of a detector on clusters of images."""
-    rows, scores = [], []
+    rows: list[ImageRow] = []
+    scores: list[float] = []
     for cluster, images in enumerate(clusters):
         for generator, score in images:
             rows.append(make_row(len(rows), cluster, generator))
@@ -109,12 +110,16 @@ def test_the_interval_of_the_mean_is_that_of_a_bootstrap_of_clusters(
 
 
 def test_errors_that_generators_share_do_not_average_out(tmp_path: Path) -> None:
-    widths = {}
+    widths, expected = {}, {}
     for shared in (True, False):
-        mean, others = find_mean(evaluate_clusters(tmp_path / str(shared), make_clusters(shared=shared)), "accuracy_fake")
-        widths[shared] = (mean.high - mean.low) / np.mean([each.high - each.low for each in others])
-    assert widths[True] == pytest.approx(1, abs=0.15)
-    assert widths[False] == pytest.approx(1 / math.sqrt(3), abs=0.15)
+        clusters = make_clusters(150, shared=shared)
+        evaluation = evaluate_clusters(tmp_path / str(shared), clusters)
+        mean, _ = find_mean(evaluation, "accuracy_fake")
+        widths[shared] = mean.high - mean.low
+        deviation = np.std([compute_mean_accuracy(images) for images in clusters])  # each has a fake of each generator
+        expected[shared] = 2 * 1.96 * deviation / math.sqrt(len(clusters))
+    assert widths == pytest.approx(expected, rel=0.12)
+    assert widths[False] < 0.75 * widths[True]
 
 
 def test_a_mean_without_an_error_is_as_uncertain_as_its_generators(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from changeling.files import check_output_folder
 
 if TYPE_CHECKING:
     from changeling.evaluation.evaluate import EvaluatedSplit
-    from changeling.evaluation.protocol import Protocol
+    from changeling.evaluation.protocols.protocol import Protocol
     from changeling.results.result import Result
 
 
@@ -62,13 +62,12 @@ def evaluate(
     A detector that fails does not stop the others; the exit code is 1 if none finished.
     """
     from changeling.datasets.dataset import Dataset
-    from changeling.evaluation.evaluate import EvaluationJob
-    from changeling.evaluation.expected_dataset import list_differences, write_protocol
-    from changeling.evaluation.output import print_leaderboard
-    from changeling.evaluation.protocol_result import build_settings, describe_protocol_evaluation
+    from changeling.evaluation.evaluate import EvaluationJob, build_settings
+    from changeling.evaluation.protocols.expected_dataset import list_differences, write_protocol
     from changeling.evaluation.registry import parse_specs
-    from changeling.evaluation.result import measure_speed, write_speed
-    from changeling.evaluation.worst_images import describe_worst_images
+    from changeling.evaluation.results.output import print_leaderboard
+    from changeling.evaluation.results.result import describe_protocol_evaluation, measure_speed, write_speed
+    from changeling.evaluation.results.worst_images import describe_worst_images
     from changeling.progress import progress_bars
 
     specs = sorted(parse_specs(detector), key=attrgetter("name"))  # so that the tables do not depend on their order
@@ -91,7 +90,7 @@ def evaluate(
 def _choose_protocol(name: str, split: str | None, conditions: list[str] | None, threshold: float | None) -> Protocol:
     """Return the protocol of a name or file, or else the one that the options make. Raises EvaluationError."""
     from changeling.evaluation.conditions import CONDITIONS, get_conditions
-    from changeling.evaluation.protocol import Protocol, ThresholdSettings, load_protocol
+    from changeling.evaluation.protocols.protocol import Protocol, ThresholdSettings, load_protocol
 
     if not name:
         chosen = tuple(condition.name for condition in get_conditions(conditions or list(CONDITIONS)))

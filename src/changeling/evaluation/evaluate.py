@@ -1,4 +1,4 @@
-"""Evaluate detectors on a dataset: score its images with each, part by part."""
+"""Evaluate detectors on a dataset: what is evaluated, and how its images are scored with each."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from changeling.datasets.dataset import Dataset
 from changeling.datasets.schema import SPLITS, Split
 from changeling.errors import ChangelingError, DetectorError, EvaluationError, one_line
 from changeling.evaluation.base import DetectorSettings, ScoringDetector
-from changeling.evaluation.conditions import CONDITIONS, Condition
+from changeling.evaluation.conditions import CONDITIONS, Condition, build_conditions
 from changeling.evaluation.evaluation import DetectorScores, Evaluation
 from changeling.evaluation.file_null import score_file_properties
 from changeling.evaluation.measures import METRICS, Metric
-from changeling.evaluation.predictions import is_threshold_of
+from changeling.evaluation.predictions import ValidationThreshold, is_threshold_of
+from changeling.evaluation.protocols.protocol import Protocol
 from changeling.evaluation.registry import DetectorSpec
 from changeling.evaluation.scoring import Scores, ScoringJob, score_images
-from changeling.evaluation.thresholds import ValidationThreshold
 from changeling.experiments.selection import has_both_classes
 from changeling.progress import Progress, silent
 from changeling.stats.metrics import Ints
@@ -51,6 +51,21 @@ class EvaluationSettings:
     seed: int = 0
     validation_threshold: ValidationThreshold | None = None
     metrics: Sequence[Metric] = METRICS
+
+
+def build_settings(protocol: Protocol, timeout: float) -> EvaluationSettings:
+    """Return what a protocol evaluates; a batch of images may take a program or service `timeout` seconds."""
+    threshold = protocol.threshold
+    rate = threshold.false_positive_rate
+    return EvaluationSettings(
+        split=protocol.split,
+        conditions=build_conditions(protocol.conditions, protocol.preprocessing, protocol.transformations),
+        threshold=threshold.value,
+        timeout=timeout,
+        seed=protocol.seed,
+        metrics=[metric for metric in METRICS if metric.key in protocol.metrics],
+        validation_threshold=None if rate is None else ValidationThreshold(rate, threshold.split),
+    )
 
 
 @dataclass(frozen=True)

@@ -156,9 +156,7 @@ def measure_calibration_error(images: ScoredImages) -> Interval | None:
     """Return the expected calibration error of probabilities, in ten bins."""
     if not images.are_probabilities or not len(images.labels):
         return None
-    value, low, high = basic_bootstrap(
-        lambda drawn: compute_calibration_error(images.select(drawn)), images.clusters
-    )
+    value, low, high = basic_bootstrap(lambda drawn: compute_calibration_error(images.select(drawn)), images.clusters)
     return Interval(value, low, high, len(np.unique(images.clusters)), len(images.labels))
 
 

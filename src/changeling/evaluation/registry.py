@@ -11,13 +11,13 @@ from changeling.evaluation.base import DetectorKind, DetectorSettings, ScoringDe
 from changeling.evaluation.detectors.changeling_detector import load_changeling
 from changeling.evaluation.detectors.command import load_command
 from changeling.evaluation.detectors.http_service import load_http, load_https
-from changeling.evaluation.detectors.huggingface import load_hugging_face
-from changeling.evaluation.detectors.linear_head import load_head
-from changeling.evaluation.detectors.onnx_model import load_onnx
+from changeling.evaluation.detectors.models.huggingface import load_hugging_face
+from changeling.evaluation.detectors.models.linear_head import load_head
+from changeling.evaluation.detectors.models.onnx_model import load_onnx
+from changeling.evaluation.detectors.models.timm_model import load_timm
+from changeling.evaluation.detectors.models.univfd import load_univfd
 from changeling.evaluation.detectors.python_function import load_python_function
 from changeling.evaluation.detectors.score_table import load_score_table
-from changeling.evaluation.detectors.timm_model import load_timm
-from changeling.evaluation.detectors.univfd import load_univfd
 
 KINDS = {
     "changeling": DetectorKind("changeling[:FOLDER]", load_changeling),

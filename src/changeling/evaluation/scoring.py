@@ -178,7 +178,7 @@ def _merge_scores(images: Sequence[EvaluatedImage | _UnscoredImage], answers: Se
 
 
 def _combine_declarations(declarations: Iterable[bool | None]) -> bool | None:
-    """Return whether scores are probabilities, if the detector says so of some. Raises DetectorError if of some only."""
+    """Return whether scores are probabilities; None if no one says so. Raises DetectorError if only some are."""
     declared = set(declarations) - {None}
     if len(declared) > 1:
         raise DetectorError("it gave probabilities for some images and scores of another kind for others")

@@ -12,6 +12,7 @@ from changeling.evaluation.base import Label, Score
 PROBABILITY = "probability"
 SCORE_NAMES = (PROBABILITY, "score")  # the first that an answer or a table has is taken
 
+
 def parse_answer(answer: Mapping[str, Any], name: str) -> Score:
     """Return the score of an answer `{"score": ..., "label": ..., "error": ...}`, or of one with a `probability`.
 

@@ -25,9 +25,7 @@ class ChangelingDetector:
         verdicts = self._detector.detect(files, files.__getitem__)
         by_path = {verdict.path: verdict for verdict in verdicts}
         ordered = [by_path[image.file.path] for image in images]
-        return [
-            Score(verdict.probability, verdict.label, verdict.error, is_probability=True) for verdict in ordered
-        ]
+        return [Score(verdict.probability, verdict.label, verdict.error, is_probability=True) for verdict in ordered]
 
 
 def load_changeling(argument: str, settings: DetectorSettings) -> ScoringDetector:

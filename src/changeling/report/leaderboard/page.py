@@ -20,7 +20,7 @@ from changeling.results.result import Picture, Result, Sheet, Table
 
 FILE_NAME = "leaderboard.html"
 _LEADERBOARD, _METRICS, _DIFFERENCES = "leaderboard", "detector_metrics", "detector_differences"
-_BREAKDOWNS = ("subsets", "by_generator", "by_source")
+_BREAKDOWNS = ("windows", "subsets", "by_generator", "by_source")
 
 
 def write_leaderboard(result: Result, output: Path, sheets: Sequence[Sheet] = ()) -> Path:

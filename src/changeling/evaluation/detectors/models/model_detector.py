@@ -54,12 +54,11 @@ class ModelDetector:
 def convert_logits(logits: ScoreArray, fakes: tuple[int, ...]) -> ScoreArray:
     """Return the probabilities (B,) of the classes `fakes` together, from logits (B, K); a single one is of fake."""
     values = np.asarray(logits, np.float64)
-    probabilities: NDArray[np.float64] = (
-        expit(values[:, 0]) if values.shape[1] == 1 else sum_probabilities(softmax(values, axis=1), fakes)
-    )
-    return probabilities
+    if values.shape[1] == 1:
+        return np.asarray(expit(values[:, 0]))
+    return sum_probabilities(np.asarray(softmax(values, axis=1)), fakes)
 
 
 def sum_probabilities(probabilities: ScoreArray, fakes: tuple[int, ...]) -> ScoreArray:
     """Return the sum (B,) of the columns `fakes` of probabilities (B, K), which rounding takes to 1 at most."""
-    return np.minimum(probabilities[:, fakes].sum(axis=1), 1)
+    return np.asarray(np.minimum(probabilities[:, fakes].sum(axis=1), 1))

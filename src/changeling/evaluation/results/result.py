@@ -12,7 +12,11 @@ from changeling.evaluation.evaluate import EvaluationSettings
 from changeling.evaluation.evaluation import DetectorScores, Evaluation
 from changeling.evaluation.file_null import NULL_NAME
 from changeling.evaluation.predictions import are_in_unit_interval, has_own_labels
-from changeling.evaluation.tables import build_tables
+from changeling.evaluation.protocols.expected_dataset import list_differences
+from changeling.evaluation.protocols.protocol import Protocol, ThresholdSettings
+from changeling.evaluation.results.subsets import SubsetSettings, build_subset_table
+from changeling.evaluation.results.tables import build_tables
+from changeling.evaluation.results.windows import build_window_table
 from changeling.experiments.reporting import describe_dataset, list_versions, note_leakage
 from changeling.files import atomic_write
 from changeling.results.format import format_count, format_interval, format_percent
@@ -42,6 +46,29 @@ def describe_evaluation(evaluation: Evaluation, settings: EvaluationSettings) ->
         dataset=describe_dataset(evaluation.dataset),
         versions=list_versions(),
         notes=(*note_leakage(evaluation.dataset), *_list_notes(evaluation)),
+    )
+
+
+def describe_protocol_evaluation(evaluation: Evaluation, settings: EvaluationSettings, protocol: Protocol) -> Result:
+    """Return the Result. Its numbers are the same for the same protocol, images and scores, on every machine."""
+    result = describe_evaluation(evaluation, settings)
+    subsets = SubsetSettings(protocol.subset_metrics, protocol.generators, protocol.real_sources, protocol.window_size)
+    tables = [*result.tables]
+    if protocol.subset_metrics and evaluation.finished:
+        tables.append(build_subset_table(evaluation, subsets))
+    if protocol.window_size and evaluation.finished:
+        tables.append(build_window_table(evaluation, subsets))
+    differences = list_differences(protocol, evaluation)
+    about: dict[str, str | float] = {"protocol": protocol.name, "protocol, hash": protocol.hash}
+    about |= {"protocol, source": protocol.source} if protocol.source else {}
+    about |= {"detectors are trained on": protocol.training} if protocol.training else {}
+    about |= {"preprocessing": protocol.preprocessing, "threshold": _describe_threshold(protocol.threshold)}
+    return result.model_copy(
+        update={
+            "tables": tuple(tables),
+            "settings": result.settings | about,
+            "notes": (*(f"Differs from the protocol: {text}" for text in differences), *result.notes),
+        }
     )
 
 
@@ -134,3 +161,10 @@ def _describe_kind(detector: DetectorScores) -> str:
     if is_declared and are_in_unit_interval(detector.scores.values()):
         return "its scores are not called probabilities, although they lie in [0, 1]"
     return "its scores are not probabilities"
+
+
+def _describe_threshold(threshold: ThresholdSettings) -> str | float:
+    if threshold.false_positive_rate is not None:
+        share = format_percent(threshold.false_positive_rate)
+        return f"what {share} of the real images of {threshold.split} exceed"
+    return "the detector's own, or 0.5" if threshold.value is None else threshold.value

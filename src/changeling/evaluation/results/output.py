@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from changeling.evaluation.evaluation import Evaluation
-from changeling.evaluation.tables import describe_name
+from changeling.evaluation.results.tables import describe_name
 from changeling.results.result import Column, Estimate, Table
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from changeling.errors import DetectorError
 from changeling.evaluation.base import DetectorSettings, ScoringDetector, hash_identity
-from changeling.evaluation.detectors.fake_label import find_fake_outputs, split_label
-from changeling.evaluation.detectors.model_detector import ModelDetector, Pixels, ScoreArray, convert_logits
+from changeling.evaluation.detectors.models.fake_label import find_fake_outputs, split_label
+from changeling.evaluation.detectors.models.model_detector import ModelDetector, Pixels, ScoreArray, convert_logits
 from changeling.images.decode import ImageFile, decode_image
 
 

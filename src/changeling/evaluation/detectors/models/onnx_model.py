@@ -14,8 +14,8 @@ from changeling.backbones.onnx import OnnxBackbone, find_default_layer, has_prep
 from changeling.backbones.onnx_text import read_description
 from changeling.errors import DetectorError
 from changeling.evaluation.base import DetectorSettings, ScoringDetector, hash_identity
-from changeling.evaluation.detectors.fake_label import find_fake_outputs, split_label
-from changeling.evaluation.detectors.model_detector import (
+from changeling.evaluation.detectors.models.fake_label import find_fake_outputs, split_label
+from changeling.evaluation.detectors.models.model_detector import (
     ModelDetector,
     Pixels,
     ScoreArray,

@@ -17,7 +17,7 @@ from changeling.backbones.registry import Backbone, load_backbone
 from changeling.detect.model import Head
 from changeling.errors import DetectorError, one_line
 from changeling.evaluation.base import DetectorSettings, ScoringDetector, hash_identity
-from changeling.evaluation.detectors.model_detector import ModelDetector, Pixels, ScoreArray
+from changeling.evaluation.detectors.models.model_detector import ModelDetector, Pixels, ScoreArray
 from changeling.images.decode import ImageFile
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from changeling.evaluation.evaluation import DetectorScores, Evaluation, Mask
-from changeling.evaluation.expected_dataset import normalise_name
 from changeling.evaluation.measures import METRICS, Metric
-from changeling.evaluation.tables import Cells, make_cells
+from changeling.evaluation.protocols.expected_dataset import normalise_name
+from changeling.evaluation.results.tables import Cells, make_cells
 from changeling.results.result import Column, Row, Table
 from changeling.stats.intervals import Interval, basic_bootstrap, bootstrap
 from changeling.stats.metrics import Ints
@@ -26,11 +26,13 @@ class SubsetSettings:
         metrics: their keys; empty leaves the table out.
         generators: the order of the rows; others follow by name.
         real_sources: the source of the real images that a generator is compared with, if it is not its own.
+        window_size: how many generators in this order are a window of time; 0 leaves the table of windows out.
     """
 
     metrics: Sequence[str] = ()
     generators: Sequence[str] = ()
     real_sources: Mapping[str, str] = field(default_factory=dict)
+    window_size: int = 0
 
 
 def build_subset_table(evaluation: Evaluation, settings: SubsetSettings) -> Table:

@@ -14,9 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from changeling.datasets.schema import Split
 from changeling.errors import EvaluationError
-from changeling.evaluation.conditions import CONDITIONS
+from changeling.evaluation.conditions import CONDITIONS, PREPROCESSINGS, TRANSFORMED, check_transformations
 from changeling.evaluation.measures import METRICS
-from changeling.evaluation.protocol_conditions import PREPROCESSINGS, TRANSFORMED, check_transformations
 
 METRIC_KEYS = tuple(metric.key for metric in METRICS)
 
@@ -70,6 +69,8 @@ class Protocol(_Settings):
         real_sources: the source of the real images that a generator is compared with, if it is not its own.
         metrics: of the table of metrics.
         subset_metrics: of the table of each generator with its own real images; empty leaves it out.
+        window_size: how many of the generators, one after the other, are a window of time in the table of windows,
+            which has the same metrics; 0 leaves it out.
         seed: of the classifier of file properties.
         detectors: names of detectors and the identities that they should have; others may be evaluated, too.
     """
@@ -85,6 +86,7 @@ class Protocol(_Settings):
     real_sources: dict[str, str] = Field(default_factory=dict)
     metrics: tuple[str, ...] = METRIC_KEYS
     subset_metrics: tuple[str, ...] = ()
+    window_size: int = Field(default=0, ge=0)
     seed: int = Field(default=0, ge=0)
     detectors: dict[str, str] = Field(default_factory=dict)
     dataset: ExpectedDataset = ExpectedDataset()
@@ -118,6 +120,12 @@ class Protocol(_Settings):
         return self
 
     @model_validator(mode="after")
+    def _check_windows(self) -> Self:
+        if self.window_size and not (self.generators and self.subset_metrics):
+            raise ValueError("window_size needs generators, in the order of their release, and subset_metrics")
+        return self
+
+    @model_validator(mode="after")
     def _check_threshold_split(self) -> Self:
         if self.threshold.false_positive_rate is not None and self.split in (self.threshold.split, "all"):
             raise ValueError(
@@ -129,7 +137,9 @@ class Protocol(_Settings):
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits over all that determines the numbers, except the dataset and the detectors."""
-        content = self.model_dump_json(exclude={"name", "source", "training", "detectors", "dataset"})
+        excluded = {"name", "source", "training", "detectors", "dataset"}
+        excluded |= set() if self.window_size else {"window_size"}  # protocols without windows had no such setting
+        content = self.model_dump_json(exclude=excluded)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

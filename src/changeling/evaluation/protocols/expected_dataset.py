@@ -10,7 +10,7 @@ from pathlib import Path
 
 from changeling.datasets.dataset import Dataset
 from changeling.evaluation.evaluation import Evaluation
-from changeling.evaluation.protocol import ExpectedDataset, Protocol
+from changeling.evaluation.protocols.protocol import ExpectedDataset, Protocol
 from changeling.files import atomic_write
 from changeling.results.format import format_count
 from changeling.stats.metrics import Ints

@@ -14,8 +14,8 @@ from changeling.backbones.registry import load_backbone
 from changeling.detect.model import Head
 from changeling.errors import DetectorError, one_line
 from changeling.evaluation.base import DetectorSettings, ScoringDetector, hash_identity
-from changeling.evaluation.detectors.linear_head import make_predictor
-from changeling.evaluation.detectors.model_detector import ModelDetector, Pixels
+from changeling.evaluation.detectors.models.linear_head import make_predictor
+from changeling.evaluation.detectors.models.model_detector import ModelDetector, Pixels
 from changeling.images.decode import ImageFile, decode_image
 from changeling.images.transforms import CLIP, centre_crop
 

@@ -1,0 +1,1 @@
+"""Detectors that are models, whatever library runs them, a module each."""

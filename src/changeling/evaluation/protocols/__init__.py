@@ -1,0 +1,1 @@
+"""Protocol files: what they say, and the ready ones."""
