@@ -35,7 +35,7 @@ from changeling.features.store import load_features
 from changeling.stats.contrastive import AdamW, contrastive_loss_difference
 from changeling.stats.retrieval import BLOCK_SIZE, retrieval_ranks
 from changeling.stats.vectors import l2_normalize
-from changeling.studies.runner import run_study
+from changeling.studies.runner import run_experiments
 from changeling.studies.settings import Study
 
 DIM, CHILDREN, ROUNDS = 512, 5, 5
@@ -110,7 +110,7 @@ def measure(name: str, folder: str) -> None:
     dataset = Dataset(Path(folder))
     study = Study(experiments=(name,), backbones=(BACKBONE,))
     began = time.perf_counter()
-    (result,) = run_study(dataset, study, projections=Path(folder) / CHECKPOINTS)
+    (result,) = run_experiments(dataset, study, projections=Path(folder) / CHECKPOINTS)
     seconds = time.perf_counter() - began
     # not ru_maxrss, which starts at that of the process that this one was forked from
     peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 2**20

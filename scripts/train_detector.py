@@ -82,7 +82,7 @@ def main(listing: Path, folder: Path) -> None:
     with progress_bars() as progress:
         exists = (folder / "images.parquet").exists()
         dataset = Dataset(folder) if exists else import_dataset(read_listing(listing), folder, progress=progress)
-        model = train_detector(dataset, BACKBONE, BUNDLED, settings, progress).model
+        model = train_detector(dataset, BUNDLED, backbone=BACKBONE, settings=settings, progress=progress).model
     print((BUNDLED / "README.md").read_text())
     print(f"C = {model.settings['C']}")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from changeling.errors import ChangelingError
 
+StrPath = str | os.PathLike[str]  # what public functions take as a path
 LEFTOVER_AGE = 24 * 3600.0  # seconds after which a temporary file belongs to no running process
 _TOKEN_BYTES = 8
 

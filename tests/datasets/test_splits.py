@@ -13,7 +13,7 @@ from changeling.datasets.dataset import Dataset, assign_split, write_dataset
 from changeling.datasets.schema import ImageRow
 from changeling.datasets.splits import Shares, describe_small_splits, parse_shares, redraw_splits
 from changeling.errors import DatasetError
-from changeling.studies.runner import run_study
+from changeling.studies.runner import run_experiments
 from changeling.studies.settings import Study
 from tests import helpers
 from tests.helpers import run_changeling
@@ -96,5 +96,5 @@ def test_import_draws_splits_and_says_that_they_are_small(tmp_path: Path) -> Non
 def test_results_of_small_splits_have_a_note(tiny_dataset: Dataset, tiny_onnx: Path) -> None:
     ran = run_changeling("extract", tiny_dataset.path, "--backbone", f"onnx:{tiny_onnx}")
     assert ran.returncode == 0, ran.stderr
-    (result,) = run_study(tiny_dataset, Study(experiments=("distances",)))
+    (result,) = run_experiments(tiny_dataset, Study(experiments=("distances",)))
     assert "The test split has only 3 clusters: a share of 1 of 3 has a 95 % interval from 1 to 91 %." in result.notes

@@ -49,7 +49,8 @@ def make_rows(count: int = 400, seed: int = 0) -> ImageRows:
 
 def test_a_detector_is_trained_measured_saved_and_loaded(folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
     dataset = import_dataset(read_folder(folder), tmp_path / "dataset")
-    trained = train_detector(dataset, f"onnx:{tiny_onnx}", tmp_path / "mine", TrainingSettings(seed=1))
+    settings = TrainingSettings(seed=1)
+    trained = train_detector(dataset, tmp_path / "mine", backbone=f"onnx:{tiny_onnx}", settings=settings).trained
     overall, copies = trained.model.held_out[:2]
     assert (overall.generator, overall.images, copies.generator) == ("all", 30, "all, cropped and re-saved")
     assert overall.auroc[0] > 0.8
@@ -75,7 +76,9 @@ def test_a_detector_is_trained_measured_saved_and_loaded(folder: Path, tiny_onnx
 def test_training_is_reproducible_and_reuses_its_features(folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
     dataset = import_dataset(read_folder(folder), tmp_path / "dataset")
     for name in ("one", "two"):
-        train_detector(dataset, f"onnx:{tiny_onnx}", tmp_path / name / "detector", TrainingSettings(seed=1))
+        train_detector(
+            dataset, tmp_path / name / "detector", backbone=f"onnx:{tiny_onnx}", settings=TrainingSettings(seed=1)
+        )
     one, two = (tmp_path / name / "detector" for name in ("one", "two"))
     for file in ("model.json", "head.safetensors", "neighbours.safetensors", "README.md", HELD_OUT_FILE):
         assert (one / file).read_bytes() == (two / file).read_bytes()
@@ -141,7 +144,7 @@ def test_fakes_of_unknown_generators_do_not_exclude_each_other() -> None:
 
 def test_the_card_names_clusters_if_sources_are_few(folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
     dataset = import_dataset(read_folder(folder), tmp_path / "dataset")  # one source
-    train_detector(dataset, f"onnx:{tiny_onnx}", tmp_path / "mine")
+    train_detector(dataset, tmp_path / "mine", backbone=f"onnx:{tiny_onnx}")
     card = (tmp_path / "mine" / "README.md").read_text()
     assert "## Metrics on held-out clusters" in card
     assert "possibly on its source and its generator" in card
@@ -157,7 +160,7 @@ def test_fakes_that_cannot_be_held_out_are_an_error(tmp_path: Path, tiny_onnx: P
     (tmp_path / "list.csv").write_text("\n".join(lines))
     dataset = import_dataset(read_csv(tmp_path / "list.csv"), tmp_path / "dataset")
     with pytest.raises(DatasetError, match="no fake image can be held out"):
-        train_detector(dataset, f"onnx:{tiny_onnx}", tmp_path / "mine")
+        train_detector(dataset, tmp_path / "mine", backbone=f"onnx:{tiny_onnx}")
     assert not (tmp_path / "mine").exists()
 
 
@@ -176,11 +179,11 @@ def test_too_few_images_and_features_of_other_weights_are_errors(
     with pytest.raises(DatasetError, match="needs at least 10 real and 10 fake images"):
         read_rows(tiny_dataset, children)
     other = helpers.tiny_onnx(tmp_path / "other.onnx", seed=9)
-    train_detector(tiny_dataset, f"onnx:{tiny_onnx}", tmp_path / "model")
+    train_detector(tiny_dataset, tmp_path / "model", backbone=f"onnx:{tiny_onnx}")
     tiny_onnx_bytes = tiny_onnx.read_bytes()
     try:
         tiny_onnx.write_bytes(other.read_bytes())
         with pytest.raises(FeatureError, match="was made with other weights"):
-            train_detector(tiny_dataset, f"onnx:{tiny_onnx}", tmp_path / "again")
+            train_detector(tiny_dataset, tmp_path / "again", backbone=f"onnx:{tiny_onnx}")
     finally:
         tiny_onnx.write_bytes(tiny_onnx_bytes)

@@ -23,7 +23,7 @@ from changeling.images.file_features import FILE_FEATURE_GROUPS
 from changeling.images.transforms import resize_square
 from changeling.report.page import write_report
 from changeling.results.result import Estimate
-from changeling.studies.runner import run_study
+from changeling.studies.runner import run_experiments
 from changeling.studies.settings import Study
 from tests import helpers
 
@@ -139,7 +139,7 @@ def test_missing_files_are_excluded_and_counted(tmp_path: Path) -> None:
 
 
 def test_a_dataset_without_files_is_not_run_and_the_result_gives_the_reason() -> None:
-    (result,) = run_study(Dataset(BUNDLED["bundled:true-clusters"]), Study(experiments=("confounds",)))
+    (result,) = run_experiments(Dataset(BUNDLED["bundled:true-clusters"]), Study(experiments=("confounds",)))
     assert result.summary == "Not run: the image files do not exist."
 
 

@@ -26,7 +26,7 @@ from changeling.features.store import load_features
 from changeling.images.decode import read_image
 from changeling.images.encode import reencode_for_web
 from changeling.results.result import Estimate, Result, Row
-from changeling.studies.runner import run_study
+from changeling.studies.runner import run_experiments
 from changeling.studies.settings import Study
 from tests import helpers
 
@@ -134,5 +134,5 @@ def test_the_summary_blames_the_files_only_if_the_interval_does(low: float, says
 
 
 def test_features_without_image_files_are_not_enough() -> None:
-    (result,) = run_study(Dataset(BUNDLED["bundled:true-clusters"]), Study(experiments=("reencoded",)))
+    (result,) = run_experiments(Dataset(BUNDLED["bundled:true-clusters"]), Study(experiments=("reencoded",)))
     assert result.summary == "Not run: the image files do not exist, so they cannot be transformed."

@@ -25,7 +25,7 @@ from changeling.features.store import load_features
 from changeling.images.decode import read_image
 from changeling.images.transformations import TRANSFORMATIONS, transform
 from changeling.results.result import Result
-from changeling.studies.runner import run_study
+from changeling.studies.runner import run_experiments
 from changeling.studies.settings import Study
 from tests import helpers
 from tests.experiments.conftest import Plant
@@ -186,7 +186,7 @@ def test_single_images_are_sampled_from_both_classes_in_turn(plant: Plant) -> No
 
 
 def test_features_without_image_files_are_not_enough() -> None:
-    (result,) = run_study(Dataset(BUNDLED["bundled:true-clusters"]), Study(experiments=("robustness",)))
+    (result,) = run_experiments(Dataset(BUNDLED["bundled:true-clusters"]), Study(experiments=("robustness",)))
     assert result.summary == "Not run: the image files do not exist, so they cannot be transformed."
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from changeling.studies.runner import open_dataset, run_study
+from changeling.studies.runner import open_dataset, run_experiments
 from changeling.studies.settings import load_study
 from tests.oracle.data import DIMS, GENERATORS, UNKNOWN, Images, draw_images, write_images
 from tests.oracle.distances import compute_distances
@@ -90,7 +90,7 @@ def run(folder: Path, settings: str) -> Results:
     path = folder / "study.toml"
     path.write_text(settings)
     study = load_study(path)
-    saved = [result.save(folder / "results") for result in run_study(open_dataset(study, folder), study)]
+    saved = [result.save(folder / "results") for result in run_experiments(open_dataset(study, folder), study)]
     return {path.stem: json.loads(path.read_bytes()) for path in saved}
 
 

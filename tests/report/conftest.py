@@ -14,7 +14,7 @@ from changeling.experiments.linear_probe import ProbeSettings
 from changeling.features.captions import extract_captions
 from changeling.report import write_report
 from changeling.results.result import Picture, Result, Sheet, Strip
-from changeling.studies.runner import run_study
+from changeling.studies.runner import run_experiments
 from changeling.studies.settings import Study
 from tests import helpers
 from tests.experiments.conftest import make_text_backbone, store
@@ -40,7 +40,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
         features[:, 0] += dataset.labels
         store(dataset, backbone, features.astype(np.float32))
     extract_captions(dataset, make_text_backbone(rng.normal(size=(dataset.captions.num_rows, 8)).astype(np.float32)))
-    return list(run_study(dataset, FAST))
+    return list(run_experiments(dataset, FAST))
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from changeling.experiments.linear_probe import ProbeSettings
 from changeling.experiments.registry import EXPERIMENTS
 from changeling.results.result import Result
 from changeling.studies import finished as finished_module
-from changeling.studies.runner import run_study
+from changeling.studies.runner import run_experiments
 from changeling.studies.settings import ReferenceSettings, Study
 from tests.experiments.conftest import Plant
 
@@ -46,7 +46,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def study(dataset: Dataset, folder: Path, settings: Study = STUDY) -> list[Result]:
-    return list(run_study(Dataset(dataset.path), settings, finished=folder))
+    return list(run_experiments(Dataset(dataset.path), settings, finished=folder))
 
 
 def test_finished_results_are_taken_as_they_are(dataset: Dataset, tmp_path: Path, computed: list[str]) -> None:
@@ -58,7 +58,7 @@ def test_finished_results_are_taken_as_they_are(dataset: Dataset, tmp_path: Path
 
 
 def test_an_interrupted_study_computes_the_rest(dataset: Dataset, tmp_path: Path, computed: list[str]) -> None:
-    next(run_study(dataset, STUDY, finished=tmp_path / "finished"))
+    next(run_experiments(dataset, STUDY, finished=tmp_path / "finished"))
     (tmp_path / "finished" / "probe.json").write_text("{")  # of a disk that failed
     assert [result.experiment for result in study(dataset, tmp_path / "finished")] == ["distances", "probe"]
     assert computed == ["distances", "probe"]

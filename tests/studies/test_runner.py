@@ -21,7 +21,7 @@ from changeling.studies.runner import (
     find_missing_text_encoder,
     list_backbones,
     open_dataset,
-    run_study,
+    run_experiments,
     select_backbones,
 )
 from changeling.studies.settings import Study
@@ -36,7 +36,7 @@ def test_every_experiment_returns_a_result_with_its_name(plant: Plant) -> None:
     seen: list[tuple[str, int, int]] = []
     dataset = plant(style=1.0, generators=2, with_captions=True)
     draw_files(dataset)
-    results = list(run_study(dataset, FAST, progress=lambda *call: seen.append(call)))
+    results = list(run_experiments(dataset, FAST, progress=lambda *call: seen.append(call)))
     assert [result.experiment for result in results] == list(EXPERIMENTS)
     assert {what for what, _, _ in seen if "loss" not in what} == set(EXPERIMENTS) - {"disentangle", *ENCODING}
     assert {result.experiment for result in results if "Not run" in result.summary} == ENCODING
@@ -52,7 +52,7 @@ def test_a_missing_dataset_is_an_error_that_names_the_commands(tmp_path: Path) -
 
 def test_clusters_with_one_child_are_studied_or_the_reason_is_given(plant: Plant) -> None:
     dataset = plant(style=1.0, children=1)
-    results = {result.experiment: result for result in run_study(dataset, FAST)}
+    results = {result.experiment: result for result in run_experiments(dataset, FAST)}
     assert results["distances"].summary.startswith("No cluster of the test split has a parent and two children")
     assert set(results["probe"].tables[0].rows[0].cells) >= {"test_overall", "test_full", "test_auroc"}
     for row in results["disentangle"].tables[0].rows:
@@ -63,8 +63,8 @@ def test_a_study_of_several_seeds_has_their_mean(plant: Plant) -> None:
     dataset = plant(style=0.3, clusters=40)
     settings = {"probe": ProbeSettings(C=1.0)}
     studies = [Study(experiments=("probe",), settings=settings, seed=3, seeds=seeds) for seeds in (1, 2)]
-    (one,), (both,) = (list(run_study(dataset, study)) for study in studies)
-    (other,) = run_study(dataset, Study(experiments=("probe",), settings=settings, seed=4))
+    (one,), (both,) = (list(run_experiments(dataset, study)) for study in studies)
+    (other,) = run_experiments(dataset, Study(experiments=("probe",), settings=settings, seed=4))
     values = [result.tables[0].rows[0].cells["test_auroc"].value for result in (one, other, both)]
     assert values[2] == pytest.approx((values[0] + values[1]) / 2)
     assert both.settings["seed"] == "3, 4"
@@ -74,7 +74,7 @@ def test_without_features_the_error_names_the_command(plant: Plant) -> None:
     dataset = plant(style=1.0)
     bare = write_dataset(dataset.path / "bare", [ImageRow(**row) for row in dataset.images.to_pylist()])
     with pytest.raises(FeatureError, match=r"run `changeling extract .* --backbone clip-vit-b16`"):
-        list(run_study(bare, Study()))
+        list(run_experiments(bare, Study()))
 
 
 def test_the_bundled_study_has_18_clusters() -> None:
@@ -85,7 +85,7 @@ def test_the_bundled_study_has_18_clusters() -> None:
         if s.startswith("clusters_")
     }
     assert len(clusters) == 18
-    first, second = run_study(dataset, Study(experiments=("distances", "probe")))
+    first, second = run_experiments(dataset, Study(experiments=("distances", "probe")))
     (table,) = first.tables
     assert {row.labels["Backbone"] for row in table.rows} == {"clip-vit-b16", "dinov2-vit-s14", "efficientnet-lite0"}
     assert all(cell.clusters == 12 for row in table.rows for key, cell in row.cells.items() if key == "test_max")
@@ -99,7 +99,7 @@ def test_an_experiment_that_cannot_run_returns_a_result_with_the_reason(plant: P
     values = load_features(dataset, "planted").values
     alone = write_dataset(dataset.path / "test-only", rows)
     store(alone, "planted", values)
-    results = {result.experiment: result for result in run_study(alone, FAST)}
+    results = {result.experiment: result for result in run_experiments(alone, FAST)}
     assert results["distances"].tables[0].rows
     probed = results["probe"]
     assert probed.summary == "Not run: the train split needs real and fake images to train a probe."
@@ -113,7 +113,7 @@ def test_an_experiment_that_cannot_run_returns_a_result_with_the_reason(plant: P
 def test_a_backbone_without_features_is_excluded(plant: Plant) -> None:
     dataset = plant(style=1.0)
     store(dataset, "empty", np.full((len(dataset), 8), np.nan, np.float32))
-    results = list(run_study(dataset, FAST.model_copy(update={"experiments": ("distances", "probe")})))
+    results = list(run_experiments(dataset, FAST.model_copy(update={"experiments": ("distances", "probe")})))
     for result in results:
         assert {row.labels["Backbone"] for row in result.tables[0].rows} == {"planted"}
         assert "Excluded because no image has a feature: empty." in result.notes
@@ -179,7 +179,7 @@ def test_a_generator_without_training_children_is_the_reason(plant: Plant) -> No
     rows = [replace(r, generator="late") if r.split == "test" and r.role == "child" else r for r in rows]
     two = write_dataset(dataset.path / "two", rows)
     store(two, "planted", load_features(dataset, "planted").values)
-    (result,) = run_study(two, Study(experiments=("probe",), settings={"probe": ProbeSettings(train_on="late")}))
+    (result,) = run_experiments(two, Study(experiments=("probe",), settings={"probe": ProbeSettings(train_on="late")}))
     assert result.summary == "Not run: the train split has no children by 'late', which train_on names."
 
 

@@ -248,8 +248,8 @@ def train(
     check_output_folder(output)
     with progress_bars() as progress:
         settings = TrainingSettings(seed=seed)
-        trained = train_detector(Dataset(dataset), backbone, output, settings, progress)
-    overall = trained.model.held_out[0]
+        detector = train_detector(Dataset(dataset), output, backbone=backbone, settings=settings, progress=progress)
+    overall = detector.model.held_out[0]
     typer.echo(
         f"{output}: held-out AUROC {overall.auroc[0]:.3f} ({overall.auroc[1]:.3f} to {overall.auroc[2]:.3f}), "
         f"TPR {100 * overall.tpr_at_5[0]:.0f} % at 5 % FPR"

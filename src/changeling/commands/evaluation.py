@@ -15,7 +15,6 @@ from changeling.files import check_output_folder
 if TYPE_CHECKING:
     from changeling.evaluation.evaluate import EvaluatedSplit
     from changeling.evaluation.protocols.protocol import Protocol
-    from changeling.results.result import Result
 
 
 def evaluate(
@@ -63,12 +62,11 @@ def evaluate(
     """
     from changeling.datasets.dataset import Dataset
     from changeling.evaluation.evaluate import EvaluationJob, build_settings
-    from changeling.evaluation.protocols.expected_dataset import list_differences, write_protocol
     from changeling.evaluation.registry import parse_specs
     from changeling.evaluation.results.output import print_leaderboard
-    from changeling.evaluation.results.result import describe_protocol_evaluation, measure_speed, write_speed
-    from changeling.evaluation.results.worst_images import describe_worst_images
+    from changeling.evaluation.results.result import measure_speed
     from changeling.progress import progress_bars
+    from changeling.workflows.evaluation import LEADERBOARD, REPORT, write_evaluation
 
     specs = sorted(parse_specs(detector), key=attrgetter("name"))  # so that the tables do not depend on their order
     chosen_protocol = _choose_protocol(protocol, split, condition, threshold)
@@ -76,13 +74,9 @@ def evaluate(
     check_output_folder(output)
     with progress_bars() as progress:
         evaluation = EvaluationJob(Dataset(dataset), settings, output, progress).run(specs, print_note)
-    result = describe_protocol_evaluation(evaluation, settings, chosen_protocol)
-    for note in list_differences(chosen_protocol, evaluation):
-        print_note(note)
-    write_protocol(chosen_protocol, evaluation, output)
-    write_speed(evaluation, output)
+    result = write_evaluation(evaluation, settings, chosen_protocol, output, print_note)
     print_leaderboard(result.tables[0], evaluation, measure_speed(evaluation))
-    _write_results(result, describe_worst_images(evaluation), output)
+    typer.echo(f"{result.summary}\nleaderboard: {output / LEADERBOARD}\nreport: {output / REPORT}")
     if all(each.failure is not None for each in evaluation.detectors[: len(specs)]):
         raise typer.Exit(1)
 
@@ -114,22 +108,3 @@ def _parse_split(split: str) -> EvaluatedSplit:
         if split == known:
             return known
     raise EvaluationError(f"--split {split}: use one of {', '.join(EVALUATED_SPLITS)}")
-
-
-def _write_results(result: Result, images: Result, output: Path) -> None:
-    """Write the result and the worst images, the tables, the leaderboard and the report; print the summary."""
-    from changeling.report.exports import remove_table_files, write_exports
-    from changeling.report.leaderboard import write_leaderboard
-    from changeling.report.page import write_report
-    from changeling.results.folder import RESULTS
-    from changeling.results.result import Result
-
-    earlier = output / RESULTS / f"{result.experiment}.json"
-    if earlier.exists():
-        remove_table_files(Result.load(earlier), output)
-    result.save(output / RESULTS)
-    images.save(output / RESULTS)
-    write_exports([result], output)
-    typer.echo(result.summary)
-    typer.echo(f"leaderboard: {write_leaderboard(result, output / 'leaderboard.html', images.sheets)}")
-    typer.echo(f"report: {write_report([result, images], output / 'report' / 'index.html')}")

@@ -50,7 +50,7 @@ def explain(
         explainer = Explainer.load(model, progress)
     decoded = explainer.decode(path)
     with progress_bars() as progress:
-        explanation = explainer.explain(path, decoded, orders, progress)
+        explanation = explainer.explain_decoded(path, decoded, orders, progress)
     if map is not None:
         write_map(explanation, decoded.image, map)
     write = write_json if format is ExplanationFormat.JSON else write_text

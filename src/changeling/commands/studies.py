@@ -14,7 +14,6 @@ from changeling.files import check_output_folder
 
 if TYPE_CHECKING:
     from changeling.datasets.dataset import Dataset
-    from changeling.results.result import Result
     from changeling.studies.settings import Study
 
 
@@ -44,8 +43,10 @@ def study(
     A dataset folder is studied with the default settings, on all backbones that have features. A second run continues
     where the first stopped, and takes the results of finished experiments if nothing has changed.
     """
+    from changeling.progress import progress_bars
     from changeling.studies.runner import check_study, open_dataset
     from changeling.studies.settings import Study, load_study
+    from changeling.workflows.studies import write_study
 
     is_dataset = (file / "images.parquet").exists()
     loaded = Study(dataset=file.name, output=file.name) if is_dataset else load_study(file)
@@ -60,7 +61,8 @@ def study(
     names = {name: extract_features(dataset, name) if missing[name] else name for name in loaded.backbones}
     renamed = loaded.with_stored_names(names)
     _encode_captions(dataset, renamed)
-    _run_study(dataset, renamed, output)
+    with progress_bars() as progress:
+        write_study(dataset, renamed, output, note=typer.echo, progress=progress)
 
 
 def _encode_captions(dataset: Dataset, study: Study) -> None:
@@ -73,39 +75,6 @@ def _encode_captions(dataset: Dataset, study: Study) -> None:
             encode_captions(dataset, text_encoder)
         except (BackboneError, WeightsError) as error:
             print_note(f"retrieval is limited to backbones with a text tower: {error}")
-
-
-def _run_study(dataset: Dataset, study: Study, output: Path) -> None:
-    """Run a study, and write its results, tables and report.
-
-    The first result removes those of an earlier study. If a later experiment fails or the study is interrupted, tables
-    and report are written of the results so far.
-    """
-    from changeling.experiments.projections import CHECKPOINTS
-    from changeling.experiments.registry import EXPERIMENTS
-    from changeling.progress import progress_bars
-    from changeling.report.exports import remove_study_files, write_exports
-    from changeling.report.page import write_report
-    from changeling.results.folder import RESULTS
-    from changeling.studies.finished import FINISHED
-    from changeling.studies.runner import run_study
-
-    results: list[Result] = []
-    try:
-        with progress_bars() as progress:
-            results_in_order = run_study(
-                dataset, study, projections=output / CHECKPOINTS, finished=output / FINISHED, progress=progress
-            )
-            for result in results_in_order:
-                if not results:
-                    remove_study_files(output, EXPERIMENTS)
-                result.save(output / RESULTS)
-                results.append(result)
-                typer.echo(f"{result.paper or result.experiment}: {result.summary}")
-    finally:
-        if results:
-            write_exports(results, output)
-            typer.echo(f"report: {write_report(results, output / 'report' / 'index.html')}")
 
 
 def report(

@@ -26,7 +26,7 @@ from changeling.datasets.schema import (
     check_generator_name,
 )
 from changeling.errors import DatasetError, Status
-from changeling.files import atomic_write
+from changeling.files import StrPath, atomic_write
 
 
 class Dataset:
@@ -37,13 +37,13 @@ class Dataset:
         images: images.parquet, in its order, as an Arrow table.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: StrPath) -> None:
         """Open the folder. Raises DatasetError if it is not a dataset or its rows contradict each other."""
-        self.path = path
-        self.images = _read_table(path / "images.parquet", IMAGES_SCHEMA)
+        self.path = Path(path)
+        self.images = _read_table(self.path / "images.parquet", IMAGES_SCHEMA)
         self._columns: dict[str, NDArray[Any]] = {}
         self._row_hashes: dict[int, list[str]] = {}
-        _check_images(path / "images.parquet", self.images)
+        _check_images(self.path / "images.parquet", self.images)
 
     def __len__(self) -> int:
         return int(self.images.num_rows)

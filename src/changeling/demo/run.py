@@ -24,7 +24,7 @@ from changeling.report.page import write_report
 from changeling.results.folder import RESULTS
 from changeling.results.result import Result
 from changeling.studies.finished import FINISHED
-from changeling.studies.runner import run_study
+from changeling.studies.runner import run_experiments
 from changeling.studies.settings import Study
 
 TITLES = {  # of the studies, by the folder that they are written to
@@ -73,7 +73,7 @@ def _study_bundled(console: Console, name: str, output: Path) -> list[Result]:
     dataset = Dataset(BUNDLED[f"bundled:{name}"])
     with progress_bars() as progress:
         results = list(
-            run_study(
+            run_experiments(
                 dataset,
                 STUDIES[name],
                 projections=output / CHECKPOINTS,

@@ -8,23 +8,25 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from changeling.errors import ChangelingError
+from changeling.files import StrPath
 from changeling.images.decode import is_image
 
 
-def find_images(arguments: Iterable[str], stdin: BinaryIO) -> list[str]:
+def find_images(arguments: Iterable[StrPath], stdin: BinaryIO | None = None) -> list[str]:
     """Return the paths of images in the order of the arguments; folders are searched recursively, sorted by name.
 
-    A file that is named is returned whatever its suffix; in folders, files with the suffix of an image are. `-` reads
-    a list from `stdin`: one path a line, or paths that end with NUL bytes, as `find -print0` writes them.
+    A file that is named is returned whatever its suffix; in folders, files with the suffix of an image are. With
+    `stdin`, `-` reads a list from it: one path a line, or paths that end with NUL bytes, as `find -print0` writes them.
 
     Raises:
         ChangelingError: a glob, a folder or standard input has no image.
     """
     paths: list[str] = []
-    for argument in arguments:
-        found = list(_read_list(stdin) if argument == "-" else _expand_argument(argument))
+    for argument in [os.fspath(argument) for argument in arguments]:
+        is_list = argument == "-" and stdin is not None
+        found = list(_read_list(stdin) if stdin and is_list else _expand_argument(argument))
         if not found:
-            raise ChangelingError(f"no images: {'standard input is empty' if argument == '-' else argument}")
+            raise ChangelingError(f"no images: {'standard input is empty' if is_list else argument}")
         paths += found
     return paths
 

@@ -15,6 +15,7 @@ from changeling.backbones.registry import Backbone
 from changeling.datasets.dataset import Dataset
 from changeling.detect.card import write_card
 from changeling.detect.cross_validation import FOLDS, can_hold_out_sources, choose_c
+from changeling.detect.detector import Detector
 from changeling.detect.evaluation import measure_calibration, measure_held_out
 from changeling.detect.fitting import COMPONENTS, WCCN_STRENGTH, Projection, fit_logistic_regression
 from changeling.detect.held_out import HeldOutImages
@@ -37,6 +38,7 @@ from changeling.detect.training_set import (
     extract_training_features,
     read_rows,
 )
+from changeling.files import StrPath
 from changeling.progress import Progress, silent
 from changeling.stats.calibration import Platt, fit_platt
 
@@ -73,33 +75,42 @@ class _FittedHead:
 
 def train_detector(
     dataset: Dataset,
-    backbone_name: str,
-    output: Path,
+    output: StrPath,
+    *,
+    backbone: str = "clip-vit-b16",
     settings: TrainingSettings | None = None,
     progress: Progress = silent,
-) -> TrainedModel:
+) -> Detector:
     """Train a detector on all images of `dataset`, whatever their split, and write it to the folder `output`.
 
     The head is trained on each image and on a copy, whose size, codec, quality and crop are drawn from one
     distribution for real and fake images. C, the calibration and the thresholds come from cross-validation: scores of
     images, and of their copies, whose sources and generators were held out.
 
+    Args:
+        dataset: at least ten real and ten fake images.
+        output: the detector's folder, and its name. A detector in it is overwritten.
+        backbone: whose features are extracted where they are missing: see `load_backbone`.
+        settings: see `TrainingSettings`.
+        progress: called with the progress of slow steps.
+
     Raises:
+        BackboneError, WeightsError: the backbone cannot be loaded.
         DatasetError: there are too few real or fake images, or none that can be held out.
         FeatureError: existing features were extracted with other weights or from other images.
     """
-    settings = settings or TrainingSettings()
-    backbone = registry.load_backbone(backbone_name, progress)
-    features, indices = extract_training_features(dataset, backbone, progress)
+    settings, folder = settings or TrainingSettings(), Path(output)
+    encoder = registry.load_backbone(backbone, progress)
+    features, indices = extract_training_features(dataset, encoder, progress)
     rows = read_rows(dataset, indices)
     fitted = _fit_head(features, rows, settings, progress)
-    model = _describe_model(output.name, dataset, backbone, rows, fitted, settings)
+    model = _describe_model(folder.name, dataset, encoder, rows, fitted, settings)
     trained = TrainedModel(model, fitted.head)
-    build_neighbours(features.images, rows, fitted.projection).save(output)
-    fitted.held_out.save(output)
-    write_card(model, fitted.judged, output / "README.md")
-    trained.save(output)  # last: a folder with model.json is a detector
-    return trained
+    build_neighbours(features.images, rows, fitted.projection).save(folder)
+    fitted.held_out.save(folder)
+    write_card(model, fitted.judged, folder / "README.md")
+    trained.save(folder)  # last: a folder with model.json is a detector
+    return Detector(trained, encoder)
 
 
 def _fit_head(

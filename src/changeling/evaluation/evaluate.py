@@ -53,7 +53,7 @@ class EvaluationSettings:
     metrics: Sequence[Metric] = METRICS
 
 
-def build_settings(protocol: Protocol, timeout: float) -> EvaluationSettings:
+def build_settings(protocol: Protocol, timeout: float = 600.0) -> EvaluationSettings:
     """Return what a protocol evaluates; a batch of images may take a program or service `timeout` seconds."""
     threshold = protocol.threshold
     rate = threshold.false_positive_rate
@@ -86,7 +86,7 @@ class EvaluationJob:
         """The rows that are evaluated. Raises EvaluationError unless real and fake images are among them."""
         return select_rows(self.dataset, self.settings.split)
 
-    def run(self, specs: Sequence[DetectorSpec], report_failure: Callable[[str], None]) -> Evaluation:
+    def run(self, specs: Sequence[DetectorSpec], report_failure: Callable[[str], object]) -> Evaluation:
         """Score the images with each detector, and with the file classifier.
 
         A detector that fails is reported in one line, and the others go on.

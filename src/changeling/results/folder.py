@@ -7,19 +7,21 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from changeling.errors import ReportError
+from changeling.files import StrPath
 from changeling.results.result import Result
 
 RESULTS = "results"  # the folder's name in the output folder of a study
 
 
-def load_results(folder: Path) -> list[Result]:
+def load_results(folder: StrPath) -> list[Result]:
     """Read every Result in a folder, or in its `results` folder, in the order of `sort_results`.
 
     Raises ReportError if there is none, or if a file is not a Result.
     """
-    paths = sorted((folder / RESULTS if (folder / RESULTS).is_dir() else folder).glob("*.json"))
+    path = Path(folder)
+    paths = sorted((path / RESULTS if (path / RESULTS).is_dir() else path).glob("*.json"))
     if not paths:
-        if folder.is_file():
+        if path.is_file():
             raise ReportError(f"{folder} is a file; name the folder that `changeling study` wrote its results to")
         raise ReportError(f"{folder}: no results here; run `changeling study` first")
     return sort_results(Result.load(path) for path in paths)

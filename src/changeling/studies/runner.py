@@ -145,7 +145,7 @@ def format_reason(dataset: Dataset, error: DatasetError) -> str:
     return f"{str(error).removeprefix(f'{dataset.path}: ')}."
 
 
-def run_study(
+def run_experiments(
     dataset: Dataset,
     study: Study,
     *,

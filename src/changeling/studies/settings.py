@@ -19,6 +19,7 @@ from changeling.datasets.dataset import Dataset
 from changeling.errors import StudyError
 from changeling.experiments.base import BackboneSettings, Settings
 from changeling.experiments.registry import EXPERIMENTS
+from changeling.files import StrPath
 from changeling.generators.presets import fill_from_presets
 from changeling.generators.settings import GeneratorSettings
 
@@ -106,12 +107,13 @@ class Study(Settings):
         return self.model_copy(update={"backbones": tuple(names.values()), "settings": settings})
 
 
-def load_study(path: Path) -> Study:
+def load_study(file: StrPath) -> Study:
     """Read a study file.
 
     Raises:
         StudyError: the file does not exist, is not TOML, or has a wrong key or value.
     """
+    path = Path(file)
     content = _read_toml(path)
     for table, keys, given in _list_tables(content):
         for key in given if isinstance(given, dict) else ():

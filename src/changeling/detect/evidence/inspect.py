@@ -21,9 +21,10 @@ from changeling.detect.evidence.exif import load_late_chunks
 from changeling.detect.evidence.generator_parameters import read_generator_parameters
 from changeling.detect.evidence.xmp import read_source_type
 from changeling.errors import ImageError, Status, one_line
+from changeling.files import StrPath
 from changeling.images.decode import ImageFile, open_image, read_file
 
-Paths = Iterable[str | os.PathLike[str]]
+Paths = Iterable[StrPath]
 
 _IMAGE_READERS: dict[Kind, Callable[[Image.Image], Evidence]] = {
     "digital source type": read_source_type,
@@ -59,10 +60,10 @@ class VerdictWithEvidence(Verdict):
 class EvidenceReader:
     """Reads the evidence in image files, which are untrusted. It can be used by several threads at once."""
 
-    def __init__(self, trust_list: Path | None = None) -> None:
+    def __init__(self, trust_list: StrPath | None = None) -> None:
         """Trust the signers that a PEM file of certificates names; by default none. Raises ChangelingError."""
-        self._trust_list = trust_list
-        self._credentials = CredentialsReader(trust_list)
+        self._trust_list = None if trust_list is None else Path(trust_list)
+        self._credentials = CredentialsReader(self._trust_list)
 
     def __reduce__(self) -> tuple[type[EvidenceReader], tuple[Path | None]]:
         """Pickle the path of the trust list, which is read again."""

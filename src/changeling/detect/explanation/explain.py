@@ -12,6 +12,7 @@ from changeling.detect.explanation.contributions import ORDERS, Contributions, P
 from changeling.detect.model import BUNDLED, TrainedModel, load_model
 from changeling.detect.neighbours import Neighbour, Neighbours, load_neighbours
 from changeling.errors import ImageError
+from changeling.files import StrPath
 from changeling.images.decode import DecodedImage, read_file
 from changeling.progress import Progress, silent
 
@@ -56,7 +57,7 @@ class Explainer:
         self._neighbours = neighbours
 
     @classmethod
-    def load(cls, model: str | os.PathLike[str] | None = None, progress: Progress = silent) -> Explainer:
+    def load(cls, model: StrPath | None = None, progress: Progress = silent) -> Explainer:
         """Load the detector in the folder `model`, by default the bundled one.
 
         Raises:
@@ -67,6 +68,20 @@ class Explainer:
         trained = load_model(folder)
         return cls(trained, registry.load_backbone(trained.model.backbone, progress), load_neighbours(folder))
 
+    def explain(self, path: StrPath, *, orders: int = ORDERS, progress: Progress = silent) -> Explanation:
+        """Explain the score of a picture.
+
+        Args:
+            path: of an image file.
+            orders: in which the cells of the picture are shown: four times as many halve the margins.
+            progress: called after each pass through the backbone; there are about 30 for each order.
+
+        Raises:
+            ImageError: the file cannot be read.
+        """
+        name = os.fsdecode(path)
+        return self.explain_decoded(name, self.decode(name), orders, progress)
+
     def decode(self, path: str) -> DecodedImage:
         """Read and decode a picture as the detector does. Raises ImageError, with the path in its message."""
         try:
@@ -74,7 +89,7 @@ class Explainer:
         except ImageError as error:
             raise ImageError(error.status, f"{path}: {error}") from None
 
-    def explain(
+    def explain_decoded(
         self, path: str, decoded: DecodedImage, orders: int = ORDERS, progress: Progress = silent
     ) -> Explanation:
         """Explain the score of a decoded picture, as `explain_pixels` does."""
