@@ -125,8 +125,10 @@ def test_on_a_processor_it_is_onnx_and_on_a_gpu_it_is_torch(monkeypatch: pytest.
     monkeypatch.setattr(timm_backbones, "default_device", lambda: torch.device("cpu"))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert not isinstance(registry.load_backbone("rn50-imagenet"), TorchBackbone)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert isinstance(registry.load_backbone("rn50-imagenet"), TorchBackbone)
+    for gpu in ("torch.cuda.is_available", "torch.backends.mps.is_available"):
+        with monkeypatch.context() as patched:
+            patched.setattr(gpu, lambda: True)
+            assert isinstance(registry.load_backbone("rn50-imagenet"), TorchBackbone)
 
 
 @six

@@ -146,15 +146,27 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
 
 
+def list_providers() -> list[str | tuple[str, dict[str, str]]]:
+    """Return where onnxruntime runs graphs: on an NVIDIA GPU if its package is `onnxruntime-gpu`, and on the processor.
+
+    On a GPU, factors are not rounded to ten bits (TF32), so that features are those of the processor up to rounding.
+    """
+    import onnxruntime
+
+    gpu = "CUDAExecutionProvider"
+    has_gpu = gpu in onnxruntime.get_available_providers()
+    return [*([(gpu, {"use_tf32": "0"})] if has_gpu else []), "CPUExecutionProvider"]
+
+
 def open_session(path: Path, threads: int | None = None) -> Any:
-    """Open an ONNX file, by default on all cores. Raises BackboneError if it is not one."""
+    """Open an ONNX file on a GPU if there is one, or else on all cores. Raises BackboneError if it is not one."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = count_cores() if threads is None else threads
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(path, options, providers=list_providers())
     except Exception as error:  # onnxruntime's exceptions share no base class
         raise BackboneError(f"{path} is not an ONNX model that onnxruntime can run: {one_line(error)}") from None
 

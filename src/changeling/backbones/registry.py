@@ -96,8 +96,8 @@ def load_backbone(name: str, progress: Progress = silent, *, runtime: Runtime = 
     Args:
         name: see above.
         progress: called with the progress of slow steps.
-        runtime: "auto" runs models of open_clip and timm with PyTorch in half precision if there is a GPU, and
-            otherwise on onnxruntime, with an export that is made once and stored in the cache; "torch" and "onnx"
+        runtime: "auto" runs models of open_clip and timm with PyTorch if there is a GPU (on CUDA in half precision),
+            and otherwise on onnxruntime, with an export that is made once and stored in the cache; "torch" and "onnx"
             force one of them.
 
     Raises:

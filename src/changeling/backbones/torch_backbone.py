@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 
 from changeling.backbones.onnx import OnnxBackbone, select_layer
 from changeling.backbones.onnx_export import ExportError, export_to_onnx
-from changeling.backbones.torch_model import Floats, TextEncoder, TorchModel, compute_layers
+from changeling.backbones.torch_model import Floats, TextEncoder, TorchModel, compute_layers, has_gpu
 from changeling.errors import BackboneError
 from changeling.progress import Progress
 
@@ -21,13 +20,13 @@ Runtime = Literal["auto", "torch", "onnx"]
 
 
 def open_backbone(model: TorchModel, name: str, layer: str, runtime: Runtime, progress: Progress) -> Backbone:
-    """Open `model` on PyTorch in half precision if there is a GPU, and otherwise on onnxruntime if it can be exported.
+    """Open `model` on PyTorch if there is a GPU, and otherwise on onnxruntime if it can be exported.
 
     Raises:
         BackboneError: the model has no such layer, or `runtime` is "onnx" and it cannot be exported.
     """
     backbone: Backbone | None = None
-    if runtime == "onnx" or (runtime == "auto" and not torch.cuda.is_available()):
+    if runtime == "onnx" or (runtime == "auto" and not has_gpu()):
         try:
             backbone = OnnxBackbone(export_to_onnx(model, name, progress), name, layer)
         except ExportError:
@@ -42,7 +41,8 @@ def open_backbone(model: TorchModel, name: str, layer: str, runtime: Runtime, pr
 class TorchBackbone:
     """A frozen encoder that runs on PyTorch.
 
-    On a GPU it runs in half precision: features are within 1 % of the largest value of those in single precision.
+    On CUDA it runs in half precision: features are within 1 % of the largest value of those in single precision. On a
+    CPU and on the GPU of an Apple processor it runs in single precision.
     """
 
     def __init__(self, model: TorchModel, name: str, layer: str) -> None:

@@ -53,9 +53,16 @@ class TorchModel:
         return np.zeros((1, 3, side, side), np.float32)
 
 
+def has_gpu() -> bool:
+    """Whether PyTorch can use a GPU: of NVIDIA or AMD (CUDA, ROCm) or of an Apple processor (MPS)."""
+    return bool(torch.cuda.is_available() or torch.backends.mps.is_available())
+
+
 def default_device() -> torch.device:
     """The GPU if there is one, else the processor."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def uses_half_precision(device: torch.device) -> bool:
@@ -64,7 +71,7 @@ def uses_half_precision(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, half: bool = True) -> torch.autocast:
-    """Half precision on a GPU, except in operations that need more (norms, softmax); single precision elsewhere."""
+    """Half precision on CUDA, except in operations that need more (norms, softmax); single precision elsewhere."""
     return torch.autocast(device.type, torch.float16, enabled=half and uses_half_precision(device))
 
 

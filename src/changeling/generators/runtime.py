@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,19 +31,23 @@ def default_threads() -> int:
 
 
 def select_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU if there is one (CUDA, or MPS of an Apple processor), else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def get_device_name() -> str:
     """The name of the GPU, or the instruction set that PyTorch uses on the CPU."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
+    if torch.backends.mps.is_available():
+        return f"the GPU of an Apple processor ({platform.machine()})"
     return f"a CPU with {torch.backends.cpu.get_cpu_capability()}"
 
 
 def select_dtype(settings: GeneratorSettings, gpu_default: torch.dtype) -> torch.dtype:
-    """The dtype that the settings name; for "auto" `gpu_default` on a GPU and float32 on a CPU."""
+    """The dtype that the settings name; for "auto" `gpu_default` on CUDA, and float32 on MPS and on a CPU."""
     if settings.precision == "auto":
         return gpu_default if torch.cuda.is_available() else torch.float32
     dtype: torch.dtype = getattr(torch, settings.precision)
@@ -71,6 +76,8 @@ def convert_model_errors(model: str) -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise OutOfMemoryError from None
     except Exception as error:  # models raise many kinds
+        if "MPS backend out of memory" in str(error):
+            raise OutOfMemoryError from None
         raise BuildError(
             f"{model} fails: {one_line(error) or type(error).__name__}; "
             "fix this and start the build again: finished parts are kept"
