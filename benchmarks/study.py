@@ -1,6 +1,6 @@
 """Measure the time and peak memory of each experiment at the size of the paper's dataset.
 
-    python benchmarks/study.py FOLDER [--parents 113287] [EXPERIMENT ...]
+    python benchmarks/study.py FOLDER [EXPERIMENT ...] [--parents 113287]
 
 Synthetic features, 512-d, of 113,287 / 5,000 / 5,000 clusters of six with five captions each, are written to FOLDER
 (2.5 GB) unless they exist. Each experiment runs in a process of its own; its wall time and peak memory are printed.
