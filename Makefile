@@ -1,6 +1,7 @@
 # make demo: a core install in .venv, and what changeling does, on real pictures.
 # make test: everything in .venv-test: lint, types, tests. make test TESTS=tests/stats runs some tests only.
 # make coverage: the tests with line coverage, which take half as long again.
+# make docs: the site of docs/ in site/, without a network.
 # make dist sbom: the files of a release, and the list of the packages that it was tested with.
 PYTHON ?= python3
 PIP = -m pip install --quiet --disable-pip-version-check --constraint requirements.lock
@@ -24,6 +25,9 @@ lint: .venv-test/installed
 
 types: .venv-test/installed
 	.venv-test/bin/mypy
+
+docs: .venv-test/installed
+	.venv-test/bin/mkdocs build
 
 dist: .venv-test/installed-release
 	rm -rf dist
@@ -56,6 +60,6 @@ system:
 	  || echo "chromium or pdflatex is missing and cannot be installed here: the tests that need them are left out"
 
 clean:
-	rm -rf .venv .venv-test changeling-demo dist sbom.json .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf .venv .venv-test changeling-demo site dist sbom.json .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 
-.PHONY: demo test coverage lint types dist sbom system clean
+.PHONY: demo test coverage lint types docs dist sbom system clean

@@ -20,7 +20,7 @@ from changeling.studies.settings import load_study
 from tests import helpers
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # test_architecture.py applies the Python of one page to the source; the client of the other one needs a service
 TESTED_ELSEWHERE = [ROOT / "docs" / "architecture.md", ROOT / "docs" / "serve.md"]

@@ -76,7 +76,7 @@ PYTHON_FILES = sorted(SOURCE.rglob("*.py"))
 TEXT_FILES = sorted(
     [
         *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
-        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
         *(path for path in SOURCE.rglob("*") if path.suffix in (".md", ".toml", ".html", ".css")),
     ]
 )
