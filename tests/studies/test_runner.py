@@ -38,7 +38,8 @@ def test_every_experiment_returns_a_result_with_its_name(plant: Plant) -> None:
     draw_files(dataset)
     results = list(run_experiments(dataset, FAST, progress=lambda *call: seen.append(call)))
     assert [result.experiment for result in results] == list(EXPERIMENTS)
-    assert {what for what, _, _ in seen if "loss" not in what} == set(EXPERIMENTS) - {"disentangle", *ENCODING}
+    steps = {what for what, _, _ in seen if "loss" not in what}
+    assert steps == set(EXPERIMENTS) - {"disentangle", "confounds", *ENCODING} | {"file properties"}
     assert {result.experiment for result in results if "Not run" in result.summary} == ENCODING
     assert all(done <= total for _, done, total in seen)
     assert all(result.dataset["clusters"] == 120 for result in results)
