@@ -6,10 +6,10 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 from sklearn.datasets import load_sample_images
 
-from changeling.images.photographs import is_photograph, measure_colour_share, measure_texture
+from changeling.images.photographs import is_photograph, measure_colour_share, measure_straight_edges, measure_texture
 from tests import helpers
 
 
@@ -51,6 +51,49 @@ def test_documents_and_diagrams_also_as_jpeg_and_large(drawing: Image.Image) -> 
     assert not is_photograph(drawing)
     assert not is_photograph(save_as_jpeg(drawing))
     assert not is_photograph(drawing.resize((drawing.width * 2, drawing.height * 2)))
+
+
+def put_on_page(pictures: list[Image.Image], colour: str) -> Image.Image:
+    """A screenshot: pictures side by side, with their names below, before an even background."""
+    page = Image.new("RGB", (sum(picture.width + 40 for picture in pictures) + 40, 480), colour)
+    pen = ImageDraw.Draw(page)
+    left = 40
+    for picture in pictures:
+        page.paste(picture, (left, 50))
+        pen.text((left, picture.height + 70), "Looks generated, 97 %", fill="grey", font_size=24)
+        left += picture.width + 40
+    return page
+
+
+@pytest.mark.parametrize("colour", ["white", "#101418"])
+def test_a_screenshot_that_holds_photographs_is_none_also_as_jpeg(colour: str) -> None:
+    photographs = [Image.fromarray(pixels).resize((400, 300)) for pixels in load_sample_images().images]
+    page = put_on_page(photographs, colour)
+    assert measure_colour_share(page) < 0.9  # it has the colours of photographs
+    assert not is_photograph(page)
+    assert not is_photograph(save_as_jpeg(page))
+    assert not is_photograph(page.resize((page.width * 2, page.height * 2)))
+
+
+@pytest.mark.parametrize("pixels", load_sample_images().images)
+@pytest.mark.parametrize("colours", [["black"], ["white"], ["white", "#222222"]])
+def test_a_photograph_with_margins_and_frames_is_one(colours: list[str], pixels: np.ndarray) -> None:
+    photograph = Image.fromarray(pixels).resize((400, 300))
+    for colour in colours:
+        photograph = ImageOps.expand(photograph, 40, colour)
+    assert measure_straight_edges(photograph) == 0
+    assert is_photograph(save_as_jpeg(photograph))
+    letterbox = ImageOps.pad(photograph, (600, 600), color=colours[-1])
+    assert measure_straight_edges(letterbox) == 0
+
+
+def test_straight_edges_are_measured_in_perimeters() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8)
+    noise[100:200, 100:200] = 128  # its sides are 92 long where a neighbourhood of 9 is even
+    assert measure_straight_edges(Image.fromarray(noise)) == pytest.approx(4 * 92 / 1200)
+    noise[150, 100:200] = 0  # no upright side is as long as 64 now
+    assert measure_straight_edges(Image.fromarray(noise)) == pytest.approx(4 * 92 / 1200)
+    assert measure_straight_edges(Image.new("L", (300, 300))) == 0
 
 
 def test_texture_is_neither_flat_nor_a_sharp_edge() -> None:
