@@ -226,19 +226,17 @@ def evaluate_table(
     return {row.labels["Detector"]: row for row in result.tables[0].rows}
 
 
-def test_a_threshold_of_probabilities_is_not_applied_to_other_scores(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_threshold_between_0_and_1_is_only_applied_to_scores_that_lie_there(dataset: Dataset, tmp_path: Path) -> None:
     scores = [number % 7 for number in range(len(dataset))]
     rows = evaluate_table("conditions = ['clean']\n[threshold]\nvalue = 0.5", dataset, scores, tmp_path)
     assert set(rows["table"].cells) == {"auroc_clean"}
     assert set(rows["file properties only"].cells) == {"auroc_clean", "accuracy_clean"}
-    rows = evaluate_table(
-        "conditions = ['clean']\n[threshold]\nvalue = 0.5",
-        dataset,
-        [score / 7 for score in scores],
-        tmp_path,
-        column="probability",
-    )
-    assert set(rows["table"].cells) == {"auroc_clean", "accuracy_clean"}
+    text, small_scores = "conditions = ['clean']\n[threshold]\nvalue = 0.5", [score / 7 for score in scores]
+    accuracies = []
+    for column in ("score", "probability"):
+        rows = evaluate_table(text, dataset, small_scores, tmp_path, column)
+        accuracies.append(rows["table"].cells["accuracy_clean"])
+    assert accuracies[0] == accuracies[1]
     rows = evaluate_table("conditions = ['clean']\n[threshold]\nvalue = 3", dataset, scores, tmp_path)
     assert set(rows["table"].cells) == {"auroc_clean", "accuracy_clean"}
     assert set(rows["file properties only"].cells) == {"auroc_clean"}

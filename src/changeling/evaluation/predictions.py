@@ -31,8 +31,8 @@ def are_in_unit_interval(scores: Iterable[Scores]) -> bool:
 
 
 def is_threshold_of(threshold: float | None, scores: Mapping[str, Scores]) -> bool:
-    """Return whether a threshold fits the scores: one between 0 and 1 is of probabilities, and fits no others."""
-    return threshold is None or not 0 < threshold < 1 or are_probabilities(scores.values())
+    """Return whether a threshold fits the scores: one between 0 and 1 fits only scores that all lie there."""
+    return threshold is None or not 0 < threshold < 1 or are_in_unit_interval(scores.values())
 
 
 def has_own_labels(scores: Scores) -> bool:

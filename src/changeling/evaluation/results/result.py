@@ -139,7 +139,7 @@ def _describe_scores(detector: DetectorScores) -> str:
         return "it has scores of unchanged files only, which are not evaluated"
     kind = _describe_kind(detector)
     if not detector.has_predictions:
-        return f"{kind}, so it has no accuracy at the threshold {detector.threshold:g}, which is one of probabilities"
+        return f"{kind} and do not all lie in [0, 1], so it has no accuracy at the threshold {detector.threshold:g}"
     if detector.threshold is not None:
         return f"{kind}; fake above {detector.threshold:g}"
     if all(has_own_labels(scores) for scores in detector.scores.values()):
