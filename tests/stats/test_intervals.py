@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 
 from changeling.stats import intervals, metrics
 from changeling.stats.cluster_statistics import as_statistic, auroc_statistic, combine_seeds, ratio_statistic
+from changeling.stats.metrics import Ints
 
 
 @pytest.mark.parametrize(
@@ -221,6 +222,22 @@ def test_one_seed_changes_nothing_and_seeds_that_differ_widen() -> None:
     assert all_seeds.variance == pytest.approx(within + between, rel=0.1)
     same = combine_seeds([runs[0]] * 3)
     assert same.variance == pytest.approx(as_statistic(runs[0]).variance)  # the same images three times over
+
+
+def test_a_bootstrap_draws_clusters_with_all_their_images() -> None:
+    clusters = np.array([7, 2, 7, 4, 2, 7])
+    drawn: list[tuple[int, ...]] = []
+
+    def count(rows: Ints) -> float:
+        drawn.append(tuple(np.bincount(rows, minlength=6).tolist()))
+        return 0.0
+
+    intervals.bootstrap(count, clusters, resamples=30)
+    assert len(set(drawn)) > 5
+    for a, b, c, d, e, f in drawn:
+        assert a == c == f
+        assert b == e
+        assert a + b + d == 3
 
 
 def test_any_statistic_over_clusters() -> None:

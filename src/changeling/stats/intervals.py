@@ -165,15 +165,18 @@ def _draw_percentiles(
     statistic: Callable[[Ints], float], clusters: Ints, resamples: int, seed: int, default: float
 ) -> tuple[float, float]:
     """Return the ends of the middle 95 % of the statistic over resampled clusters; `default` if none is finite."""
-    order = np.argsort(clusters, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(clusters[order])) + 1)
     generator = np.random.default_rng(seed)
-    draws = np.array(
-        [
-            statistic(np.concatenate([members[i] for i in generator.integers(0, len(members), len(members))]))
-            for _ in range(resamples)
-        ]
-    )
+    order = np.argsort(clusters, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(clusters[order]) != 0])
+    sizes = np.diff(np.r_[starts, len(order)])
+
+    def draw_rows() -> Ints:
+        drawn = generator.integers(0, len(starts), len(starts))
+        ends = np.cumsum(sizes[drawn])
+        places = np.arange(ends[-1]) + np.repeat(starts[drawn] - ends + sizes[drawn], sizes[drawn])
+        return order[places]
+
+    draws = np.array([statistic(draw_rows()) for _ in range(resamples)])
     draws = draws[np.isfinite(draws)]
     low, high = np.percentile(draws, [100 * _TAIL, 100 * (1 - _TAIL)]) if len(draws) else (default, default)
     return float(low), float(high)
