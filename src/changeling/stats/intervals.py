@@ -174,7 +174,8 @@ def _draw_percentiles(
         drawn = generator.integers(0, len(starts), len(starts))
         ends = np.cumsum(sizes[drawn])
         places = np.arange(ends[-1]) + np.repeat(starts[drawn] - ends + sizes[drawn], sizes[drawn])
-        return order[places]
+        rows: Ints = order[places]
+        return rows
 
     draws = np.array([statistic(draw_rows()) for _ in range(resamples)])
     draws = draws[np.isfinite(draws)]
