@@ -1,13 +1,14 @@
-"""Compare verdicts by the compact graph of the bundled detector's backbone with those by the exported one.
+"""Compare verdicts by a faster graph of the bundled detector's backbone with those by the exported one.
 
-    python benchmarks/compact.py DATASET [--images 600]
+    python benchmarks/compact.py DATASET [--runtime compact] [--images 600]
 
 DATASET is the folder that scripts/train_detector.py wrote, with features by the exported graph. A sample of its images,
-the same share of each source and at least one, is encoded by the compact graph. Both features of an image are scored by
-one head, which was trained without the image's source, cluster and generator, and labelled by the thresholds of the
-bundled detector. Printed are the AUROCs with the paired difference and its interval over sources, changed labels with
-exact intervals, and, of all images, how near a held-out score lies to a threshold: labels change only where the two
-graphs differ by more.
+the same share of each source and at least one, is encoded by the compact or the quantized graph. Both features of an
+image are scored by one head, which was trained without the image's source, cluster and generator, and labelled by the
+thresholds of the bundled detector. Scores by the quantized graph that are near a threshold are those of the exported
+graph, as with `detect --runtime quantized`. Printed are the AUROCs with the paired difference and its interval over
+sources, changed labels with exact intervals, and, of all images, how near a held-out score lies to a threshold: labels
+change only where the two graphs differ by more.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from numpy.typing import NDArray
 from scripts.train_detector import EARLY_DIMS, GENERATOR_WEIGHTS
 
 from changeling import engine
-from changeling.backbones.compact import load_compact_backbone
+from changeling.backbones.compact import COMPACT, QUANTIZED, load_graph
 from changeling.backbones.registry import Backbone
 from changeling.datasets.dataset import Dataset
+from changeling.detect.confirmation import MARGIN
 from changeling.detect.cross_validation import split_folds
 from changeling.detect.fitting import Projection, fit_logistic_regression
 from changeling.detect.model import TrainedModel, load_model
@@ -45,6 +47,7 @@ def main() -> None:
     """Encode the sample, score it, and print the differences."""
     parser = argparse.ArgumentParser()
     parser.add_argument("dataset", type=Path)
+    parser.add_argument("--runtime", choices=[COMPACT.name, QUANTIZED.name], default=COMPACT.name)
     parser.add_argument("--images", type=int, default=600)
     arguments = parser.parse_args()
     dataset, trained = Dataset(arguments.dataset), load_model()
@@ -52,19 +55,22 @@ def main() -> None:
     rows = read_rows(dataset, indices)
     sample = draw_sample(rows.sources, arguments.images)
     with progress_bars() as progress:
-        backbone = load_compact_backbone(trained.model.backbone, progress)
-        compact = encode(
-            [str(dataset.resolve_path(path)) for path in dataset.column("path")[indices[sample]]], backbone
-        )
+        kind = next(kind for kind in (COMPACT, QUANTIZED) if kind.name == arguments.runtime)
+        backbone = load_graph(trained.model.backbone, kind, progress)
+        faster = encode([str(dataset.resolve_path(path)) for path in dataset.column("path")[indices[sample]]], backbone)
     exact = features.images[sample]
     print(f"{len(sample)} images of {len(set(rows.sources[sample]))} sources")
-    print(f"features differ by {np.abs(compact - exact).max() / np.abs(exact).max():.1e} of the largest value at most")
+    print(f"features differ by {np.abs(faster - exact).max() / np.abs(exact).max():.1e} of the largest value at most")
     some = rows.select(sample)
-    print_differences("bundled head", trained, some, *map(trained.head.compute_scores, (exact, compact)))
-    held_out, held_out_compact = score_held_out(features, rows, sample, compact, float(trained.model.settings["C"]))
-    tested = np.isfinite(held_out_compact)
-    pair = held_out[sample][tested], held_out_compact[tested]
-    print_differences("held-out heads", trained, some.select(np.flatnonzero(tested)), *pair)
+    print_differences("bundled head", trained, some, *map(trained.head.compute_scores, (exact, faster)))
+    held_out, held_out_faster = score_held_out(features, rows, sample, faster, float(trained.model.settings["C"]))
+    tested = np.isfinite(held_out_faster)
+    some, pair = some.select(np.flatnonzero(tested)), (held_out[sample][tested], held_out_faster[tested])
+    print_differences("held-out heads", trained, some, *pair)
+    if kind == QUANTIZED:
+        is_near = measure_distances(trained, pair[1]) < MARGIN / trained.model.slope
+        print(f"{is_near.mean():.1%} of the held-out scores are near a threshold, and confirmed")
+        print_differences("held-out heads, confirmed", trained, some, pair[0], np.where(is_near, *pair))
     print_margins(trained, held_out[np.isfinite(held_out)], np.abs(pair[0] - pair[1]).max())
 
 
@@ -100,38 +106,38 @@ def encode(paths: list[str], backbone: Backbone) -> Matrix:
 
 
 def score_held_out(
-    features: TrainingFeatures, rows: ImageRows, sample: Ints, compact: Matrix, c: float
+    features: TrainingFeatures, rows: ImageRows, sample: Ints, faster: Matrix, c: float
 ) -> tuple[Floats, Floats]:
-    """Return the held-out scores of all images by their stored features, and those of the sample by its compact ones.
+    """Return the held-out scores of all images by their stored features, and those of the sample by its other ones.
 
     An image that is in no fold has NaN.
     """
     projection = Projection.fit([features.images, features.copies], EARLY_DIMS, seed=0)
-    projected, projected_compact = projection.transform_all(features), projection.transform(compact)
+    projected, projected_faster = projection.transform_all(features), projection.transform(faster)
     weights = compute_sample_weights(rows, GENERATOR_WEIGHTS)
-    scores, compact_scores = np.full(len(rows.labels), np.nan), np.full(len(sample), np.nan)
+    scores, faster_scores = np.full(len(rows.labels), np.nan), np.full(len(sample), np.nan)
     for train, test in split_folds(rows, seed=0):
         weight, bias = fit_logistic_regression(
             projected.images[train], projected.copies[train], rows.select(train), weights[train], c
         )
         own = np.flatnonzero(np.isin(sample, test))
         scores[test] = projected.images[test] @ weight + bias
-        compact_scores[own] = projected_compact[own] @ weight + bias
-    return scores, compact_scores
+        faster_scores[own] = projected_faster[own] @ weight + bias
+    return scores, faster_scores
 
 
-def print_differences(title: str, trained: TrainedModel, rows: ImageRows, exact: Floats, compact: Floats) -> None:
+def print_differences(title: str, trained: TrainedModel, rows: ImageRows, exact: Floats, faster: Floats) -> None:
     """Print how AUROC, probabilities and labels differ between two sets of scores (N,) of the same images."""
     labels, clusters = rows.labels, np.unique(rows.sources.astype(str), return_inverse=True)[1]
 
     def compute_difference(images: Ints) -> float:
-        return metrics.auroc(labels[images], compact[images]) - metrics.auroc(labels[images], exact[images])
+        return metrics.auroc(labels[images], faster[images]) - metrics.auroc(labels[images], exact[images])
 
     difference, low, high = compute_difference(np.arange(len(labels))), *draw_interval(compute_difference, clusters)
-    probabilities = [np.array([trained.convert_score(score) for score in scores]) for scores in (exact, compact)]
+    probabilities = [np.array([trained.convert_score(score) for score in scores]) for scores in (exact, faster)]
     pairs = list(zip(*([trained.choose_label(one) for one in some.tolist()] for some in probabilities), strict=True))
     print(f"{title}: {int((labels == 0).sum())} real, {int(labels.sum())} fake")
-    print(f"  AUROC exact {metrics.auroc(labels, exact):.6f}, compact {metrics.auroc(labels, compact):.6f}")
+    print(f"  AUROC exact {metrics.auroc(labels, exact):.6f}, faster graph {metrics.auroc(labels, faster):.6f}")
     print(f"  difference {difference:+.1e} (95 % interval over sources {low:+.1e} to {high:+.1e})")
     print(f"  probabilities differ by {np.abs(probabilities[0] - probabilities[1]).max():.1e} at most")
     for what, is_counted in (
@@ -153,11 +159,17 @@ def draw_interval(statistic: Callable[[Ints], float], clusters: Ints) -> tuple[f
     return float(low), float(high)
 
 
-def print_margins(trained: TrainedModel, scores: Floats, difference: float) -> None:
-    """Print how near held-out scores lie to a threshold, in units of the largest difference of a score."""
+def measure_distances(trained: TrainedModel, scores: Floats) -> Floats:
+    """Return the distance (N,) of each score from the nearest threshold's."""
     model = trained.model
     thresholds = np.array([np.log(p / (1 - p)) for p in (model.real_below, model.fake_above)])
-    distances = np.abs(scores[:, None] - (thresholds - model.bias) / model.slope).min(axis=1)
+    distances: Floats = np.abs(scores[:, None] - (thresholds - model.bias) / model.slope).min(axis=1)
+    return distances
+
+
+def print_margins(trained: TrainedModel, scores: Floats, difference: float) -> None:
+    """Print how near held-out scores lie to a threshold, in units of the largest difference of a score."""
+    distances = measure_distances(trained, scores)
     print(
         f"{len(scores)} held-out scores: the nearest to a threshold is {distances.min():.1e} away, "
         f"{distances.min() / difference:.0f} times the largest difference of a score ({difference:.1e}); "

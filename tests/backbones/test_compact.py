@@ -126,7 +126,8 @@ def tiny_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     exported.parent.mkdir()
     onnx.save(build_class_token_graph(export_weights(draw_weights())), exported)
     model = replace(CLIP_VIT_B16, preprocessing=preprocessing)
-    monkeypatch.setattr(compact, "GRAPHS", {"tiny": (model, lambda graph: graph)})
+    monkeypatch.setattr(compact, "MODELS", {"tiny": model})
+    monkeypatch.setattr(compact, "COMPACT", replace(compact.COMPACT, build=lambda graph, _: graph))
     monkeypatch.setattr(compact, "cached_onnx_file", lambda *_: exported)
     return exported
 
@@ -143,14 +144,14 @@ def test_a_compact_graph_is_made_once(tiny_graph: Path, monkeypatch: pytest.Monk
     again = compact.load_compact_backbone("tiny@blocks", silent)
     pixels = np.ones((1, 3, GRID * PATCH, GRID * PATCH), np.float32)
     np.testing.assert_array_equal(made.encode(pixels), again.encode(pixels))
-    assert again.weights.endswith(compact.COMPACT_SUFFIX)
+    assert again.weights.endswith("-compact")
 
 
 def test_a_compact_graph_with_other_features_is_refused(tiny_graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tensors = draw_weights()
     tensors["encoder.layers.1.mlp.fc1.bias"] += 0.1
     other = build_class_token_graph(export_weights(tensors))
-    monkeypatch.setitem(compact.GRAPHS, "tiny", (compact.GRAPHS["tiny"][0], lambda _: other))
+    monkeypatch.setattr(compact, "COMPACT", replace(compact.COMPACT, build=lambda *_: other))
     with pytest.raises(BackboneError, match="differs from the exported one"):
         compact.load_compact_backbone("tiny@blocks", silent)
     assert list(tiny_graph.parent.iterdir()) == [tiny_graph]

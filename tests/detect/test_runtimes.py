@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from changeling.backbones.onnx import OnnxBackbone
 from changeling.cli import app
 from changeling.detect import runtimes
+from changeling.detect.confirmation import ConfirmedBackbone
 from changeling.detect.detector import Detector
 from changeling.detect.model import TrainedModel
 from changeling.detect.processor import Processor, read_processor
@@ -47,15 +48,15 @@ def offer_compact(monkeypatch: pytest.MonkeyPatch, shift: float) -> None:
 
 def test_a_runtime_is_measured_against_the_exact_one(trained: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     offer_compact(monkeypatch, 1e-2)
-    exact, compact = runtimes.measure_runtimes(trained, silent)
+    exact, compact = runtimes.measure_runtimes(trained, runtimes.AUTOMATIC, silent)
     assert (exact.runtime, exact.speed, exact.difference) == (Runtime.EXACT, 1, 0)
     assert compact.runtime is Runtime.COMPACT
     assert compact.difference > runtimes.MAX_DIFFERENCE
     assert min(exact.seconds, compact.seconds, compact.speed) > 0
 
 
-def test_a_backbone_without_a_compact_graph_is_measured_as_it_is(trained: TrainedModel) -> None:
-    assert [one.runtime for one in runtimes.measure_runtimes(trained, silent)] == [Runtime.EXACT]
+def test_a_backbone_without_a_compact_graph_has_one_runtime(trained: TrainedModel) -> None:
+    assert runtimes.list_runtimes(trained.model.backbone) == [Runtime.EXACT]
 
 
 @pytest.mark.parametrize(
@@ -70,6 +71,17 @@ def test_a_backbone_without_a_compact_graph_is_measured_as_it_is(trained: Traine
 def test_a_runtime_is_chosen_if_it_agrees_and_is_faster(speed: float, difference: float, chosen: Runtime) -> None:
     measured = [MeasuredRuntime(Runtime.EXACT, 0.5, 1, 0), MeasuredRuntime(Runtime.COMPACT, 0.4, speed, difference)]
     assert runtimes.choose_runtime(measured) == chosen
+
+
+def test_a_quantized_graph_is_never_chosen_but_runs_if_it_is_asked_for(
+    trained: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = [MeasuredRuntime(Runtime.EXACT, 0.5, 1, 0), MeasuredRuntime(Runtime.QUANTIZED, 0.2, 2.5, 0)]
+    assert runtimes.choose_runtime(measured) == Runtime.EXACT
+    assert "quantized changes probabilities, so it runs only if it is asked for" in runtimes.explain_choice(measured)
+    offer_compact(monkeypatch, 0.0)
+    monkeypatch.setitem(runtimes.LOADERS, Runtime.QUANTIZED, load_shifted(0.1))
+    assert isinstance(runtimes.load_backbone(trained, Runtime.QUANTIZED, silent), ConfirmedBackbone)
 
 
 def test_a_choice_holds_for_one_detector_on_one_processor(
@@ -194,6 +206,5 @@ def test_doctor_prints_and_saves_its_choice(trained: TrainedModel, tmp_path: Pat
     assert result.exit_code == 0, result.output
     assert f"processor     {read_processor().name}" in result.output
     assert "chosen: exact: this backbone has no other runtime (" in result.output
-    assert "8 and 16 bits are not used" in result.output
     saved = RuntimeChoice.model_validate_json((tmp_path / "cache" / runtimes.CHOICE_FILE).read_bytes())
     assert saved == RuntimeChoice.describe(trained, Runtime.EXACT)

@@ -10,6 +10,7 @@ The features are those of the exported graph up to rounding, at less work:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ _IR_VERSION = 8
 _NORM_PARTS = ("weight", "bias")
 
 Array = NDArray[np.generic]
+Multiply = Callable[[str, str, Array, Array], str]
 
 
 def build_class_token_graph(exported: ModelProto) -> ModelProto:
@@ -35,19 +37,12 @@ def build_class_token_graph(exported: ModelProto) -> ModelProto:
     Raises:
         BackboneError: the graph does not name its weights as the Hugging Face export of CLIP does.
     """
-    weights = _Weights(exported)
-    writer = _Writer(weights)
-    tokens = writer.embed("pixel_values")
-    class_tokens = []
-    for block in range(weights.blocks - 1):
-        tokens = writer.add_block(tokens, block)
-        class_tokens.append(writer.take_class_token(tokens))
-    class_tokens.append(writer.add_last_block(tokens, weights.blocks - 1))
-    writer.nodes.append(helper.make_node("Concat", class_tokens, [LAYER], name=LAYER, axis=1))
+    writer = GraphWriter(TowerWeights(exported))
+    writer.add_tower()
     return writer.make_model()
 
 
-class _Weights:
+class TowerWeights:
     """The weights of an exported tower, by the names of its modules.
 
     Attributes:
@@ -66,6 +61,7 @@ class _Weights:
 
     @property
     def heads(self) -> int:
+        """How many heads each attention has."""
         return int(self.width // _HEAD_DIM)
 
     def vector(self, name: str) -> NDArray[np.float32]:
@@ -83,15 +79,31 @@ class _Weights:
         return numpy_helper.to_array(self._tensors[name])
 
 
-class _Writer:
-    """Writes nodes of the graph; its methods return names of tensors: tokens (B x T, D), or class tokens (B, D)."""
+class GraphWriter:
+    """Writes nodes of the graph; its methods return names of tensors: tokens (B x T, D), or class tokens (B, D).
 
-    def __init__(self, weights: _Weights) -> None:
+    Attributes:
+        nodes: that were written.
+        inputs: by the name of a linear layer for all tokens, the tensor that it is applied to.
+    """
+
+    def __init__(self, weights: TowerWeights) -> None:
         self.nodes: list[NodeProto] = []
+        self.inputs: dict[str, str] = {}
         self._weights = weights
         self._constants: dict[str, TensorProto] = {}
 
+    def add_tower(self) -> None:
+        """Add everything from pixels to the class tokens of all blocks."""
+        tokens, class_tokens, last = self.embed("pixel_values"), [], self._weights.blocks - 1
+        for block in range(last):
+            tokens = self.add_block(tokens, block)
+            class_tokens.append(self.take_class_token(tokens))
+        class_tokens.append(self.add_last_block(tokens, last))
+        self.nodes.append(helper.make_node("Concat", class_tokens, [LAYER], name=LAYER, axis=1))
+
     def make_model(self) -> ModelProto:
+        """Return the graph."""
         weights = self._weights
         side = weights.patch * round((weights.tokens - 1) ** 0.5)
         pixels = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["batch", 3, side, side])
@@ -121,13 +133,14 @@ class _Writer:
         projections = [weights.linear(f"{name}.self_attn.{part}_proj") for part in "qkv"]
         matrix, bias = (np.concatenate(parts, axis=-1) for parts in zip(*projections, strict=True))
         normalised = self._norm(tokens, f"{name}.layer_norm1")
-        joint = self._product(normalised, f"{name}.qkv", matrix, bias)
+        joint = self.multiply_tokens(normalised, f"{name}.qkv", matrix, bias)
         parts = self._split(joint)
         attended = self._add(
             "MultiHeadAttention", *map(self._as_images, parts), domain="com.microsoft", num_heads=weights.heads
         )
-        attended = self._linear(self._as_rows(attended), f"{name}.self_attn.out_proj")
-        return self._mlp(self._add("Add", tokens, attended), name)
+        layer = f"{name}.self_attn.out_proj"
+        attended = self.multiply_tokens(self._as_rows(attended), layer, *weights.linear(layer))
+        return self._mlp(self._add("Add", tokens, attended), name, self.multiply_tokens)
 
     def add_last_block(self, tokens: str, block: int) -> str:
         """Add a transformer block for the class token alone.
@@ -140,7 +153,7 @@ class _Writer:
         images = self._as_images(normalised)
         (wq, bq), (wk, _), (wv, bv) = (weights.linear(f"{name}.self_attn.{part}_proj") for part in "qkv")
         scale = np.float32(_HEAD_DIM**-0.5)
-        query = self._product(self.take_class_token(normalised), f"{name}.q", wq * scale, bq * scale)
+        query = self.multiply(self.take_class_token(normalised), f"{name}.q", wq * scale, bq * scale)
         query = self._add("Reshape", query, self._shape(-1, heads, 1, _HEAD_DIM))
         keys = self._constant(f"{name}.k", wk.reshape(width, heads, _HEAD_DIM).transpose(1, 2, 0))
         query = self._add("Reshape", self._add("MatMul", query, keys), self._shape(-1, heads, width))
@@ -150,30 +163,37 @@ class _Writer:
         values = self._constant(f"{name}.v", wv.reshape(width, heads, _HEAD_DIM).transpose(1, 0, 2))
         attended = self._add("Reshape", self._add("MatMul", mean, values), self._shape(-1, width))
         attended = self._add("Add", attended, self._constant(f"{name}.v.bias", bv))
-        attended = self._linear(attended, f"{name}.self_attn.out_proj")
-        return self._mlp(self._add("Add", self.take_class_token(tokens), attended), name)
+        layer = f"{name}.self_attn.out_proj"
+        attended = self.multiply(attended, layer, *weights.linear(layer))
+        return self._mlp(self._add("Add", self.take_class_token(tokens), attended), name, self.multiply)
 
     def take_class_token(self, tokens: str) -> str:
+        """Add the selection of the class tokens."""
         index = self._constant("index", np.array(0, np.int64))
         return self._add("Gather", self._as_images(tokens), index, axis=1)
 
-    def _mlp(self, tokens: str, name: str) -> str:
+    def multiply_tokens(self, tokens: str, name: str, matrix: Array, bias: Array) -> str:
+        """Add a linear layer that is applied to all tokens: nearly all of the work."""
+        self.inputs[name] = tokens
+        return self.multiply(tokens, name, matrix, bias)
+
+    def multiply(self, tokens: str, name: str, matrix: Array, bias: Array) -> str:
+        """Add a linear layer."""
+        constants = self._constant(f"{name}.weight", matrix), self._constant(f"{name}.bias", bias)
+        return self._add("Gemm", tokens, *constants)
+
+    def _mlp(self, tokens: str, name: str, multiply: Multiply) -> str:
         """Add the second half of a block."""
-        hidden = self._linear(self._norm(tokens, f"{name}.layer_norm2"), f"{name}.mlp.fc1")
+        first, second = f"{name}.mlp.fc1", f"{name}.mlp.fc2"
+        hidden = multiply(self._norm(tokens, f"{name}.layer_norm2"), first, *self._weights.linear(first))
         factor = self._constant("quick_gelu", np.array(_QUICK_GELU, np.float32))
         gate = self._add("Sigmoid", self._add("Mul", hidden, factor))
-        return self._add("Add", tokens, self._linear(self._add("Mul", hidden, gate), f"{name}.mlp.fc2"))
+        hidden = self._add("Mul", hidden, gate)
+        return self._add("Add", tokens, multiply(hidden, second, *self._weights.linear(second)))
 
     def _norm(self, tokens: str, name: str) -> str:
         parameters = [self._constant(f"{name}.{part}", self._weights.vector(f"{name}.{part}")) for part in _NORM_PARTS]
         return self._add("LayerNormalization", tokens, *parameters, axis=-1, epsilon=_EPSILON)
-
-    def _linear(self, tokens: str, name: str) -> str:
-        return self._product(tokens, name, *self._weights.linear(name))
-
-    def _product(self, tokens: str, name: str, matrix: Array, bias: Array) -> str:
-        constants = self._constant(f"{name}.weight", matrix), self._constant(f"{name}.bias", bias)
-        return self._add("Gemm", tokens, *constants)
 
     def _split(self, joint: str) -> list[str]:
         """Split queries, keys and values."""

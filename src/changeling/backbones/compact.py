@@ -1,11 +1,14 @@
-"""Compact graphs: the same features as a backbone's exported graph up to rounding, at less work. For detection only.
+"""Graphs for detection only, with less work than a backbone's exported graph: compact or quantized.
 
-The weights of a compact graph have a name of their own, so its features are never mixed with exact ones in a store.
+A compact graph gives the same features up to rounding, a quantized one features that differ a little. Their weights
+have names of their own, so their features are never mixed with exact ones in a store.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,26 +16,56 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from changeling.backbones.class_tokens import LAYER, build_class_token_graph
 from changeling.backbones.onnx import OnnxBackbone, count_cores, open_session, write_metadata
 from changeling.backbones.packaged import CLIP_VIT_B16, PackagedModel, cached_onnx_file
+from changeling.backbones.quantized import build_quantized_graph
+from changeling.backbones.sample_pictures import load_pictures
 from changeling.config import cache_dir
 from changeling.errors import BackboneError
+from changeling.images.transforms import Preprocessing
 from changeling.progress import Progress
 
-COMPACT_SUFFIX = "-compact"  # of the weights
-_VERSION = 2  # of the files; increase it when they or the features change
-_TOLERANCE = 1e-4  # largest difference from the exported graph, relative to its largest value
 _BATCH = 2  # images: more do not fit into the caches of a core
 _MANY = 32  # images after which it pays to open the graph once more
 _LARGE = 1024  # bytes of a tensor that is stored beside the graph, in a file that is mapped into memory
 
-GRAPHS = {"clip-vit-b16": (CLIP_VIT_B16, build_class_token_graph)}  # by alias
+MODELS = {"clip-vit-b16": CLIP_VIT_B16}  # that have such graphs, by alias
+
+
+@dataclass(frozen=True, slots=True)
+class GraphKind:
+    """How graphs of a kind are made of exported ones.
+
+    Attributes:
+        name: the ending of the weights.
+        version: of the files; increase it when they or the features change.
+        tolerance: the largest difference of a feature from the exported graph's, relative to its largest value.
+        build: returns the graph.
+    """
+
+    name: str
+    version: int
+    tolerance: float
+    build: Callable[[ModelProto, Preprocessing], ModelProto]
+
+
+def _build_compact(exported: ModelProto, _: Preprocessing) -> ModelProto:
+    return build_class_token_graph(exported)
+
+
+def _build_quantized(exported: ModelProto, preprocessing: Preprocessing) -> ModelProto:
+    return build_quantized_graph(exported, load_pictures(preprocessing))
+
+
+COMPACT = GraphKind("compact", 2, 1e-4, _build_compact)
+QUANTIZED = GraphKind("quantized", 1, 0.1, _build_quantized)
 
 
 class CompactBackbone(OnnxBackbone):
-    """A compact graph, run in batches of the size at which it is fastest.
+    """A compact or quantized graph, run in batches of the size at which it is fastest.
 
     All cores work on one batch; after many images, if there are enough at once, each core works on a batch of its own,
     which is faster. Features have the same bits in both ways.
@@ -63,35 +96,44 @@ class CompactBackbone(OnnxBackbone):
 def has_compact_graph(name: str) -> bool:
     """Return whether the backbone `name`, with its layer, has a compact graph."""
     alias, _, layer = name.partition("@")
-    return alias in GRAPHS and layer == LAYER
+    return alias in MODELS and layer == LAYER
 
 
 def is_compact_graph_cached(name: str) -> bool:
     """Return whether the compact graph of the backbone `name` has been made. Raises KeyError if it has none."""
-    return _find_graph(name.partition("@")[0]).exists()
+    return _find_graph(name.partition("@")[0], COMPACT).exists()
 
 
 def load_compact_backbone(name: str, progress: Progress) -> CompactBackbone:
-    """Load the compact graph of a backbone; on first use, make it and compare its features with the exported graph's.
+    """Load the compact graph of a backbone, as `load_graph` does."""
+    return load_graph(name, COMPACT, progress)
+
+
+def load_quantized_backbone(name: str, progress: Progress) -> CompactBackbone:
+    """Load the quantized graph of a backbone, as `load_graph` does."""
+    return load_graph(name, QUANTIZED, progress)
+
+
+def load_graph(name: str, kind: GraphKind, progress: Progress) -> CompactBackbone:
+    """Load a graph of a backbone; on first use, make it and compare its features with the exported graph's.
 
     Raises:
         BackboneError: the backbone has none, or its features differ.
         WeightsError: the weights cannot be fetched.
     """
     if not has_compact_graph(name):
-        known = ", ".join(f"{alias}@{LAYER}" for alias in GRAPHS)
-        raise BackboneError(f"{name} has no compact graph; these have one: {known}")
+        known = ", ".join(f"{alias}@{LAYER}" for alias in MODELS)
+        raise BackboneError(f"{name} has no {kind.name} graph; these have one: {known}")
     alias = name.partition("@")[0]
-    model, build = GRAPHS[alias]
-    path = _find_graph(alias)
+    model, path = MODELS[alias], _find_graph(alias, kind)
     if not path.exists():
         exported = cached_onnx_file(alias, model, progress)
-        graph = build(onnx.load(exported))
-        write_metadata(graph, weights=model.weights + COMPACT_SUFFIX, preprocessing=model.preprocessing)
+        graph = kind.build(onnx.load(exported), model.preprocessing)
+        write_metadata(graph, weights=f"{model.weights}-{kind.name}", preprocessing=model.preprocessing)
         with TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
             temporary, data = Path(folder) / path.name, f"{path.name}.data"
             onnx.save(graph, temporary, save_as_external_data=True, location=data, size_threshold=_LARGE)
-            _check_features(temporary, exported, model)
+            _check_features(temporary, exported, model, kind)
             (Path(folder) / data).chmod(temporary.stat().st_mode)  # of which onnx takes away all but the owner's
             (Path(folder) / data).replace(path.with_name(data))
             temporary.replace(path)  # last: a graph that exists has its data
@@ -103,19 +145,27 @@ def _split(pixels: NDArray[np.float32], size: int) -> list[NDArray[np.float32]]:
     return [pixels[start : start + size] for start in range(0, max(len(pixels), 1), size)]
 
 
-def _find_graph(alias: str) -> Path:
-    """Return the path of a compact graph in the cache, made or not."""
-    model, _ = GRAPHS[alias]
-    return cache_dir() / f"{alias}-{model.weights}-{model.preprocessing.hash}{COMPACT_SUFFIX}-{_VERSION}.onnx"
+def strip_kind(weights: str) -> str:
+    """Return the hash of weights without the kind of their graph."""
+    return weights.removesuffix(f"-{COMPACT.name}").removesuffix(f"-{QUANTIZED.name}")
 
 
-def _check_features(compact: Path, exported: Path, model: PackagedModel) -> None:
-    """Compare the features of two graphs on random images. Raises BackboneError if they differ."""
-    side = model.preprocessing.crop
-    pixels = np.random.default_rng(0).normal(size=(2, 3, side, side)).astype(np.float32)
-    expected, features = (open_session(path).run([LAYER], {"pixel_values": pixels})[0] for path in (exported, compact))
+def _find_graph(alias: str, kind: GraphKind) -> Path:
+    """Return the path of a graph in the cache, made or not."""
+    model = MODELS[alias]
+    return cache_dir() / f"{alias}-{model.weights}-{model.preprocessing.hash}-{kind.name}-{kind.version}.onnx"
+
+
+def _check_features(made: Path, exported: Path, model: PackagedModel, kind: GraphKind) -> None:
+    """Compare the features of two graphs on pictures and on noise. Raises BackboneError if they differ."""
+    noise = np.random.default_rng(0).normal(size=(1, 3, *[model.preprocessing.crop] * 2)).astype(np.float32)
+    pixels = np.concatenate([load_pictures(model.preprocessing), noise])
+    expected, features = (open_session(path).run([LAYER], {"pixel_values": pixels})[0] for path in (exported, made))
     difference = np.inf
     if features.shape == expected.shape:
         difference = float(np.abs(features - expected).max() / np.abs(expected).max())
-    if not difference <= _TOLERANCE:
-        raise BackboneError(f"the compact graph differs from the exported one by {difference:.1e} of the largest value")
+    if not difference <= kind.tolerance:
+        raise BackboneError(
+            f"the {kind.name} graph differs from the exported one by {difference:.1e} of the largest value, more than "
+            f"{kind.tolerance:g}"
+        )

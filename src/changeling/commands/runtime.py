@@ -16,25 +16,31 @@ def doctor(
     """Measure how the detector runs fastest on this machine, and use that from now on.
 
     The choice is made by itself on first use; make it again after a change of the processor or of onnxruntime. Each
-    runtime must give the probabilities of the exported graph, up to rounding, to be chosen.
+    runtime must give the probabilities of the exported graph, up to rounding, to be chosen; `quantized` does not.
     """
     import importlib.metadata
 
     from changeling.detect.model import BUNDLED, load_model
     from changeling.detect.processor import INSTRUCTIONS, read_processor
-    from changeling.detect.runtimes import RuntimeChoice, choose_runtime, explain_choice, measure_runtimes
+    from changeling.detect.runtimes import (
+        RuntimeChoice,
+        choose_runtime,
+        explain_choice,
+        list_runtimes,
+        measure_runtimes,
+    )
     from changeling.progress import progress_bars
 
     trained = load_model(model or BUNDLED)
     with progress_bars() as progress:
-        measured = measure_runtimes(trained, progress)
+        measured = measure_runtimes(trained, list_runtimes(trained.model.backbone), progress)
     runtime = choose_runtime(measured)
     path = RuntimeChoice.describe(trained, runtime).save()
     processor = read_processor()
     missing = [one for one in INSTRUCTIONS if one not in processor.instructions]
     typer.echo(f"processor     {processor.name}, cores: {processor.cores}")
     typer.echo(f"instructions  {', '.join(processor.instructions) or 'none known'}; not {', '.join(missing)}")
-    typer.echo("precision     32 bits; 8 and 16 bits are not used, whatever the processor has")
+    typer.echo("precision     32 bits; `--runtime quantized` uses 8 bits for most of the work")
     typer.echo(f"onnxruntime   {importlib.metadata.version('onnxruntime')}")
     typer.echo(f"{'runtime':13} {'s/image':>8} {'speed':>6}  largest difference of a probability")
     for one in measured:

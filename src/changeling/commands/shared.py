@@ -23,8 +23,9 @@ RayOption = Annotated[
 RuntimeOption = Annotated[
     Runtime,
     typer.Option(
-        help="Run the backbone's exported graph (exact), or a faster one that agrees up to rounding (compact). "
-        "Default: what was chosen on this machine, on first use or by `doctor`; or exact."
+        help="Run the backbone's exported graph (exact), a faster one that agrees up to rounding (compact), or one in "
+        "8-bit integers that is faster yet, whose probabilities differ a little (quantized). Default: what was chosen "
+        "of the first two on this machine, on first use or by `doctor`; or exact."
     ),
 ]
 TrustListOption = Annotated[

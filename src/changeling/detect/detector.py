@@ -16,7 +16,7 @@ from changeling.backbones.registry import Backbone
 from changeling.detect.loading import LoadedImage, UnfitReason, load_deliveries, load_image
 from changeling.detect.model import BUNDLED, Label, ModelInfo, TrainedModel, load_model
 from changeling.detect.runtime_names import Runtime
-from changeling.detect.runtimes import LOADERS, find_runtime, load_backbone
+from changeling.detect.runtimes import find_runtime, load_backbone
 from changeling.engine import Encoded
 from changeling.errors import ModelError, Status
 from changeling.images.decode import ImageFile, read_file
@@ -76,9 +76,9 @@ class Detector:
         self._trained = trained
         self._backbone = backbone
 
-    def __reduce__(self) -> tuple[Callable[[TrainedModel, str, Runtime], Detector], tuple[TrainedModel, str, Runtime]]:
-        """Pickle the trained model and the name and runtime of the backbone, which is loaded again."""
-        return _load_again, (self._trained, self._backbone.name, self.runtime)
+    def __reduce__(self) -> tuple[Callable[[TrainedModel, Runtime], Detector], tuple[TrainedModel, Runtime]]:
+        """Pickle the trained model and the runtime of the backbone, which is loaded again."""
+        return _load_again, (self._trained, self.runtime)
 
     @property
     def trained(self) -> TrainedModel:
@@ -92,7 +92,7 @@ class Detector:
 
     @property
     def runtime(self) -> Runtime:
-        """How the backbone is run: `EXACT` or `COMPACT`."""
+        """How the backbone is run: `EXACT`, `COMPACT` or `QUANTIZED`."""
         return find_runtime(self._backbone)
 
     @property
@@ -124,8 +124,9 @@ class Detector:
                 default 0.2.
             prior: the share of fakes among the images to be judged, in (0, 1). It moves probabilities, not labels.
             runtime: `EXACT` runs the exported graph of the backbone, `COMPACT` a faster one that gives the same
-                features up to rounding, and `AUTO` what was chosen on this machine, on first use or by `changeling
-                doctor`, or else `EXACT`.
+                features up to rounding, `QUANTIZED` a faster one yet, whose probabilities differ a little, and `AUTO`
+                what was chosen of the first two on this machine, on first use or by `changeling doctor`, or else
+                `EXACT`.
 
         Raises:
             BackboneError: the backbone does not have this runtime.
@@ -217,8 +218,8 @@ class Detector:
         return Verdict(encoded.job.path, None, None, self.model.name, encoded.status, encoded.error)
 
 
-def _load_again(trained: TrainedModel, backbone_name: str, runtime: Runtime) -> Detector:
-    return Detector(trained, LOADERS[runtime](backbone_name, silent))
+def _load_again(trained: TrainedModel, runtime: Runtime) -> Detector:
+    return Detector(trained, load_backbone(trained, runtime, silent))
 
 
 def _make_pictures(paths: Iterable[str | os.PathLike[str]], read: ReadFile) -> Iterator[_Picture]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from changeling.backbones.compact import COMPACT_SUFFIX
+from changeling.backbones.compact import strip_kind
 from changeling.backbones.registry import Backbone
 from changeling.errors import ModelError
 from changeling.files import atomic_write
@@ -121,6 +121,15 @@ class TrainedModel:
         probabilities: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(z, -500, 500)))
         return probabilities
 
+    def are_near_thresholds(self, features: NDArray[np.floating], margin: float) -> NDArray[np.bool_]:
+        """Return whether the log-odds of images with features (N, D) are closer than `margin` to a threshold's."""
+        logits = self.model.slope * self.head.compute_scores(features) + self.model.bias
+        thresholds = np.array([[self.model.real_below], [self.model.fake_above]])
+        with np.errstate(divide="ignore"):  # a threshold of 0 or 1 is far from every image
+            distances = np.abs(logits - np.log(thresholds / (1 - thresholds)))
+        is_near: NDArray[np.bool_] = distances.min(axis=0) < margin
+        return is_near
+
     def convert_score(self, score: float) -> float:
         """Return the probability of a score."""
         return 1 / (1 + math.exp(-min(max(self.model.slope * score + self.model.bias, -500.0), 500.0)))
@@ -148,7 +157,7 @@ class TrainedModel:
         """Raise ModelError unless `backbone` gives the features that the head was trained on.
 
         Weights in half and in single precision are taken for the same: a detector trained on a GPU runs on a CPU. So
-        are those of a compact graph, whose features are the same up to rounding.
+        are those of compact and quantized graphs.
         """
         for what, trained, current in (
             ("weights", _strip_suffix(self.model.weights), _strip_suffix(backbone.weights)),
@@ -196,7 +205,7 @@ def load_model(folder: Path = BUNDLED) -> TrainedModel:
 
 def _strip_suffix(weights: str) -> str:
     """Return the hash of weights without what says how they are run."""
-    return weights.removesuffix("-half").removesuffix(COMPACT_SUFFIX)
+    return strip_kind(weights).removesuffix("-half")
 
 
 def describe_thresholds(model: ModelInfo) -> str:

@@ -11,3 +11,4 @@ class Runtime(StrEnum):
     AUTO = "auto"
     EXACT = "exact"
     COMPACT = "compact"
+    QUANTIZED = "quantized"

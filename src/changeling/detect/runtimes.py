@@ -1,14 +1,14 @@
-"""How a detector's backbone is run: by the exported graph, or by a compact one where that was measured to be faster.
+"""How a detector's backbone is run: by the exported graph, a compact one with the same features, or a quantized one.
 
-The choice is made on first use, when the compact graph is made and written to the cache, and again by `changeling
-doctor`. It is stored in the cache. Without a choice for this processor, this version of onnxruntime and these weights,
-the exported graph runs, so that nothing is measured before a verdict once the cache is filled.
+The choice between the first two is made on first use, when the compact graph is made and written to the cache, and
+again by `changeling doctor`. It is stored in the cache. Without a choice for this processor, this version of
+onnxruntime and these weights, the exported graph runs, so that nothing is measured before a verdict once the cache is
+filled. The quantized graph changes probabilities, so it runs only where it is asked for.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import statistics
 import time
@@ -17,42 +17,39 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from changeling.backbones import registry
 from changeling.backbones.compact import (
-    COMPACT_SUFFIX,
+    COMPACT,
+    QUANTIZED,
     has_compact_graph,
     is_compact_graph_cached,
     load_compact_backbone,
+    load_quantized_backbone,
 )
 from changeling.backbones.registry import Backbone
+from changeling.backbones.sample_pictures import draw_noise, load_pictures
 from changeling.config import cache_dir
+from changeling.detect.confirmation import ConfirmedBackbone
 from changeling.detect.model import TrainedModel
 from changeling.detect.processor import read_processor
 from changeling.detect.runtime_names import Runtime
 from changeling.errors import BackboneError
 from changeling.files import atomic_write
-from changeling.images.decode import read_image
-from changeling.images.transforms import Preprocessing
 from changeling.progress import Progress, silent
 
 LOADERS: dict[Runtime, Callable[[str, Progress], Backbone]] = {
     Runtime.EXACT: registry.load_backbone,
     Runtime.COMPACT: load_compact_backbone,
+    Runtime.QUANTIZED: load_quantized_backbone,
 }
+AUTOMATIC = (Runtime.EXACT, Runtime.COMPACT)  # that may be chosen
 CHOICE_FILE = "runtime.json"  # in the cache
 MAX_DIFFERENCE = 1e-5  # of a probability from that of the exported graph
 MIN_SPEED = 1.05  # of a runtime that is chosen, in images per second of the exported graph
 ROUNDS = 5
 FIRST_ROUNDS = 1  # on first use
-_PICTURES = (  # of packages that this one needs
-    ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
-    ("sklearn", "datasets/images/china.jpg"),
-    ("sklearn", "datasets/images/flower.jpg"),
-)
 
 
 class RuntimeChoice(BaseModel):
@@ -111,17 +108,21 @@ def load_backbone(trained: TrainedModel, runtime: Runtime, progress: Progress) -
     """
     if runtime == Runtime.AUTO:
         runtime = read_choice(trained) or _choose_on_first_use(trained, progress)
-    return LOADERS[runtime](trained.model.backbone, progress)
+    backbone = LOADERS[runtime](trained.model.backbone, progress)
+    if runtime == Runtime.QUANTIZED:
+        return ConfirmedBackbone(backbone, LOADERS[Runtime.COMPACT](trained.model.backbone, progress), trained)
+    return backbone
 
 
 def list_runtimes(backbone: str) -> list[Runtime]:
     """Return the runtimes that a backbone has, by its name; the exported graph comes first."""
-    return [Runtime.EXACT, Runtime.COMPACT] if has_compact_graph(backbone) else [Runtime.EXACT]
+    return [runtime for runtime in LOADERS if runtime == Runtime.EXACT or has_compact_graph(backbone)]
 
 
 def find_runtime(backbone: Backbone) -> Runtime:
     """Return the runtime that a backbone was loaded with."""
-    return Runtime.COMPACT if backbone.weights.endswith(COMPACT_SUFFIX) else Runtime.EXACT
+    kinds = {COMPACT.name: Runtime.COMPACT, QUANTIZED.name: Runtime.QUANTIZED}
+    return kinds.get(backbone.weights.rpartition("-")[2], Runtime.EXACT)
 
 
 def read_choice(trained: TrainedModel) -> Runtime | None:
@@ -145,30 +146,32 @@ def _choose_on_first_use(trained: TrainedModel, progress: Progress) -> Runtime:
         return Runtime.EXACT
     try:
         LOADERS[Runtime.COMPACT](name, progress)  # makes the graph, while no other one takes memory
-        runtime = choose_runtime(measure_runtimes(trained, silent, FIRST_ROUNDS))
+        runtime = choose_runtime(measure_runtimes(trained, AUTOMATIC, silent, FIRST_ROUNDS))
     except BackboneError:  # no compact graph can be made of these weights
         runtime = Runtime.EXACT
     RuntimeChoice.describe(trained, runtime).save()
     return runtime
 
 
-def measure_runtimes(trained: TrainedModel, progress: Progress, rounds: int = ROUNDS) -> list[MeasuredRuntime]:
-    """Run each runtime in turn on a few pictures of installed packages and on noise; the exported graph comes first.
+def measure_runtimes(
+    trained: TrainedModel, runtimes: Sequence[Runtime], progress: Progress, rounds: int = ROUNDS
+) -> list[MeasuredRuntime]:
+    """Run runtimes in turn, of which the first is `exact`, on a few pictures of installed packages and on noise.
 
     Raises:
         BackboneError: the compact graph cannot be made.
         ModelError: the detector was trained on other weights.
         WeightsError: the weights cannot be fetched.
     """
-    names = list_runtimes(trained.model.backbone)
-    backbones = {runtime: LOADERS[runtime](trained.model.backbone, progress) for runtime in names}
+    backbones = {runtime: load_backbone(trained, runtime, progress) for runtime in runtimes}
     for backbone in backbones.values():
         trained.check_backbone(backbone)
-    pixels = load_pictures(backbones[Runtime.EXACT].preprocessing)
+    preprocessing = backbones[Runtime.EXACT].preprocessing
+    pixels = np.stack([*load_pictures(preprocessing), draw_noise(preprocessing)])
     probabilities = {
         runtime: trained.predict_probabilities(backbone.encode(pixels)) for runtime, backbone in backbones.items()
     }
-    seconds: dict[Runtime, list[float]] = {runtime: [] for runtime in names}
+    seconds: dict[Runtime, list[float]] = {runtime: [] for runtime in runtimes}
     for done in range(1, rounds + 1):
         for runtime, backbone in backbones.items():
             started = time.process_time()
@@ -182,13 +185,14 @@ def measure_runtimes(trained: TrainedModel, progress: Progress, rounds: int = RO
             statistics.median(a / b for a, b in zip(seconds[Runtime.EXACT], seconds[runtime], strict=True)),
             float(np.abs(probabilities[runtime] - probabilities[Runtime.EXACT]).max()),
         )
-        for runtime in names
+        for runtime in runtimes
     ]
 
 
 def choose_runtime(measured: Sequence[MeasuredRuntime]) -> Runtime:
     """Return the fastest runtime that agrees with the exported graph, or `exact` if none is clearly faster."""
-    suitable = [one for one in measured if one.difference <= MAX_DIFFERENCE and one.speed >= MIN_SPEED]
+    candidates = [one for one in measured if one.runtime in AUTOMATIC]
+    suitable = [one for one in candidates if one.difference <= MAX_DIFFERENCE and one.speed >= MIN_SPEED]
     return max(suitable, key=lambda one: one.speed).runtime if suitable else Runtime.EXACT
 
 
@@ -200,22 +204,12 @@ def explain_choice(measured: Sequence[MeasuredRuntime]) -> str:
     chosen = choose_runtime(measured)
     reasons = []
     for one in others:
-        if not one.difference <= MAX_DIFFERENCE:
+        if one.runtime not in AUTOMATIC:
+            reasons.append(f"{one.runtime} changes probabilities, so it runs only if it is asked for")
+        elif not one.difference <= MAX_DIFFERENCE:
             reasons.append(f"{one.runtime} changes a probability by {one.difference:.1e}, more than {MAX_DIFFERENCE:g}")
         elif one.speed < MIN_SPEED:
             reasons.append(f"{one.runtime} is {one.speed:.2f} times as fast, less than {MIN_SPEED:g}")
         elif one.runtime == chosen:
             reasons.append(f"{one.speed:.2f} times as fast, and no probability changes by more than {MAX_DIFFERENCE:g}")
     return "; ".join(reasons)
-
-
-def load_pictures(preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """Return the preprocessed pixels (N, 3, H, W) of the pictures that are installed, and of noise."""
-    pixels = []
-    for package, name in _PICTURES:
-        spec = importlib.util.find_spec(package)
-        path = Path(spec.origin).parent / name if spec and spec.origin else None
-        if path and path.is_file():
-            pixels.append(preprocessing(read_image(path).image))
-    noise = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
-    return np.stack([*pixels, preprocessing(Image.fromarray(noise))])
