@@ -111,9 +111,8 @@ def print_agreement(exact: Detector, faster: Detector, paths: list[str]) -> None
         for one, other in pairs
         if one.probability is not None and other.probability is not None
     ]
-    print(
-        f"{faster.runtime} changes {changed} of {len(pairs)} labels, and probabilities by {max(differences):.1e} at most"
-    )
+    largest = max(differences)
+    print(f"{faster.runtime} changes {changed} of {len(pairs)} labels, and probabilities by {largest:.1e} at most")
 
 
 def print_start_times(detector: Detector, path: str) -> None:
