@@ -27,6 +27,7 @@ from changeling.backbones.registry import Backbone
 from changeling.detect.detector import Detector
 from changeling.detect.inputs import find_images
 from changeling.detect.runtime_names import Runtime
+from changeling.detect.runtimes import LOADERS
 from changeling.images.decode import read_file
 
 ROUNDS = 5
@@ -42,7 +43,7 @@ def main() -> None:
     parser.add_argument("--peer", action="store_true")
     arguments = parser.parse_args()
     paths = list(islice(find_images([arguments.folder], sys.stdin.buffer), arguments.images))
-    detectors = {runtime: Detector.load(runtime=runtime) for runtime in Runtime if runtime != Runtime.AUTO}
+    detectors = {runtime: Detector.load(runtime=runtime) for runtime in LOADERS}
     for runtime in (Runtime.COMPACT, Runtime.QUANTIZED):
         print_agreement(detectors[Runtime.EXACT], detectors[runtime], paths)
     contenders = make_contenders(detectors, paths)
@@ -62,10 +63,13 @@ def make_contenders(detectors: dict[Runtime, Detector], paths: list[str]) -> Con
     pixels = np.stack([preprocessing(preprocessing.decode(read_file(path)).image) for path in paths])
     tried = pixels[:16]
     best = min((1, 2, 4, 8, 16), key=lambda size: measure(lambda: encode_all(exact.backbone, tried, size))[1])
-    return {
+    contenders: Contenders = {
         f"bare encoder, batch {best}": lambda: encode_all(exact.backbone, pixels, best),
         "compact encoder": lambda: compact.backbone.encode(pixels),
-    } | {f"detect --runtime {runtime}": partial(detect_all, detector, paths) for runtime, detector in detectors.items()}
+    }
+    for runtime, detector in detectors.items():
+        contenders[f"detect --runtime {runtime}"] = partial(detect_all, detector, paths)
+    return contenders
 
 
 def encode_all(backbone: Backbone, pixels: np.ndarray, size: int) -> None:
