@@ -101,6 +101,22 @@ def test_a_part_that_a_killed_worker_leaves_is_detected_again(
     assert parts.path(0).stat().st_mtime_ns == modified
 
 
+def test_parts_that_a_lost_machine_leaves_are_detected_again(
+    ray_cluster: Any, detection: Detection, images: list[str], parts: VerdictParts
+) -> None:
+    node, lost_after = ray_cluster.add_node(num_cpus=1), []
+
+    def lose_node(_: str, done: int, __: int) -> None:
+        if done and not lost_after:
+            lost_after.append(done)
+            ray_cluster.remove_node(node, allow_graceful=False)
+
+    detect_on_ray(detection, images, parts, ray_cluster.address, lose_node)
+    assert lost_after
+    assert lost_after[0] < COUNT
+    assert list(read_verdicts(parts)) == list(detection.detect(images))
+
+
 def test_a_machine_without_the_folders_is_refused(detection: Detection, images: list[str], parts: VerdictParts) -> None:
     stage = DetectStage(Shared.pack((detection, parts)))
     with pytest.raises(

@@ -20,7 +20,7 @@ from changeling.detect.loading import load_image
 from changeling.distributed.pipeline import Shared
 from changeling.errors import DistributedError
 from changeling.images.decode import ImageFile
-from changeling.server.ray_serve import run_on_ray, wait_for_signal
+from changeling.server.ray_serve import make_batching_thread, run_on_ray, wait_for_signal
 from changeling.server.run import listen
 from changeling.server.settings import ServerSettings
 from tests import helpers
@@ -76,6 +76,19 @@ def test_each_answer_is_that_of_its_picture(gpu_cluster: Any, detector: Detector
     for row, answer in zip(stable, answers, strict=False):
         assert row["lowest"] <= row["probability"] <= row["highest"]
         assert row["sha256"] == answer.json()["results"][0]["sha256"]
+
+
+def test_a_batch_is_encoded_at_once_and_gives_the_verdicts_of_single_pictures(detector: Detector) -> None:
+    preprocessing = detector.backbone.preprocessing
+    images = [load_image(ImageFile("", make_picture(seed)), preprocessing) for seed in range(5)]
+    sizes: list[int] = []
+    thread: Any = make_batching_thread(detector, lambda _, passes: sizes.append(passes))
+    verdicts = thread._judge_all([(image, f"{number}.png") for number, image in enumerate(images)])
+    assert sizes == [len(images)]
+    for number, (verdict, image) in enumerate(zip(verdicts, images, strict=True)):
+        alone = detector.judge(image, f"{number}.png")
+        assert (verdict.path, verdict.label) == (alone.path, alone.label)
+        assert verdict.probability == pytest.approx(alone.probability, abs=1e-6)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
