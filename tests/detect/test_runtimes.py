@@ -148,6 +148,17 @@ def test_the_exact_graph_runs_where_no_compact_graph_can_be_made(
     assert runtimes.read_choice(trained) is Runtime.EXACT  # not tried again
 
 
+def test_a_full_disk_leaves_the_exact_graph(trained: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str, __: Progress) -> OnnxBackbone:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runtimes, "has_compact_graph", lambda _: True)
+    monkeypatch.setattr(runtimes, "is_compact_graph_cached", lambda _: False)
+    monkeypatch.setitem(runtimes.LOADERS, Runtime.COMPACT, fail)
+    assert type(runtimes.load_backbone(trained, Runtime.AUTO, silent)) is OnnxBackbone
+    assert runtimes.read_choice(trained) is None
+
+
 @pytest.mark.parametrize(
     ("speed", "difference", "reason"),
     [

@@ -15,6 +15,7 @@ from changeling.detect.detection import (
     Detection,
     detect_missing_parts,
     find_runtime_to_resume,
+    has_current_part,
     remove_outdated_parts,
 )
 from changeling.detect.detector import Detector, Verdict
@@ -150,6 +151,13 @@ def test_a_resumed_detection_has_the_runtime_of_its_parts(
     assert find_runtime_to_resume(parts, compact) is Runtime.COMPACT
     assert find_runtime_to_resume(parts, other) is Runtime.AUTO
     assert find_outdated(detection, images, parts) == [1, 2]  # part 1 has another runtime
+
+
+def test_parts_of_other_images_are_not_resumed(detection: Detection, images: list[str], parts: VerdictParts) -> None:
+    assert not has_current_part(detection, images, parts)
+    detection.write_part(parts, 1, images[slice(*parts.row_range(1))])
+    assert has_current_part(detection, images, parts)
+    assert not has_current_part(detection, images[::-1], parts)
 
 
 def test_parts_that_name_no_runtime_are_exact(detection: Detection, images: list[str], parts: VerdictParts) -> None:

@@ -104,7 +104,8 @@ def test_a_part_that_a_killed_worker_leaves_is_detected_again(
 def test_parts_that_a_lost_machine_leaves_are_detected_again(
     ray_cluster: Any, detection: Detection, images: list[str], parts: VerdictParts
 ) -> None:
-    node, lost_after = ray_cluster.add_node(num_cpus=1), []
+    node = ray_cluster.add_node(num_cpus=1)
+    lost_after: list[int] = []
 
     def lose_node(_: str, done: int, __: int) -> None:
         if done and not lost_after:

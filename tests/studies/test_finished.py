@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from changeling.datasets.dataset import Dataset
+from changeling.errors import DatasetError
 from changeling.experiments.linear_probe import ProbeSettings
 from changeling.experiments.registry import EXPERIMENTS
 from changeling.results.result import Result
@@ -107,3 +108,22 @@ def test_other_code_is_computed_again(
     monkeypatch.setattr(finished_module, "_hash_code", lambda: "other")
     study(dataset, tmp_path / "finished")
     assert computed == ["distances", "probe"] * 2
+
+
+def test_what_could_not_run_is_tried_again(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> Result:
+        raise DatasetError("PyTorch is needed")
+
+    with monkeypatch.context() as patch:
+        patch.setitem(EXPERIMENTS, "probe", replace(EXPERIMENTS["probe"], run=fail))
+        assert study(dataset, tmp_path / "finished")[1].summary.startswith("Not run")
+    assert study(dataset, tmp_path / "finished")[1].tables
+
+
+def test_features_that_experiments_make_of_images_do_not_count(dataset: Dataset) -> None:
+    before = list(finished_module._list_files(dataset))
+    made = dataset.path / "features" / "planted+changed"
+    made.mkdir()
+    (made / "part-00000.safetensors").write_bytes(b"x")
+    assert before
+    assert list(finished_module._list_files(dataset)) == before

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -108,7 +109,7 @@ def detect(
 
     With --output, the command continues where it stopped when it is run again after an interruption.
     """
-    from changeling.detect.detection import DESCRIPTION, Detection, find_runtime_to_resume
+    from changeling.detect.detection import DESCRIPTION, Detection, find_runtime_to_resume, has_current_part
     from changeling.detect.detector import Detector
     from changeling.detect.evidence.inspect import EvidenceReader
     from changeling.detect.inputs import find_images
@@ -131,19 +132,22 @@ def detect(
     if labels:
         images = _find_labelled_images(images)
     labelled: list[LabelledVerdict] = []
-    parts = verdict_parts(output, len(images)) if output else None
+    parts, is_resumed = verdict_parts(output, len(images)) if output else None, False
     if parts and runtime == Runtime.AUTO:
         runtime = find_runtime_to_resume(parts, load_model(model or BUNDLED).model.backbone)
+        is_resumed = runtime != Runtime.AUTO
+    load = partial(
+        Detector.load,
+        model,
+        false_positive_rate=false_positive_rate,
+        false_negative_rate=false_negative_rate,
+        prior=prior,
+    )
     with progress_bars("bytes") as progress:
-        detector = Detector.load(
-            model,
-            progress,
-            false_positive_rate=false_positive_rate,
-            false_negative_rate=false_negative_rate,
-            prior=prior,
-            runtime=runtime,
-        )
-    detection = Detection(detector, stable, reader)
+        detection = Detection(load(progress=progress, runtime=runtime), stable, reader)
+        if parts and is_resumed and not has_current_part(detection, images, parts):  # parts of another run
+            detection = Detection(load(progress=progress), stable, reader)
+    detector = detection.detector
     started, existing = time.monotonic(), 0
     with progress_bars() as progress:
         if parts:

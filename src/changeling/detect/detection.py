@@ -98,6 +98,18 @@ def remove_outdated_parts(detection: Detection, paths: Sequence[str], parts: Ver
             parts.remove(index)
 
 
+def has_current_part(detection: Detection, paths: Sequence[str], parts: VerdictParts) -> bool:
+    """Return whether a written part is one that a run with this detection would write.
+
+    Raises:
+        ChangelingError: a file is not a part.
+    """
+    return any(
+        parts.exists(index) and parts.read_header(index) == detection.make_header(paths[slice(*parts.row_range(index))])
+        for index in parts.indices
+    )
+
+
 def find_runtime_to_resume(parts: VerdictParts, backbone: str) -> Runtime:
     """Return the runtime of the first written part, so that all get the same; `auto` if there is none.
 

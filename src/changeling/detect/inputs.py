@@ -20,7 +20,10 @@ def find_images(arguments: Iterable[StrPath], stdin: BinaryIO | None = None) -> 
 
     Raises:
         ChangelingError: a glob, a folder or standard input has no image.
+        TypeError: a single path was passed instead of several.
     """
+    if isinstance(arguments, str | bytes | os.PathLike):
+        raise TypeError("find_images takes several paths: put a single one in a list")
     paths: list[str] = []
     for argument in [os.fspath(argument) for argument in arguments]:
         is_list = argument == "-" and stdin is not None

@@ -8,7 +8,6 @@ filled. The quantized graph changes probabilities, so it runs only where it is a
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import statistics
 import time
@@ -66,12 +65,14 @@ class RuntimeChoice(BaseModel):
     @classmethod
     def describe(cls, trained: TrainedModel, runtime: Runtime) -> RuntimeChoice:
         """Return the choice of a runtime for a detector on this machine."""
-        model, version = trained.model, importlib.metadata.version("onnxruntime")
+        import onnxruntime
+
+        model, providers = trained.model, ", ".join(onnxruntime.get_available_providers())
         return cls(
             backbone=model.backbone,
             weights=model.weights,
             processor=read_processor().name,
-            onnxruntime=version,
+            onnxruntime=f"{onnxruntime.__version__} ({providers})",
             runtime=runtime,
         )
 
@@ -145,11 +146,14 @@ def _choose_on_first_use(trained: TrainedModel, progress: Progress) -> Runtime:
     if not is_first_use or (folder.exists() and not os.access(folder, os.W_OK)):
         return Runtime.EXACT
     try:
-        LOADERS[Runtime.COMPACT](name, progress)  # makes the graph, while no other one takes memory
-        runtime = choose_runtime(measure_runtimes(trained, AUTOMATIC, silent, FIRST_ROUNDS))
-    except BackboneError:  # no compact graph can be made of these weights
-        runtime = Runtime.EXACT
-    RuntimeChoice.describe(trained, runtime).save()
+        try:
+            LOADERS[Runtime.COMPACT](name, progress)  # makes the graph, while no other one takes memory
+            runtime = choose_runtime(measure_runtimes(trained, AUTOMATIC, silent, FIRST_ROUNDS))
+        except BackboneError:  # no compact graph can be made of these weights
+            runtime = Runtime.EXACT
+        RuntimeChoice.describe(trained, runtime).save()
+    except OSError:  # the disk is full: the exported graph is there
+        return Runtime.EXACT
     return runtime
 
 

@@ -14,10 +14,8 @@ TEXTURE = (3, 40)  # luminance range of a 3 x 3 neighbourhood: above the first a
 # Fitted to about 1,200 photographs and generated pictures, and to 110 drawings, documents, icons and plots.
 _TEXTURE_WEIGHT, _TEXTURE_OFFSET = 0.132, 0.003
 _LIMIT = 1.146
-EVEN_SIDE, EVEN_RANGE = (
-    9,
-    2,
-)  # an area is even where the luminance in a neighbourhood of this side has at most this range
+EVEN_SIDE = 9  # an area is even where the luminance in each square of this side
+EVEN_RANGE = 2  # has at most this range
 MARGIN_RANGE = 4  # the luminance of a row or column of a margin has at most this range
 MARGIN_BLUR = 8  # pixels into which JPEG smears the edge of a margin
 EDGE_LENGTH = 64  # pixels of the reduced image: things in photographs have few edges so long, straight and level

@@ -75,8 +75,13 @@ def _hash_context(context: Context) -> str:
 
 
 def _list_files(dataset: Dataset) -> Iterator[Path]:
-    """Yield the files of the features of a dataset, and its image files."""
-    yield from sorted(path for path in (dataset.path / "features").rglob("*") if path.is_file())
+    """Yield the files of the features of a dataset, and its image files.
+
+    Features of changed images (`BACKBONE+VIEW`) do not count: experiments make them of the images, and write them.
+    """
+    folder = dataset.path / "features"
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    yield from (path for path in files if "+" not in path.relative_to(folder).parts[0])
     yield from (dataset.resolve_path(path) for path in dataset.column("path") if path)
 
 

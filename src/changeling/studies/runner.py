@@ -185,10 +185,15 @@ def run_experiments(
         result = finished_results.load(experiment.name) if finished_results else None
         if result is None:
             result = _run_experiment(context, experiment)
-            if finished_results:
+            if finished_results and _is_complete(result, context):
                 finished_results.save(result)
         shown = (*notes, *small_splits) if result.tables else notes
         yield result.model_copy(update={"notes": (*result.notes, *shown)})
+
+
+def _is_complete(result: Result, context: Context) -> bool:
+    """Return whether an experiment ran, on all backbones: it may lack a package or a network that comes later."""
+    return bool(result.tables) and len(result.sources) >= len(context.backbones)
 
 
 def _run_experiment(context: Context, experiment: Experiment[Any]) -> Result:

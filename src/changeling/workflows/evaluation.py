@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 
 from changeling.datasets.dataset import Dataset
 from changeling.datasets.messages import Note, ignore_note
+from changeling.errors import ReportError
 from changeling.evaluation.evaluate import EvaluationJob, EvaluationSettings, build_settings
 from changeling.evaluation.evaluation import Evaluation
 from changeling.evaluation.protocols.expected_dataset import list_differences, write_protocol
@@ -75,7 +77,8 @@ def write_evaluation(
     images = describe_worst_images(evaluation)
     earlier = output / RESULTS / f"{result.experiment}.json"
     if earlier.exists():
-        remove_table_files(Result.load(earlier), output)
+        with suppress(ReportError):  # of another version, or damaged: it is written again
+            remove_table_files(Result.load(earlier), output)
     for each in (result, images):
         each.save(output / RESULTS)
     write_exports([result], output)
