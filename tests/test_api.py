@@ -7,6 +7,7 @@ import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,15 @@ from changeling import (
     ChangelingError,
     Dataset,
     Detector,
+    EvidenceReader,
     Study,
     TrainingSettings,
     evaluate_detectors,
+    export_huggingface,
     extract_features,
     import_coco,
     import_folder,
+    load_backbone,
     load_protocol,
     load_results,
     run_study,
@@ -151,3 +155,29 @@ def test_builder_imports_captioned_photographs(tmp_path: Path) -> None:
     dataset = import_coco(tmp_path / "captions.json", tmp_path / "images", tmp_path / "coco", note=notes.append)
     assert (len(dataset), dataset.captions.num_rows) == (1, 1)
     assert notes == ["photographs: 1 of 1"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda _, __: Detector.load(runtime="fast"), "there is no runtime 'fast'; use one of auto"),  # type: ignore[arg-type]
+        (lambda _, __: load_backbone("clip-vit-b16", runtime="gpu"), "there is no runtime 'gpu'"),  # type: ignore[arg-type]
+        (lambda _, __: load_protocol("gen-image"), "protocol gen-image: no such file, and no ready protocol; did"),
+        (lambda _, __: EvidenceReader(Path("none.pem")), "trust list none.pem: No such file"),
+        (lambda data, _: export_huggingface(data, "out", licence="CC BY"), "'CC BY' is not a licence identifier"),
+        (lambda data, path: import_folder(path, data.path), "is a dataset already; choose another output folder or"),
+        (lambda data, path: export_huggingface(data, path), "exists already; choose another output folder"),
+        (lambda data, path: evaluate_detectors(data, ["resnet"], path), "detector 'resnet' is of no known kind; use "),
+        (lambda data, path: evaluate_detectors(data, ["changeling"], path), "the split 'test' has 0 real and 0 fake"),
+    ],
+)
+def test_errors_name_things_and_not_options_of_the_command_line(
+    call: Callable[[Dataset, Path], object], message: str, tmp_path: Path
+) -> None:
+    dataset = helpers.tiny_dataset(tmp_path / "dataset", clusters=2)  # none of them in the test split
+    (folder := tmp_path / "folder").mkdir()
+    (folder / "note.txt").touch()
+    with pytest.raises(ChangelingError) as raised:
+        call(dataset, folder)
+    assert message in str(raised.value)
+    assert "--" not in str(raised.value)

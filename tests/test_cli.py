@@ -402,7 +402,7 @@ def test_extract_fails_where_no_image_can_be_read(tiny_onnx: Path, tmp_path: Pat
         (["detect", "x.jpg", "--ray", "local"], "--ray needs a file for the verdicts, which all machines see: add"),
         (["detect", "x.jpg", "--evidence", "--format", "csv"], "--evidence cannot be written as csv"),
         (["inspect", "x.jpg", "--no-score", "--model", "MODEL"], "--model and --no-score exclude each other"),
-        (["inspect", "x.jpg", "--no-score", "--trust-list", "none.pem"], "--trust-list none.pem: No such file"),
+        (["inspect", "x.jpg", "--no-score", "--trust-list", "none.pem"], "trust list none.pem: No such file"),
         (["detect", "x.jpg", "--model", "MODEL", "--output", "."], "--output '.' is not a file to write"),
         (["import", "folder", "none.csv", "--output", "out"], "none.csv: no such folder or CSV file"),
         (["import", "folder", "EMPTY", "--output", "out"], "no images below real/ or fake/"),

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from changeling.backbones import registry
 from changeling.backbones.packaged import PackagedModel
-from changeling.backbones.registry import Backbone
-from changeling.backbones.torch_backbone import Runtime
+from changeling.backbones.registry import Backbone, Runtime
 from tests import helpers
 from tests.backbones import hub
 from tests.hostile import picture

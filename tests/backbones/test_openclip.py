@@ -18,8 +18,7 @@ from torch import Tensor
 
 from changeling.backbones import registry
 from changeling.backbones.onnx_export import TOLERANCE
-from changeling.backbones.registry import TextBackbone
-from changeling.backbones.torch_backbone import Runtime
+from changeling.backbones.registry import Runtime, TextBackbone
 from changeling.errors import BackboneError
 from changeling.images.transforms import CLIP
 from tests.backbones import hub

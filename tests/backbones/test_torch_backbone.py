@@ -21,8 +21,8 @@ from torch import nn
 
 from changeling.backbones import onnx_export, registry, torch_model
 from changeling.backbones import timm as timm_backbones
-from changeling.backbones.registry import TextBackbone
-from changeling.backbones.torch_backbone import Runtime, TorchBackbone, open_backbone
+from changeling.backbones.registry import Runtime, TextBackbone
+from changeling.backbones.torch_backbone import TorchBackbone, open_backbone
 from changeling.backbones.torch_model import TorchModel
 from changeling.errors import BackboneError, WeightsError
 from changeling.images.transforms import CLIP

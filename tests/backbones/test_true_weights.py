@@ -24,7 +24,8 @@ from torch import Tensor
 from changeling.backbones import openclip, registry
 from changeling.backbones.onnx_export import TOLERANCE
 from changeling.backbones.packaged import CLIP_VIT_B16, cached_onnx_file
-from changeling.backbones.torch_backbone import Runtime, open_backbone
+from changeling.backbones.registry import Runtime
+from changeling.backbones.torch_backbone import open_backbone
 from changeling.images.transforms import CLIP
 from changeling.progress import silent
 from tests import helpers

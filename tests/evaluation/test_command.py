@@ -237,10 +237,13 @@ def test_an_evaluation_without_a_finished_detector_has_exit_code_1(dataset: Data
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--detector", "resnet:x"], "--detector resnet:x: unknown kind; use one of changeling[:FOLDER]"),
+        (["--detector", "resnet:x"], "detector 'resnet:x' is of no known kind; use one of changeling[:FOLDER]"),
         (["--detector", "changeling", "--detector", "changeling"], "two detectors are called changeling"),
         (["--detector", "changeling", "--split", "dev"], "--split dev: use one of train, val, test, all"),
-        (["--detector", "changeling", "--condition", "dirty"], "--condition dirty: use one of clean, web, hard"),
+        (
+            ["--detector", "changeling", "--condition", "dirty"],
+            "there is no condition 'dirty'; use one of clean, web, hard",
+        ),
     ],
 )
 def test_wrong_arguments_end_in_one_line(dataset: Dataset, tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -114,7 +114,9 @@ def test_features_of_another_file_or_backbone_are_not_overwritten(
     before = helpers.contents(tiny_dataset.path / "features")
     second = read_file(write_file(tmp_path, "npy", ids, draw_features(ids) + 1))
     for name in ("mine", tiny_backbone.name):
-        with pytest.raises(FeatureError, match=r"part-00000\.safetensors has other features; choose another --backb"):
+        with pytest.raises(
+            FeatureError, match=r"part-00000\.safetensors has other features; choose another backbone name"
+        ):
             import_image_features(tiny_dataset, second, name)
     assert helpers.contents(tiny_dataset.path / "features") == before
 
@@ -156,7 +158,7 @@ ONE = np.ones((1, 2), np.float32)
     [
         ("f.csv", lambda path: path.write_text("a,1"), "the suffix is not one of .npy, .safetensors, .parquet"),
         ("f.npy", Path.exists, "f.npy cannot be read: No such file"),
-        ("f.npy", lambda path: np.save(path, ONE), "has no ids; pass --ids, a text file"),
+        ("f.npy", lambda path: np.save(path, ONE), "has no ids; pass a text file"),
         ("f.npy", lambda path: np.save(path, np.array([object()])), "f.npy cannot be read: Object arrays"),
         ("f.npy", lambda path: path.write_bytes(b"no array"), "f.npy cannot be read: "),
         ("f.safetensors", lambda path: path.write_bytes(b"no tensor"), "f.safetensors cannot be read: "),
@@ -201,7 +203,7 @@ def test_invalid_file_is_an_error_in_one_line(name: str, write: Any, message: st
 def test_ids_are_given_once(tmp_path: Path) -> None:
     write_file(tmp_path, "npy", ["a"], draw_features(["a"]))
     arguments = write_file(tmp_path, "lists", ["a"], draw_features(["a"]))
-    with pytest.raises(FeatureError, match="has ids of its own; leave out --ids"):
+    with pytest.raises(FeatureError, match="has ids of its own; leave out the file of ids"):
         read_feature_file(Path(arguments[0]), tmp_path / "ids.txt")
 
 

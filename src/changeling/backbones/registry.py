@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,7 @@ from changeling.errors import BackboneError
 from changeling.images.transforms import Preprocessing
 from changeling.progress import Progress, silent
 
-if TYPE_CHECKING:
-    from changeling.backbones.torch_backbone import Runtime
+Runtime = Literal["auto", "torch", "onnx"]
 
 _TORCH_FAMILIES = {"open_clip": "proj", "timm": "pre"}  # and their default layers
 
@@ -101,9 +100,11 @@ def load_backbone(name: str, progress: Progress = silent, *, runtime: Runtime = 
             force one of them.
 
     Raises:
-        BackboneError: no such backbone, layer or file.
+        BackboneError: no such backbone, layer, file or runtime.
         WeightsError: the weights cannot be fetched.
     """
+    if runtime not in get_args(Runtime):
+        raise BackboneError(f"there is no runtime {str(runtime)!r}; use one of {', '.join(get_args(Runtime))}")
     parsed = _parse_name(name)
     if isinstance(parsed.model, str) and parsed.family in _TORCH_FAMILIES:
         return _load_torch_backbone(parsed.base, parsed.model, parsed.layer, runtime, progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +14,7 @@ from changeling.errors import BackboneError
 from changeling.progress import Progress
 
 if TYPE_CHECKING:
-    from changeling.backbones.registry import Backbone
-
-Runtime = Literal["auto", "torch", "onnx"]
+    from changeling.backbones.registry import Backbone, Runtime
 
 
 def open_backbone(model: TorchModel, name: str, layer: str, runtime: Runtime, progress: Progress) -> Backbone:

@@ -63,5 +63,5 @@ def store_image(dataset: Path, number: int, data: bytes, name: str = "") -> str:
         with (dataset / path).open("xb") as file:
             file.write(data)
     except FileExistsError:
-        raise DatasetError(f"{dataset / path} exists already; choose another --output") from None
+        raise DatasetError(f"{dataset / path} exists already; choose another output folder") from None
     return path

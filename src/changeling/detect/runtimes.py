@@ -104,9 +104,11 @@ def load_backbone(trained: TrainedModel, runtime: Runtime, progress: Progress) -
     """Load the backbone of a detector with a runtime; `auto` is the choice in the cache, which is made on first use.
 
     Raises:
-        BackboneError: the backbone does not have this runtime.
+        BackboneError: there is no such runtime, or the backbone does not have it.
         WeightsError: the weights cannot be fetched.
     """
+    if runtime not in list(Runtime):
+        raise BackboneError(f"there is no runtime {str(runtime)!r}; use one of {', '.join(Runtime)}")
     if runtime == Runtime.AUTO:
         runtime = read_choice(trained) or _choose_on_first_use(trained, progress)
     backbone = LOADERS[runtime](trained.model.backbone, progress)

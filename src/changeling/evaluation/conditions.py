@@ -84,7 +84,7 @@ def get_conditions(names: list[str]) -> list[Condition]:
     """Return the conditions of some names, each once. Raises EvaluationError if there is no such condition."""
     for name in names:
         if name not in CONDITIONS:
-            raise EvaluationError(f"--condition {name}: use one of {', '.join(CONDITIONS)}")
+            raise EvaluationError(f"there is no condition {name!r}; use one of {', '.join(CONDITIONS)}")
     return [CONDITIONS[name] for name in dict.fromkeys(names)]
 
 

@@ -165,8 +165,8 @@ def select_rows(dataset: Dataset, split: EvaluatedSplit) -> Ints:
     labels = dataset.labels[rows]
     if not has_both_classes(labels):
         raise EvaluationError(
-            f"{dataset.path}: --split {split} has {(labels == 0).sum()} real and {(labels == 1).sum()} fake images, "
-            "but both are needed; choose another split"
+            f"{dataset.path}: the split {split!r} has {(labels == 0).sum()} real and {(labels == 1).sum()} fake "
+            "images, but both are needed; choose another split"
         )
     return rows
 

@@ -37,7 +37,7 @@ _SPEC = re.compile(r"(?:(?P<name>[^:=]+)=)?(?P<spec>(?P<kind>[^:]+)(?::(?P<argum
 
 @dataclass(frozen=True, slots=True)
 class DetectorSpec:
-    """A detector as it is named on the command line.
+    """A detector as it is named to be evaluated.
 
     Attributes:
         name: for tables: the part before the equals sign, or the specification itself.
@@ -67,5 +67,5 @@ def _parse_spec(text: str) -> DetectorSpec:
     match = _SPEC.fullmatch(text)
     if match is None or match["kind"] not in KINDS:
         known = ", ".join(kind.usage for kind in KINDS.values())
-        raise EvaluationError(f"--detector {text}: unknown kind; use one of {known}")
+        raise EvaluationError(f"detector {text!r} is of no known kind; use one of {known}")
     return DetectorSpec((match["name"] or match["spec"]).strip(), match["kind"], match["argument"] or "")

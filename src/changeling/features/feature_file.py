@@ -63,9 +63,9 @@ def read_feature_file(path: Path, ids_path: Path | None = None) -> FeatureFile:
     with convert_read_errors(path):
         own_ids, values = reader(path)
     if own_ids is not None and ids_path is not None:
-        raise FeatureError(f"{path} has ids of its own; leave out --ids")
+        raise FeatureError(f"{path} has ids of its own; leave out the file of ids")
     if own_ids is None and ids_path is None:
-        raise FeatureError(f"{path} has no ids; pass --ids, a text file with the id of each row on a line")
+        raise FeatureError(f"{path} has no ids; pass a text file with the id of each row on a line")
     ids = _read_ids(ids_path) if ids_path else own_ids or []
     values = _check_values(path, values)
     if len(ids) != len(values):

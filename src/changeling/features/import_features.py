@@ -91,7 +91,7 @@ def _check_name(name: str) -> None:
     """Raise FeatureError unless features can be stored under a name."""
     if not _NAME.fullmatch(name):
         raise FeatureError(
-            f"--backbone {name!r}: use letters, digits and . _ - : / @ only, and begin with a letter or digit"
+            f"backbone {name!r}: use letters, digits and . _ - : / @ only, and begin with a letter or digit"
         )
 
 
@@ -118,7 +118,7 @@ def _write_parts(
     for index in existing:
         if parts.read_header(index) != headers[index]:
             raise FeatureError(
-                f"{parts.path(index)} has other features; choose another --backbone, or move its folder away"
+                f"{parts.path(index)} has other features; choose another backbone name, or move its folder away"
             )
     for index in parts.missing:
         part_rows = rows[slice(*parts.row_range(index))]

@@ -140,7 +140,7 @@ def test_the_same_dataset_gives_the_same_bytes(round_trip: RoundTrip, tiny_datas
 def test_a_folder_that_holds_something_is_refused(round_trip: RoundTrip, tiny_dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.txt").write_text("mine")
-    with pytest.raises(DatasetError, match=r"out exists already; choose another --output$"):
+    with pytest.raises(DatasetError, match=r"out exists already; choose another output folder$"):
         round_trip.export(tiny_dataset, tmp_path / "out")
     with pytest.raises(DatasetError, match=r"thesis\.txt exists already"):
         round_trip.export(tiny_dataset, tmp_path / "out/thesis.txt")
@@ -188,7 +188,7 @@ def test_what_is_no_image_is_not_sent_as_one(round_trip: RoundTrip, tmp_path: Pa
 def test_a_dataset_is_not_overwritten(round_trip: RoundTrip, tiny_dataset: Dataset, tmp_path: Path) -> None:
     round_trip.export(tiny_dataset, tmp_path / "out")
     before = helpers.contents(tiny_dataset.path)
-    with pytest.raises(DatasetError, match="is a dataset already; choose another --output or remove it"):
+    with pytest.raises(DatasetError, match="is a dataset already; choose another output folder or remove it"):
         round_trip.restore(tmp_path / "out", tiny_dataset.path)
     assert helpers.contents(tiny_dataset.path) == before
 

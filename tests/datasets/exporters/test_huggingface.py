@@ -153,7 +153,7 @@ def test_the_card_of_a_dataset_of_anyones_names(tmp_path: Path) -> None:
 
 
 def test_a_licence_is_one_word_of_the_hubs(tiny_dataset: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"--licence 'CC BY\\n4' is not a licence identifier of the Hub, such"):
+    with pytest.raises(DatasetError, match=r"'CC BY\\n4' is not a licence identifier of the Hub, such"):
         HuggingFaceExporter("CC BY\n4").export(tiny_dataset, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

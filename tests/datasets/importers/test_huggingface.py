@@ -229,7 +229,7 @@ def test_images_that_are_there_are_not_overwritten(tmp_path: Path) -> None:
     mine = tmp_path / "out" / "images" / "0000" / "0000000.jpg"
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b"mine")
-    with pytest.raises(DatasetError, match=r"0000000.jpg exists already; choose another --output"):
+    with pytest.raises(DatasetError, match=r"0000000.jpg exists already; choose another output folder"):
         HuggingFaceImporter(folder).import_to(tmp_path / "out")
     assert mine.read_bytes() == b"mine"
 

@@ -94,7 +94,7 @@ dataset = load_dataset("OWNER/NAME")  # or the path of this folder
 def check_licence(licence: str) -> None:
     """Raise DatasetError if the text is not a licence identifier of the Hub."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", licence):
-        raise DatasetError(f"--licence {licence!r} is not a licence identifier of the Hub, such as cc-by-4.0 or other")
+        raise DatasetError(f"{licence!r} is not a licence identifier of the Hub, such as cc-by-4.0 or other")
 
 
 def render_card(dataset: Dataset, licence: str) -> str:

@@ -51,7 +51,7 @@ def open_export_folder(dataset: Dataset, output: Path) -> Iterator[ExportFolder]
         DatasetError: `output` exists and is not an empty folder.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise DatasetError(f"{output} exists already; choose another --output")
+        raise DatasetError(f"{output} exists already; choose another output folder")
     folder = ExportFolder(output)
     try:
         yield folder

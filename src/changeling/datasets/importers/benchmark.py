@@ -63,7 +63,7 @@ def read_benchmark(folder: Path, convention: FolderConvention, note: Note = igno
     if not found:
         raise DatasetError(
             f"{folder} has no images in folders called {convention.real} or {convention.fake}; pass the folder above "
-            "them, or name another --convention"
+            "them, or name another convention"
         )
     if ignored:
         note(f"{folder}: {format_count(ignored, 'image')} outside of {convention.real} and {convention.fake} left out")

@@ -46,7 +46,7 @@ def import_dataset(images: Iterable[ImportedImage], output: Path, *, progress: P
 def check_no_dataset(output: Path) -> None:
     """Raise DatasetError if `output` is a dataset already."""
     if (output / "images.parquet").exists():
-        raise DatasetError(f"{output} is a dataset already; choose another --output or remove it")
+        raise DatasetError(f"{output} is a dataset already; choose another output folder or remove it")
 
 
 def describe_file(row: ImageRow, file: ImageFile) -> ImageRow:

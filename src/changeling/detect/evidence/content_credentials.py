@@ -63,7 +63,7 @@ class CredentialsReader:
             import c2pa
         except ImportError:
             if trust_list is not None:
-                raise ChangelingError("--trust-list needs c2pa-python: pip install 'changeling[evidence]'") from None
+                raise ChangelingError("a trust list needs c2pa-python: pip install 'changeling[evidence]'") from None
             self._c2pa = None
             return
         self._c2pa = c2pa
@@ -74,7 +74,7 @@ class CredentialsReader:
         try:
             self._context = c2pa.Context.from_dict(settings)
         except c2pa.C2paError as error:
-            raise ChangelingError(f"--trust-list {trust_list}: c2pa-python refuses it: {shorten(error)}") from None
+            raise ChangelingError(f"trust list {trust_list}: c2pa-python refuses it: {shorten(error)}") from None
 
     def read(self, data: bytes, image_format: str) -> Evidence:
         """Return the content credentials of a file with this content, in a format that Pillow names."""
@@ -101,12 +101,12 @@ def _read_trust_list(path: Path) -> str:
             data = file.read(MAX_TRUST_LIST_BYTES + 1)
         if len(data) > MAX_TRUST_LIST_BYTES:
             limit = f"{MAX_TRUST_LIST_BYTES >> 20} MiB"
-            raise ChangelingError(f"--trust-list {path}: is larger than {limit}; keep only the certificates you need")
+            raise ChangelingError(f"trust list {path}: is larger than {limit}; keep only the certificates you need")
         load_pem_x509_certificates(data)
     except OSError as error:
-        raise ChangelingError(f"--trust-list {path}: {error.strerror or error}") from None
+        raise ChangelingError(f"trust list {path}: {error.strerror or error}") from None
     except ValueError:
-        raise ChangelingError(f"--trust-list {path}: is not a list of certificates in PEM format") from None
+        raise ChangelingError(f"trust list {path}: is not a list of certificates in PEM format") from None
     return data.decode("utf-8", "replace")
 
 

@@ -172,7 +172,7 @@ def _read_text(path: Path, presets: list[str]) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise EvaluationError(
-            f"--protocol {path}: no such file, and no ready protocol; {_suggest(str(path), presets)}"
+            f"protocol {path}: no such file, and no ready protocol; {_suggest(str(path), presets)}"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise EvaluationError(f"{path} cannot be read: {error}") from None
