@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 Item = TypeVar("Item")
 Progress = Callable[[str, int, int], None]
@@ -15,7 +15,7 @@ def silent(description: str, done: int, total: int) -> None:
 
 
 @contextmanager
-def progress_bars(unit: Literal["images", "bytes"] = "images") -> Iterator[Progress]:
+def progress_bars() -> Iterator[Progress]:
     """Show one bar per description on standard error, with elapsed time and an estimate of the remaining time.
 
     Text after ": " in a description is a detail of the same bar, such as a loss, and may change. Nothing is shown if
@@ -24,9 +24,7 @@ def progress_bars(unit: Literal["images", "bytes"] = "images") -> Iterator[Progr
     from rich.console import Console
     from rich.progress import (
         BarColumn,
-        DownloadColumn,
         MofNCompleteColumn,
-        ProgressColumn,
         TaskID,
         TextColumn,
         TimeElapsedColumn,
@@ -34,11 +32,12 @@ def progress_bars(unit: Literal["images", "bytes"] = "images") -> Iterator[Progr
     )
     from rich.progress import Progress as RichProgress
 
-    count: ProgressColumn = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn(), TextColumn("left"))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     tasks: dict[str, TaskID] = {}
     console = Console(stderr=True)
-    with RichProgress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bars:
+    with RichProgress(
+        *columns, TextColumn("left"), TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    ) as bars:
 
         def show(description: str, done: int, total: int) -> None:
             name = description.partition(": ")[0]

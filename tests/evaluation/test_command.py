@@ -18,7 +18,6 @@ from changeling.detect.detector import Detector
 from changeling.detect.runtime_names import Runtime
 from changeling.evaluation.detectors.models.model_detector import BATCH
 from changeling.evaluation.evaluate import EvaluationJob, EvaluationSettings
-from changeling.evaluation.registry import parse_specs
 from changeling.evaluation.results.tables import build_leaderboard
 from changeling.results.folder import load_results
 from changeling.results.result import Result, Row
@@ -194,7 +193,7 @@ def test_a_second_run_scores_nothing_and_gives_the_same_result(
     monkeypatch.setattr("changeling.detect.detector.Detector.detect", None)
     job = EvaluationJob(dataset, EvaluationSettings(split="all"), output)
     failures: list[str] = []
-    evaluation = job.run(parse_specs([f"ours=changeling:{detector_folder}"]), failures.append)
+    evaluation = job.run([f"ours=changeling:{detector_folder}"], failures.append)
     assert not failures
     assert helpers.contents(output / "scores") == before
     assert build_leaderboard(evaluation).rows[0] == find_row(output, "ours")

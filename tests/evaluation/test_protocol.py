@@ -29,7 +29,6 @@ from changeling.evaluation.protocols.expected_dataset import (
     write_protocol,
 )
 from changeling.evaluation.protocols.protocol import ExpectedDataset, Protocol, list_preset_protocols, load_protocol
-from changeling.evaluation.registry import parse_specs
 from changeling.evaluation.results.result import describe_protocol_evaluation
 from changeling.evaluation.results.subsets import (
     MEAN_LABEL,
@@ -221,8 +220,8 @@ def evaluate_table(
     protocol = load_protocol(str(folder / "mine.toml"))
     settings = build_settings(protocol, 1.0)
     job = EvaluationJob(dataset, settings, folder / "out")
-    evaluation = job.run(parse_specs([f"table=scores:{folder / 'scores.csv'}"]), pytest.fail)
-    result = describe_protocol_evaluation(evaluation, settings, protocol)
+    evaluation = job.run([f"table=scores:{folder / 'scores.csv'}"], pytest.fail)
+    result = describe_protocol_evaluation(evaluation, protocol)
     return {row.labels["Detector"]: row for row in result.tables[0].rows}
 
 
@@ -263,7 +262,7 @@ def test_notes_describe_the_conditions_and_detectors_without_scores(evaluation: 
     changed = replace(
         evaluation, conditions=settings.conditions, detectors=[replace(evaluation.detectors[0], scores={})]
     )
-    result = describe_protocol_evaluation(changed, settings, protocol)
+    result = describe_protocol_evaluation(changed, protocol)
     assert "one: it has scores of unchanged files only, which are not evaluated." in result.notes
     assert result.tables[0].note.startswith(
         "Web: each delivered as web sites and messengers do: saved again, scaled or cropped, after preprocessing "
@@ -311,7 +310,7 @@ def test_the_written_protocol_gives_the_same_tables_whatever_the_order_the_threa
 
 def test_the_result_names_the_protocol_and_what_differs_from_it(evaluation: Evaluation) -> None:
     protocol = Protocol(name="mine", metrics=("auroc", "brier_score"), generators=("glide",), training="ProGAN")
-    result = describe_protocol_evaluation(evaluation, build_settings(protocol, 1.0), protocol)
+    result = describe_protocol_evaluation(evaluation, protocol)
     assert result.settings["protocol"] == "mine"
     assert result.settings["detectors are trained on"] == "ProGAN"
     assert [column.key for column in result.tables[1].columns] == ["auroc", "brier_score"]

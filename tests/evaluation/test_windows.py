@@ -12,7 +12,6 @@ from changeling.datasets.dataset import write_dataset
 from changeling.datasets.schema import ImageRow
 from changeling.errors import EvaluationError
 from changeling.evaluation.conditions import CLEAN
-from changeling.evaluation.evaluate import build_settings
 from changeling.evaluation.evaluation import DetectorScores, Evaluation
 from changeling.evaluation.protocols.protocol import Protocol, load_protocol
 from changeling.evaluation.results.result import describe_protocol_evaluation
@@ -66,7 +65,7 @@ def test_a_window_has_its_generators_together_and_a_period_all_up_to_it(evaluati
 
 def test_a_protocol_with_windows_has_their_table(evaluation: Evaluation, tmp_path: Path) -> None:
     protocol = Protocol(name="mine", generators=RELEASED, subset_metrics=("auroc",), window_size=2)
-    result = describe_protocol_evaluation(evaluation, build_settings(protocol, 1.0), protocol)
+    result = describe_protocol_evaluation(evaluation, protocol)
     assert [table.key for table in result.tables][-2:] == ["subsets", "windows"]
     (tmp_path / "mine.toml").write_text("window_size = 4\n")
     with pytest.raises(EvaluationError, match="window_size needs generators"):

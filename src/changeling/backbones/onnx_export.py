@@ -41,7 +41,7 @@ def export_to_onnx(model: TorchModel, name: str, progress: Progress) -> Path:
         size = sum(tensor.numel() * tensor.element_size() for tensor in model.network.state_dict().values())
         if size > _MAX_BYTES:
             raise ExportError(f"{name} is too large for an ONNX file: {size / 2**30:.1f} GiB")
-        progress(f"exporting {name}", 0, size)
+        progress(f"exporting {name}", 0, 1)
         try:
             with atomic_write(path) as temporary:
                 onnx.save(_trace(model, name), temporary)
@@ -50,7 +50,7 @@ def export_to_onnx(model: TorchModel, name: str, progress: Progress) -> Path:
             raise
         except Exception as error:  # the errors of the exporter and of onnxruntime share no base class
             raise ExportError(f"{name} cannot be exported to ONNX: {one_line(error)}") from None
-        progress(f"exporting {name}", size, size)
+        progress(f"exporting {name}", 1, 1)
     return path
 
 

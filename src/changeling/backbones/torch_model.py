@@ -54,12 +54,12 @@ class TorchModel:
 
 
 def has_gpu() -> bool:
-    """Whether PyTorch can use a GPU: of NVIDIA or AMD (CUDA, ROCm) or of an Apple processor (MPS)."""
-    return bool(torch.cuda.is_available() or torch.backends.mps.is_available())
+    """Whether PyTorch can use a GPU."""
+    return default_device().type != "cpu"
 
 
 def default_device() -> torch.device:
-    """The GPU if there is one, else the processor."""
+    """The GPU if there is one, of NVIDIA or AMD (CUDA, ROCm) or of an Apple processor (MPS), else the processor."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

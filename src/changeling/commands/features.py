@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from changeling.commands.shared import BackboneOption, DatasetArgument, RayOption
-
-if TYPE_CHECKING:
-    from changeling.backbones.registry import Backbone
-    from changeling.datasets.dataset import Dataset
-    from changeling.features.extract import Summary
-    from changeling.progress import Progress
+from changeling.commands.shared import BackboneOption, DatasetArgument, RayOption, print_note
 
 FeatureFileArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="The features: .npy, .safetensors or .parquet; see docs/study.md.")
@@ -34,56 +28,14 @@ def extract(dataset: DatasetArgument, backbone: BackboneOption, ray: RayOption =
     """
     from changeling.backbones.text_encoder import TEXT_ENCODERS
     from changeling.datasets.dataset import Dataset
-
-    if backbone in TEXT_ENCODERS:
-        encode_captions(Dataset(dataset), backbone)
-    else:
-        extract_features(Dataset(dataset), backbone, ray)
-
-
-def encode_captions(dataset: Dataset, text_encoder: str) -> None:
-    """Extract the missing features of captions by a text encoder."""
-    from changeling.backbones.text_encoder import load_text_encoder
-    from changeling.features.captions import extract_captions
     from changeling.progress import progress_bars
+    from changeling.workflows.features import encode_captions, extract_missing_features
 
-    with progress_bars("bytes") as progress:
-        encoder = load_text_encoder(text_encoder, progress)
     with progress_bars() as progress:
-        extract_captions(dataset, encoder, progress=progress)
-    typer.echo(f"{text_encoder}: {dataset.captions.num_rows} captions are encoded", err=True)
-
-
-def extract_features(dataset: Dataset, backbone_name: str, ray_address: str = "") -> str:
-    """Extract the missing features by a backbone; return the name of the backbone, without a default `@LAYER`."""
-    from changeling.backbones import registry
-    from changeling.features.captions import extract_captions
-    from changeling.progress import progress_bars
-
-    with progress_bars("bytes") as progress:
-        backbone = registry.load_backbone(backbone_name, progress)
-    with progress_bars() as progress:
-        if isinstance(backbone, registry.TextBackbone):  # first, so that features of images imply those of captions
-            extract_captions(dataset, backbone, progress=progress)
-        summary = _extract_images(dataset, backbone, ray_address, progress)
-    failed = ", ".join(f"{count} {status}" for status, count in sorted(summary.failed.items()))
-    typer.echo(
-        f"{backbone.name}: {summary.encoded} images encoded, {summary.existing} were done already"
-        + (f"; without a feature: {failed}" if failed else ""),
-        err=True,
-    )
-    return backbone.name
-
-
-def _extract_images(dataset: Dataset, backbone: Backbone, ray_address: str, progress: Progress) -> Summary:
-    if ray_address:
-        from changeling.distributed.extract import extract_on_ray
-
-        return extract_on_ray(dataset, backbone, ray_address, progress)
-
-    from changeling.features.extract import extract
-
-    return extract(dataset, backbone, progress=progress)
+        if backbone in TEXT_ENCODERS:
+            encode_captions(Dataset(dataset), backbone, note=print_note, progress=progress)
+        else:
+            extract_missing_features(Dataset(dataset), backbone, ray, note=print_note, progress=progress)
 
 
 def import_features(

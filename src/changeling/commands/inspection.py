@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from changeling.commands.shared import TrustListOption, print_note
+from changeling.commands.shared import ModelOption, TrustListOption, print_note
 from changeling.detect.formats import InspectFormat
 from changeling.errors import ModelError, WeightsError
 
@@ -23,9 +23,7 @@ def inspect(
     score: Annotated[
         bool, typer.Option("--score/--no-score", help="Print the detector's verdict, too, or the evidence alone.")
     ] = True,
-    model: Annotated[
-        Path | None, typer.Option(help="Use the detector in this folder (see `train`) instead of the bundled one.")
-    ] = None,
+    model: ModelOption = None,
     trust_list: TrustListOption = None,
     format: Annotated[InspectFormat, typer.Option(help="Set the format of the output.")] = InspectFormat.TEXT,
 ) -> None:
@@ -54,7 +52,7 @@ def _load_detector_if_possible(model: Path | None) -> Detector | None:
     from changeling.progress import progress_bars
 
     try:
-        with progress_bars("bytes") as progress:
+        with progress_bars() as progress:
             return Detector.load(model, progress)
     except WeightsError as error:
         print_note(f"no verdicts: {error}")

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
+from changeling.commands.shared import ModelOption
 
-def doctor(
-    model: Annotated[
-        Path | None, typer.Option(help="Use the detector in this folder (see `train`) instead of the bundled one.")
-    ] = None,
-) -> None:
+
+def doctor(model: ModelOption = None) -> None:
     """Measure how the detector runs fastest on this machine, and use that from now on.
 
     The choice is made by itself on first use; make it again after a change of the processor or of onnxruntime. Each

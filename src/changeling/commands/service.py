@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from changeling.commands.shared import RayOption, RuntimeOption, TrustListOption, print_note
+from changeling.commands.shared import (
+    FalsePositiveRateOption,
+    ModelOption,
+    RayOption,
+    RuntimeOption,
+    TrustListOption,
+    print_note,
+)
 from changeling.detect.runtime_names import Runtime
 from changeling.errors import ChangelingError
 
@@ -25,18 +32,8 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Listen on this port; 0 takes a free one.")] = 8000,
-    model: Annotated[
-        Path | None, typer.Option(help="Use the detector in this folder (see `train`) instead of the bundled one.")
-    ] = None,
-    false_positive_rate: Annotated[
-        float | None,
-        typer.Option(
-            min=0.001,
-            max=0.2,
-            help="Set how many of a source's real images may be called fake; kept on most held-out sources. "
-            "Default: 0.01.",
-        ),
-    ] = None,
+    model: ModelOption = None,
+    false_positive_rate: FalsePositiveRateOption = None,
     api_keys: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Require one of the keys in this file (see `add-key`).")
     ] = None,
@@ -81,7 +78,7 @@ def serve(
         print_note(f"warning: anybody who can reach {host} can use this service; set --api-keys")
     with ExitStack() as stack:
         listening = None if ray else stack.enter_context(listen(host, port))  # before the model is loaded
-        with progress_bars("bytes") as progress:
+        with progress_bars() as progress:
             detector = Detector.load(model, progress, false_positive_rate=false_positive_rate, runtime=runtime)
         if listening is None:
             stack.enter_context(run_on_ray(Shared.pack((detector, settings, model or BUNDLED)), ray, host, port))

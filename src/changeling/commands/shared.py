@@ -17,6 +17,17 @@ BackboneOption = Annotated[
         "selects a layer."
     ),
 ]
+ModelOption = Annotated[
+    Path | None, typer.Option(help="Use the detector in this folder (see `train`) instead of the bundled one.")
+]
+FalsePositiveRateOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001,
+        max=0.2,
+        help="Set how many of a source's real images may be called fake; kept on most held-out sources. Default: 0.01.",
+    ),
+]
 RayOption = Annotated[
     str, typer.Option("--ray", metavar="ADDRESS", help="Run on this Ray cluster; `local` starts one on this machine.")
 ]

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from changeling.commands.features import encode_captions, extract_features
 from changeling.commands.shared import print_note
-from changeling.errors import BackboneError, StudyError, WeightsError
+from changeling.errors import StudyError
 from changeling.files import check_output_folder
-
-if TYPE_CHECKING:
-    from changeling.datasets.dataset import Dataset
-    from changeling.studies.settings import Study
 
 
 def init(
@@ -44,9 +39,9 @@ def study(
     where the first stopped, and takes the results of finished experiments if nothing has changed.
     """
     from changeling.progress import progress_bars
-    from changeling.studies.runner import check_study, open_dataset
+    from changeling.studies.runner import open_dataset
     from changeling.studies.settings import Study, load_study
-    from changeling.workflows.studies import write_study
+    from changeling.workflows.studies import extract_study_features, write_study
 
     is_dataset = (file / "images.parquet").exists()
     loaded = Study(dataset=file.name, output=file.name) if is_dataset else load_study(file)
@@ -57,24 +52,9 @@ def study(
 
         print_plan(plan_study(dataset, loaded))
         return
-    missing = check_study(dataset, loaded)
-    names = {name: extract_features(dataset, name) if missing[name] else name for name in loaded.backbones}
-    renamed = loaded.with_stored_names(names)
-    _encode_captions(dataset, renamed)
     with progress_bars() as progress:
-        write_study(dataset, renamed, output, note=typer.echo, progress=progress)
-
-
-def _encode_captions(dataset: Dataset, study: Study) -> None:
-    """Encode the captions for backbones without a text tower; a study goes on if that is not possible."""
-    from changeling.studies.runner import find_missing_text_encoder
-
-    text_encoder = find_missing_text_encoder(dataset, study)
-    if text_encoder:
-        try:
-            encode_captions(dataset, text_encoder)
-        except (BackboneError, WeightsError) as error:
-            print_note(f"retrieval is limited to backbones with a text tower: {error}")
+        extracted = extract_study_features(dataset, loaded, note=print_note, progress=progress)
+        write_study(dataset, extracted, output, note=typer.echo, progress=progress)
 
 
 def report(

@@ -48,7 +48,7 @@ def run_demo(output: Path) -> None:
     """
     console = Console(highlight=False)
     console.rule("[bold]1. Is this image generated?[/]")
-    with progress_bars("bytes") as progress:
+    with progress_bars() as progress:
         samples = fetch_samples(output / "pictures", progress)
         detector = Detector.load(progress=progress)
     verdicts = list(detector.detect(samples))

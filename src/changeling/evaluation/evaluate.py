@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Literal
 
@@ -20,9 +21,10 @@ from changeling.evaluation.file_null import score_file_properties
 from changeling.evaluation.measures import METRICS, Metric
 from changeling.evaluation.predictions import ValidationThreshold, is_threshold_of
 from changeling.evaluation.protocols.protocol import Protocol
-from changeling.evaluation.registry import DetectorSpec
+from changeling.evaluation.registry import DetectorSpec, parse_specs
 from changeling.evaluation.scoring import Scores, ScoringJob, score_images
 from changeling.experiments.selection import has_both_classes
+from changeling.files import check_output_folder
 from changeling.progress import Progress, silent
 from changeling.stats.metrics import Ints
 
@@ -86,15 +88,22 @@ class EvaluationJob:
         """The rows that are evaluated. Raises EvaluationError unless real and fake images are among them."""
         return select_rows(self.dataset, self.settings.split)
 
-    def run(self, specs: Sequence[DetectorSpec], report_failure: Callable[[str], object]) -> Evaluation:
-        """Score the images with each detector, and with the file classifier.
+    def run(self, names: Sequence[str], report_failure: Callable[[str], object]) -> Evaluation:
+        """Score the images with each detector, in alphabetical order, and with the file classifier.
 
         A detector that fails is reported in one line, and the others go on.
 
+        Args:
+            names: of the detectors, as `parse_specs` takes them.
+            report_failure: is called with the line.
+
         Raises:
-            EvaluationError: the split lacks real or fake images, or the disk is full.
+            EvaluationError: a kind of detector is unknown, two have one name, the split lacks real or fake images, or
+                the disk is full.
         """
         detectors = []
+        specs = sorted(parse_specs(names), key=attrgetter("name"))  # so that tables do not depend on their order
+        check_output_folder(self.output)
         rows = self.rows  # checked before anything is loaded
         for spec in specs:
             detectors.append(self._run_detector(spec))

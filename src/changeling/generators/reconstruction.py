@@ -10,6 +10,7 @@ import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_img2img import retrieve_latents
 from PIL import Image
 
+from changeling.backbones.torch_model import default_device
 from changeling.errors import BuildError, ImageError
 from changeling.generators.autoencoders import CONFIG, TAEF2_WEIGHTS, has_autoencoder, load_autoencoder
 from changeling.generators.base import Child, OutOfMemoryError
@@ -18,7 +19,6 @@ from changeling.generators.runtime import (
     base_record,
     convert_model_errors,
     get_device_name,
-    select_device,
     select_dtype,
 )
 from changeling.generators.settings import GeneratorSettings
@@ -37,7 +37,7 @@ class Reconstruction:
         source, folder = _fetch_autoencoder(settings, root)
         dtype = select_dtype(settings, torch.float32)  # the autoencoder of SDXL overflows in half precision
         with explain_load_errors(settings.model):
-            self._model = load_autoencoder(folder, dtype).to(select_device())
+            self._model = load_autoencoder(folder, dtype).to(default_device())
         self._multiple = 2 ** (len(self._model.config.block_out_channels) - 1)
         self.device = get_device_name()
         self.record = base_record(settings, source, dtype) | {"pipeline": type(self._model).__name__}

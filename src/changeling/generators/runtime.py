@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
+from changeling.backbones.torch_model import default_device
 from changeling.errors import BuildError, one_line
 from changeling.generators.base import OutOfMemoryError, Record
 from changeling.generators.hub import ModelFiles, silence_libraries
@@ -30,18 +31,12 @@ def default_threads() -> int:
     return int(torch.get_num_threads())
 
 
-def select_device() -> torch.device:
-    """The GPU if there is one (CUDA, or MPS of an Apple processor), else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
 def get_device_name() -> str:
     """The name of the GPU, or the instruction set that PyTorch uses on the CPU."""
-    if torch.cuda.is_available():
+    device = default_device()
+    if device.type == "cuda":
         return torch.cuda.get_device_name()
-    if torch.backends.mps.is_available():
+    if device.type == "mps":
         return f"the GPU of an Apple processor ({platform.machine()})"
     return f"a CPU with {torch.backends.cpu.get_cpu_capability()}"
 
@@ -49,14 +44,14 @@ def get_device_name() -> str:
 def select_dtype(settings: GeneratorSettings, gpu_default: torch.dtype) -> torch.dtype:
     """The dtype that the settings name; for "auto" `gpu_default` on CUDA, and float32 on MPS and on a CPU."""
     if settings.precision == "auto":
-        return gpu_default if torch.cuda.is_available() else torch.float32
+        return gpu_default if default_device().type == "cuda" else torch.float32
     dtype: torch.dtype = getattr(torch, settings.precision)
     return dtype
 
 
 def base_record(settings: GeneratorSettings, model: ModelFiles, dtype: torch.dtype) -> Record:
     """The part of a generator's record that all families share."""
-    device = select_device()
+    device = default_device()
     return {
         "kind": settings.kind,
         "model": settings.model,

@@ -14,6 +14,7 @@ from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionS
 from PIL import Image
 from transformers import CLIPImageProcessor
 
+from changeling.backbones.torch_model import default_device
 from changeling.errors import BuildError
 from changeling.generators.base import Child, Record
 from changeling.generators.hub import ModelFiles, explain_load_errors, fetch_model
@@ -22,7 +23,6 @@ from changeling.generators.runtime import (
     base_record,
     convert_model_errors,
     get_device_name,
-    select_device,
     select_dtype,
 )
 from changeling.generators.settings import (
@@ -52,7 +52,7 @@ class TextToImage:
             self._pipeline = diffusers.DiffusionPipeline.from_pretrained(
                 source.folder, dtype=dtype, use_safetensors=True, local_files_only=True, **components
             )
-            self._pipeline.to(select_device())
+            self._pipeline.to(default_device())
         if settings.scheduler:
             self._pipeline.scheduler = find_scheduler_class(settings.scheduler).from_config(
                 self._pipeline.scheduler.config

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from operator import attrgetter
 from pathlib import Path
 
 from changeling.datasets.dataset import Dataset
 from changeling.datasets.messages import Note, ignore_note
 from changeling.errors import ReportError
-from changeling.evaluation.evaluate import EvaluationJob, EvaluationSettings, build_settings
+from changeling.evaluation.evaluate import EvaluationJob, build_settings
 from changeling.evaluation.evaluation import Evaluation
 from changeling.evaluation.protocols.expected_dataset import list_differences, write_protocol
 from changeling.evaluation.protocols.protocol import Protocol
-from changeling.evaluation.registry import parse_specs
 from changeling.evaluation.results.result import describe_protocol_evaluation, write_speed
 from changeling.evaluation.results.worst_images import describe_worst_images
-from changeling.files import StrPath, check_output_folder
+from changeling.files import StrPath
 from changeling.progress import Progress, silent
 from changeling.report.exports import remove_table_files, write_exports
 from changeling.report.leaderboard import write_leaderboard
@@ -58,18 +56,13 @@ def evaluate_detectors(
             disk is full.
     """
     chosen, folder = protocol or Protocol(name="options"), Path(output)
-    specs = sorted(parse_specs(detectors), key=attrgetter("name"))  # so that the tables do not depend on their order
-    check_output_folder(folder)
-    settings = build_settings(chosen)
-    evaluation = EvaluationJob(dataset, settings, folder, progress).run(specs, note)
-    return write_evaluation(evaluation, settings, chosen, folder, note)
+    evaluation = EvaluationJob(dataset, build_settings(chosen), folder, progress).run(detectors, note)
+    return write_evaluation(evaluation, chosen, folder, note)
 
 
-def write_evaluation(
-    evaluation: Evaluation, settings: EvaluationSettings, protocol: Protocol, output: Path, note: Note
-) -> Result:
+def write_evaluation(evaluation: Evaluation, protocol: Protocol, output: Path, note: Note) -> Result:
     """Write the tables and the pages of an evaluation to `output`, and return its Result."""
-    result = describe_protocol_evaluation(evaluation, settings, protocol)
+    result = describe_protocol_evaluation(evaluation, protocol)
     for difference in list_differences(protocol, evaluation):
         note(difference)
     write_protocol(protocol, evaluation, output)

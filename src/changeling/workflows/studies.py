@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from changeling.backbones.text_encoder import load_text_encoder
 from changeling.datasets.dataset import Dataset
 from changeling.datasets.messages import Note, ignore_note
 from changeling.errors import BackboneError, WeightsError
 from changeling.experiments.projections import CHECKPOINTS
 from changeling.experiments.registry import EXPERIMENTS
-from changeling.features.captions import extract_captions
 from changeling.files import StrPath, check_output_folder
 from changeling.progress import Progress, silent
 from changeling.report.exports import remove_study_files, write_exports
@@ -20,7 +18,7 @@ from changeling.results.result import Result
 from changeling.studies.finished import FINISHED
 from changeling.studies.runner import check_study, find_missing_text_encoder, open_dataset, run_experiments
 from changeling.studies.settings import Study
-from changeling.workflows.features import extract_features
+from changeling.workflows.features import encode_captions, extract_missing_features
 
 
 def run_study(
@@ -30,7 +28,8 @@ def run_study(
 
     Everything is written to the folder `study.output`: a JSON file for each Result in `results/`, `tables.csv`,
     `latex/` and `report/index.html`. Paths in the study are relative to `folder`. An experiment that cannot run on the
-    dataset has a Result that says why. `note` is called with the summary of each Result.
+    dataset has a Result that says why. `note` is called with the number of images that are encoded and with the summary
+    of each Result.
 
     Raises:
         StudyError: a setting names something that does not exist.
@@ -40,14 +39,23 @@ def run_study(
     """
     dataset, output = open_dataset(study, Path(folder)), Path(folder) / study.output
     check_output_folder(output)
+    study = extract_study_features(dataset, study, note=note, progress=progress)
+    return write_study(dataset, study, output, note=note, progress=progress)
+
+
+def extract_study_features(dataset: Dataset, study: Study, *, note: Note, progress: Progress) -> Study:
+    """Extract the features that a study lacks, and return the study with the names that they are stored under.
+
+    `note` is called with the number of images of each backbone, and with why captions could not be encoded.
+    """
     missing = check_study(dataset, study)
-    names = {name: name for name in study.backbones}
-    for name in study.backbones:
-        if missing[name]:
-            names[name] = extract_features(dataset, name, progress=progress).header.backbone
+    names = {
+        name: extract_missing_features(dataset, name, note=note, progress=progress) if missing[name] else name
+        for name in study.backbones
+    }
     renamed = study.with_stored_names(names)
     _encode_captions(dataset, renamed, note, progress)
-    return write_study(dataset, renamed, output, note=note, progress=progress)
+    return renamed
 
 
 def write_study(dataset: Dataset, study: Study, output: Path, *, note: Note, progress: Progress) -> list[Result]:
@@ -80,6 +88,6 @@ def _encode_captions(dataset: Dataset, study: Study, note: Note, progress: Progr
     name = find_missing_text_encoder(dataset, study)
     if name:
         try:
-            extract_captions(dataset, load_text_encoder(name, progress), progress=progress)
+            encode_captions(dataset, name, note=note, progress=progress)
         except (BackboneError, WeightsError) as error:
             note(f"retrieval is limited to backbones with a text tower: {error}")

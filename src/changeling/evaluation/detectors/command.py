@@ -98,7 +98,7 @@ def run_program(arguments: Sequence[str], text: str, timeout: float, env: Mappin
     try:
         output, errors = process.communicate(os.fsencode(text), timeout)
     except subprocess.TimeoutExpired:
-        raise DetectorError(f"the program gave no answer within {timeout:g} s; allow it a longer timeout") from None
+        raise DetectorError(f"the program gave no answer within the timeout of {timeout:g} s") from None
     finally:
         _end_program(process)
     if process.returncode:

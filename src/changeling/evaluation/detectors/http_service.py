@@ -44,9 +44,7 @@ class HttpService:
         try:
             scores = asyncio.run(self._score_images(images))
         except (TimeoutError, httpx.TimeoutException):
-            raise DetectorError(
-                f"{self._url} gave no answer within {self._timeout:g} s; allow it a longer timeout"
-            ) from None
+            raise DetectorError(f"{self._url} gave no answer within the timeout of {self._timeout:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise DetectorError(f"{self._url} cannot be reached: {one_line(error)}") from None
         if len(scores) > 1 and all(score.error for score in scores):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from changeling.evaluation.evaluate import EvaluationSettings
+from changeling.evaluation.evaluate import EvaluationSettings, build_settings
 from changeling.evaluation.evaluation import DetectorScores, Evaluation
 from changeling.evaluation.file_null import NULL_NAME
 from changeling.evaluation.predictions import are_in_unit_interval, has_own_labels
@@ -49,9 +49,9 @@ def describe_evaluation(evaluation: Evaluation, settings: EvaluationSettings) ->
     )
 
 
-def describe_protocol_evaluation(evaluation: Evaluation, settings: EvaluationSettings, protocol: Protocol) -> Result:
+def describe_protocol_evaluation(evaluation: Evaluation, protocol: Protocol) -> Result:
     """Return the Result. Its numbers are the same for the same protocol, images and scores, on every machine."""
-    result = describe_evaluation(evaluation, settings)
+    result = describe_evaluation(evaluation, build_settings(protocol))
     subsets = SubsetSettings(protocol.subset_metrics, protocol.generators, protocol.real_sources, protocol.window_size)
     tables = [*result.tables]
     if protocol.subset_metrics and evaluation.finished:
