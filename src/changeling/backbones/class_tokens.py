@@ -19,7 +19,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from changeling.errors import BackboneError
 
-LAYER = "blocks"
+_OUTPUT = "blocks"
 _HEAD_DIM = 64  # of all CLIP vision transformers
 _EPSILON = 1e-5
 _QUICK_GELU = 1.702
@@ -100,14 +100,14 @@ class GraphWriter:
             tokens = self.add_block(tokens, block)
             class_tokens.append(self.take_class_token(tokens))
         class_tokens.append(self.add_last_block(tokens, last))
-        self.nodes.append(helper.make_node("Concat", class_tokens, [LAYER], name=LAYER, axis=1))
+        self.nodes.append(helper.make_node("Concat", class_tokens, [_OUTPUT], name=_OUTPUT, axis=1))
 
     def make_model(self) -> ModelProto:
         """Return the graph."""
         weights = self._weights
         side = weights.patch * round((weights.tokens - 1) ** 0.5)
         pixels = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["batch", 3, side, side])
-        output = helper.make_tensor_value_info(LAYER, TensorProto.FLOAT, ["batch", weights.blocks * weights.width])
+        output = helper.make_tensor_value_info(_OUTPUT, TensorProto.FLOAT, ["batch", weights.blocks * weights.width])
         graph = helper.make_graph(self.nodes, "class_tokens", [pixels], [output], list(self._constants.values()))
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid("com.microsoft", 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)

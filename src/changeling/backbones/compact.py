@@ -12,21 +12,23 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto
 
-from changeling.backbones.class_tokens import LAYER, build_class_token_graph
 from changeling.backbones.onnx import OnnxBackbone, count_cores, open_session, write_metadata
 from changeling.backbones.packaged import CLIP_VIT_B16, PackagedModel, cached_onnx_file
-from changeling.backbones.quantized import build_quantized_graph
 from changeling.backbones.sample_pictures import load_pictures
 from changeling.config import cache_dir
 from changeling.errors import BackboneError
 from changeling.images.transforms import Preprocessing
 from changeling.progress import Progress
+
+if TYPE_CHECKING:
+    from onnx import ModelProto  # once a graph is in the cache, the package is not imported: that takes a while
+
+LAYER = "blocks"  # the class tokens of all blocks
 
 _BATCH = 2  # images: more do not fit into the caches of a core
 _MANY = 32  # images after which it pays to open the graph once more
@@ -53,10 +55,14 @@ class GraphKind:
 
 
 def _build_compact(exported: ModelProto, _: Preprocessing) -> ModelProto:
+    from changeling.backbones.class_tokens import build_class_token_graph
+
     return build_class_token_graph(exported)
 
 
 def _build_quantized(exported: ModelProto, preprocessing: Preprocessing) -> ModelProto:
+    from changeling.backbones.quantized import build_quantized_graph
+
     return build_quantized_graph(exported, load_pictures(preprocessing))
 
 
@@ -127,6 +133,8 @@ def load_graph(name: str, kind: GraphKind, progress: Progress) -> CompactBackbon
     alias = name.partition("@")[0]
     model, path = MODELS[alias], _find_graph(alias, kind)
     if not path.exists():
+        import onnx
+
         exported = cached_onnx_file(alias, model, progress)
         graph = kind.build(onnx.load(exported), model.preprocessing)
         write_metadata(graph, weights=f"{model.weights}-{kind.name}", preprocessing=model.preprocessing)

