@@ -42,7 +42,6 @@ def load_shifted(shift: float) -> Callable[[str, Progress], OnnxBackbone]:
 
 def offer_compact(monkeypatch: pytest.MonkeyPatch, shift: float) -> None:
     monkeypatch.setattr(runtimes, "has_compact_graph", lambda _: True)
-    monkeypatch.setattr(runtimes, "is_compact_graph_cached", lambda _: True)
     monkeypatch.setitem(runtimes.LOADERS, Runtime.COMPACT, load_shifted(shift))
 
 
@@ -106,7 +105,6 @@ def fail_to_measure(*_: object) -> list[MeasuredRuntime]:
 
 def test_a_runtime_is_chosen_on_first_use_only(trained: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     offer_compact(monkeypatch, 0.0)
-    monkeypatch.setattr(runtimes, "is_compact_graph_cached", lambda _: False)
     measured = [MeasuredRuntime(Runtime.EXACT, 0.5, 1, 0), MeasuredRuntime(Runtime.COMPACT, 0.4, 1.2, 0)]
     monkeypatch.setattr(runtimes, "measure_runtimes", lambda *_: measured)
     assert type(runtimes.load_backbone(trained, Runtime.EXACT, silent)) is OnnxBackbone
@@ -117,11 +115,29 @@ def test_a_runtime_is_chosen_on_first_use_only(trained: TrainedModel, monkeypatc
     assert type(runtimes.load_backbone(trained, Runtime.AUTO, silent)) is not OnnxBackbone
 
 
-def test_nothing_is_measured_once_the_cache_is_filled(trained: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_measured_again_if_the_choice_no_longer_holds(
+    trained: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     offer_compact(monkeypatch, 0.0)
+    path = RuntimeChoice.describe(trained, Runtime.COMPACT).save()
+    monkeypatch.setattr(runtimes, "read_processor", lambda: Processor("another", 2, ()))
     monkeypatch.setattr(runtimes, "measure_runtimes", fail_to_measure)
     assert type(runtimes.load_backbone(trained, Runtime.AUTO, silent)) is OnnxBackbone
-    assert runtimes.read_choice(trained) is None
+    path.unlink()  # the compact graph may be there, but nothing was chosen
+    with pytest.raises(AssertionError, match="runtimes are measured"):
+        runtimes.load_backbone(trained, Runtime.AUTO, silent)
+
+
+def test_each_backbone_has_a_choice_of_its_own(trained: TrainedModel) -> None:
+    others = [
+        TrainedModel(trained.model.model_copy(update=change), trained.head)
+        for change in ({"weights": "other"}, {"backbone": "other"}, {"weights": "../.."})
+    ]
+    RuntimeChoice.describe(trained, Runtime.COMPACT).save()
+    for other in others:
+        RuntimeChoice.describe(other, Runtime.EXACT).save()
+    assert runtimes.read_choice(trained) is Runtime.COMPACT
+    assert {runtimes.read_choice(other) for other in others} == {Runtime.EXACT}
 
 
 def test_nothing_is_measured_if_the_cache_is_read_only(
@@ -129,7 +145,6 @@ def test_nothing_is_measured_if_the_cache_is_read_only(
 ) -> None:
     (tmp_path / "cache").mkdir()
     offer_compact(monkeypatch, 0.0)
-    monkeypatch.setattr(runtimes, "is_compact_graph_cached", lambda _: False)
     monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path / "cache")
     monkeypatch.setattr(runtimes, "measure_runtimes", fail_to_measure)
     assert type(runtimes.load_backbone(trained, Runtime.AUTO, silent)) is OnnxBackbone
@@ -142,7 +157,6 @@ def test_the_exact_graph_runs_where_no_compact_graph_can_be_made(
         raise BackboneError(f"{name} differs")
 
     monkeypatch.setattr(runtimes, "has_compact_graph", lambda _: True)
-    monkeypatch.setattr(runtimes, "is_compact_graph_cached", lambda _: False)
     monkeypatch.setitem(runtimes.LOADERS, Runtime.COMPACT, fail)
     assert type(runtimes.load_backbone(trained, Runtime.AUTO, silent)) is OnnxBackbone
     assert runtimes.read_choice(trained) is Runtime.EXACT  # not tried again
@@ -153,7 +167,6 @@ def test_a_full_disk_leaves_the_exact_graph(trained: TrainedModel, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(runtimes, "has_compact_graph", lambda _: True)
-    monkeypatch.setattr(runtimes, "is_compact_graph_cached", lambda _: False)
     monkeypatch.setitem(runtimes.LOADERS, Runtime.COMPACT, fail)
     assert type(runtimes.load_backbone(trained, Runtime.AUTO, silent)) is OnnxBackbone
     assert runtimes.read_choice(trained) is None
@@ -177,6 +190,7 @@ def test_the_reason_of_a_choice_is_given(speed: float, difference: float, reason
 def test_the_chosen_runtime_is_loaded(trained: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained.save(tmp_path / "detector")
     offer_compact(monkeypatch, 0.0)
+    RuntimeChoice.describe(trained, Runtime.EXACT).save()
     assert type(Detector.load(tmp_path / "detector").backbone) is OnnxBackbone
     RuntimeChoice.describe(trained, Runtime.COMPACT).save()
     chosen = Detector.load(tmp_path / "detector")
@@ -217,5 +231,5 @@ def test_doctor_prints_and_saves_its_choice(trained: TrainedModel, tmp_path: Pat
     assert result.exit_code == 0, result.output
     assert f"processor     {read_processor().name}" in result.output
     assert "chosen: exact: this backbone has no other runtime (" in result.output
-    saved = RuntimeChoice.model_validate_json((tmp_path / "cache" / runtimes.CHOICE_FILE).read_bytes())
-    assert saved == RuntimeChoice.describe(trained, Runtime.EXACT)
+    path = runtimes.find_choice_file(trained.model.backbone, trained.model.weights)
+    assert RuntimeChoice.model_validate_json(path.read_bytes()) == RuntimeChoice.describe(trained, Runtime.EXACT)

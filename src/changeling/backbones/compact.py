@@ -105,11 +105,6 @@ def has_compact_graph(name: str) -> bool:
     return alias in MODELS and layer == LAYER
 
 
-def is_compact_graph_cached(name: str) -> bool:
-    """Return whether the compact graph of the backbone `name` has been made. Raises KeyError if it has none."""
-    return _find_graph(name.partition("@")[0], COMPACT).exists()
-
-
 def load_compact_backbone(name: str, progress: Progress) -> CompactBackbone:
     """Load the compact graph of a backbone, as `load_graph` does."""
     return load_graph(name, COMPACT, progress)

@@ -1,13 +1,14 @@
 """How a detector's backbone is run: by the exported graph, a compact one with the same features, or a quantized one.
 
-The choice between the first two is made on first use, when the compact graph is made and written to the cache, and
-again by `changeling doctor`. It is stored in the cache. Without a choice for this processor, this version of
-onnxruntime and these weights, the exported graph runs, so that nothing is measured before a verdict once the cache is
-filled. The quantized graph changes probabilities, so it runs only where it is asked for.
+The choice between the first two is made when a backbone is first used, and again by `changeling doctor`. It is stored
+in the cache, in a file for each backbone. If it is for another processor or version of onnxruntime, the exported graph
+runs, so that nothing is measured before a verdict once a choice is stored. The quantized graph changes probabilities,
+so it runs only where it is asked for.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import statistics
 import time
@@ -23,7 +24,6 @@ from changeling.backbones.compact import (
     COMPACT,
     QUANTIZED,
     has_compact_graph,
-    is_compact_graph_cached,
     load_compact_backbone,
     load_quantized_backbone,
 )
@@ -44,7 +44,6 @@ LOADERS: dict[Runtime, Callable[[str, Progress], Backbone]] = {
     Runtime.QUANTIZED: load_quantized_backbone,
 }
 AUTOMATIC = (Runtime.EXACT, Runtime.COMPACT)  # that may be chosen
-CHOICE_FILE = "runtime.json"  # in the cache
 MAX_DIFFERENCE = 1e-5  # of a probability from that of the exported graph
 MIN_SPEED = 1.05  # of a runtime that is chosen, in images per second of the exported graph
 ROUNDS = 5
@@ -52,7 +51,7 @@ FIRST_ROUNDS = 1  # on first use
 
 
 class RuntimeChoice(BaseModel):
-    """The content of the choice file. It holds for one backbone on one processor with one version of onnxruntime."""
+    """The content of a choice file. It holds for one backbone on one processor with one version of onnxruntime."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -78,7 +77,7 @@ class RuntimeChoice(BaseModel):
 
     def save(self) -> Path:
         """Write the choice to the cache, and return the file."""
-        path = cache_dir() / CHOICE_FILE
+        path = find_choice_file(self.backbone, self.weights)
         with atomic_write(path) as temporary:
             temporary.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
         return path
@@ -128,10 +127,17 @@ def find_runtime(backbone: Backbone) -> Runtime:
     return kinds.get(backbone.weights.rpartition("-")[2], Runtime.EXACT)
 
 
+def find_choice_file(backbone: str, weights: str) -> Path:
+    """Return the path of the choice for a backbone in the cache, made or not."""
+    identity = hashlib.sha256(f"{backbone} {weights}".encode()).hexdigest()[:16]
+    return cache_dir() / f"runtime-{identity}.json"
+
+
 def read_choice(trained: TrainedModel) -> Runtime | None:
     """Return the runtime that was chosen for a detector on this machine; None if none was."""
+    path = find_choice_file(trained.model.backbone, trained.model.weights)
     try:
-        choice = RuntimeChoice.model_validate_json((cache_dir() / CHOICE_FILE).read_bytes())
+        choice = RuntimeChoice.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
     is_valid = choice.runtime in LOADERS and choice == RuntimeChoice.describe(trained, choice.runtime)
@@ -139,12 +145,12 @@ def read_choice(trained: TrainedModel) -> Runtime | None:
 
 
 def _choose_on_first_use(trained: TrainedModel, progress: Progress) -> Runtime:
-    """Choose a runtime and keep the choice if the compact graph is not in the cache yet; otherwise return `exact`.
+    """Choose a runtime and store the choice if none is stored for this backbone; otherwise return `exact`.
 
     Later, a choice that does not hold any more is made again by `changeling doctor` only.
     """
     name, folder = trained.model.backbone, cache_dir()
-    is_first_use = has_compact_graph(name) and not is_compact_graph_cached(name)
+    is_first_use = has_compact_graph(name) and not find_choice_file(name, trained.model.weights).exists()
     if not is_first_use or (folder.exists() and not os.access(folder, os.W_OK)):
         return Runtime.EXACT
     try:
