@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import changeling
@@ -23,8 +24,10 @@ from changeling.evaluation.base import DetectorSettings, EvaluatedImage, Score
 from changeling.evaluation.conditions import CLEAN, CONDITIONS, WEB, change_file
 from changeling.evaluation.detectors.http_service import read_pause
 from changeling.evaluation.registry import parse_specs
+from changeling.evaluation.score_parts import ScoreHeader
 from changeling.evaluation.scoring import ScoringJob, read_scores, score_images
 from changeling.images.decode import ImageFile, decode_image, read_file
+from changeling.parts import METADATA_KEY
 from tests import helpers
 
 
@@ -343,6 +346,32 @@ def test_what_a_detector_says_of_its_scores_is_stored(
     assert job.has_part(1)
 
 
+def test_parts_of_probabilities_and_of_other_scores_are_removed(dataset: Dataset, tmp_path: Path) -> None:
+    class Changing(Fixed):
+        def score(self, images: Sequence[EvaluatedImage]) -> list[Score]:
+            super().score(images)
+            return [Score(0.5, is_probability=self.scored > 8)] * len(images)
+
+    job = make_job(Changing(), dataset, tmp_path)
+    with pytest.raises(DetectorError, match="probabilities for some images and scores of another kind for others"):
+        score_images(job)
+    assert score_images(job).are_probabilities
+
+
+def test_parts_of_older_versions_that_do_not_say_what_they_are_are_scored_again(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    job = make_job(Fixed(), dataset, tmp_path)
+    score_images(job)
+    header = job.parts.read_header(1)
+    old = ScoreHeader.model_validate(header.model_dump(exclude={"are_probabilities"}))
+    table = job.parts.read(1).replace_schema_metadata({METADATA_KEY: old.model_dump_json(exclude_unset=True)})
+    pq.write_table(table, job.parts.path(1))
+    assert [job.has_part(index) for index in job.parts.indices] == [True, False, True]
+    score_images(job)
+    assert job.has_part(1)
+
+
 def test_parts_of_other_images_or_no_parts_at_all_are_scored_again(dataset: Dataset, tmp_path: Path) -> None:
     job = make_job(Fixed(), dataset, tmp_path)
     score_images(job)
@@ -406,6 +435,7 @@ import numpy as np
 from changeling.datasets.dataset import Dataset
 from changeling.evaluation.base import Score
 from changeling.evaluation.conditions import CLEAN
+from changeling.evaluation.score_parts import ScoreHeader
 from changeling.evaluation.scoring import ScoringJob, score_images
 
 class Slow:

@@ -44,6 +44,10 @@ def score(spec: str, images: list[EvaluatedImage]) -> NDArray[np.float64]:
     return np.array([each.value for each in scores[:-1]], np.float64)
 
 
+def identify(spec: str) -> str:
+    return parse_specs([spec])[0].load(DetectorSettings()).identity
+
+
 def refuse(spec: str) -> str:
     with pytest.raises(ChangelingError) as error:
         parse_specs([spec])[0].load(DetectorSettings())
@@ -183,6 +187,16 @@ def test_an_onnx_file_with_one_output_gives_it_as_it_is(tmp_path: Path, images: 
     graph = write_onnx(tmp_path / "one.onnx", 1)
     pixels = np.stack([helpers.TINY(image) for image in open_all(images)])
     np.testing.assert_allclose(score(f"onnx:{tmp_path / 'one.onnx'}", images), graph.encode(pixels)[:, 0], atol=1e-6)
+
+
+def test_what_describes_the_output_of_an_onnx_file_is_part_of_its_identity(tmp_path: Path) -> None:
+    path = tmp_path / "one.onnx"
+    write_onnx(path, 1)
+    identities = {identify(f"onnx:{path}")}
+    for outputs in ("logits", "probabilities"):
+        Path(f"{path}.json").write_text(json.dumps({"outputs": outputs}))
+        identities.add(identify(f"onnx:{path}"))
+    assert len(identities) == 3
 
 
 def test_an_onnx_file_with_two_outputs_gives_the_probability_of_one(

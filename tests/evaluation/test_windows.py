@@ -16,7 +16,7 @@ from changeling.evaluation.evaluation import DetectorScores, Evaluation
 from changeling.evaluation.protocols.protocol import Protocol, load_protocol
 from changeling.evaluation.results.result import describe_protocol_evaluation
 from changeling.evaluation.results.subsets import SubsetSettings
-from changeling.evaluation.results.windows import build_window_table
+from changeling.evaluation.results.windows import build_window_table, list_windows
 from changeling.evaluation.scoring import Scores
 
 RELEASED = ("GAN 1", "GAN 2", "DM 1", "absent", "DM 2")
@@ -61,6 +61,17 @@ def test_a_window_has_its_generators_together_and_a_period_all_up_to_it(evaluati
         values = [cells[key].value for cells in (first, second, third)]
         assert values == pytest.approx([compute_auroc(evaluation, each) for each in sources], abs=1e-12)
     assert [cells["auroc_period"].images for cells in (first, second, third)] == [48, 72, 96]
+
+
+def test_generators_whose_names_are_written_in_two_ways_are_in_one_window(tmp_path: Path) -> None:
+    rows = []
+    for name in ("dm_1", "DM 1"):
+        rows.append(ImageRow(name, name, "child", f"{name}.png", "test", name, generator=name))
+        rows.append(ImageRow(f"{name}-real", name, "parent", f"{name}-real.png", "test", name))
+    dataset = write_dataset(tmp_path / "dataset", rows)
+    evaluation = Evaluation(dataset, np.arange(4), [CLEAN], [])
+    (window,) = list_windows(evaluation, SubsetSettings(("auroc",), ("DM-1",), window_size=1))
+    assert window.masks["window"].all()
 
 
 def test_a_protocol_with_windows_has_their_table(evaluation: Evaluation, tmp_path: Path) -> None:

@@ -100,14 +100,18 @@ class ScoringJob:
         )
 
     def has_part(self, index: int) -> bool:
-        """Return whether a part is written, is of this detector, this condition and these images, and lacks no file."""
+        """Return whether a part is written, is of this detector, this condition and these images, and lacks no file.
+
+        Parts of older versions, which do not say whether their scores are probabilities, do not count.
+        """
         if not self.parts.exists(index):
             return False
         try:
             header = self.parts.read_header(index)
         except EvaluationError:  # not a part of scores
             return False
-        return header.model_copy(update={"seconds": 0.0, "are_probabilities": None}) == self.make_header(index)
+        expected = header.model_copy(update={"seconds": 0.0, "are_probabilities": None})
+        return "are_probabilities" in header.model_fields_set and expected == self.make_header(index)
 
     def remove_parts(self) -> None:
         """Remove the parts, so that the images are scored again."""
@@ -119,18 +123,28 @@ def score_images(job: ScoringJob, progress: Progress = silent) -> Scores:
     """Return the scores of all images of a job; score and store those that are not stored yet.
 
     Raises:
-        DetectorError: the detector fails. Parts that are finished stay.
+        DetectorError: the detector fails, and finished parts stay; or some parts are of probabilities and others are
+            not, and all are removed.
         EvaluationError: the disk is full.
     """
     for index in job.parts.indices:
         if not job.has_part(index):
             _score_part(job, index)
         progress(f"{job.name}, {job.condition.name}", job.parts.row_range(index)[1], len(job.rows))
-    return read_scores(job)
+    try:
+        return read_scores(job)
+    except DetectorError:
+        job.remove_parts()
+        raise
 
 
 def read_scores(job: ScoringJob) -> Scores:
-    """Return the stored scores of a job. Raises EvaluationError if a part cannot be read."""
+    """Return the stored scores of a job.
+
+    Raises:
+        DetectorError: some are probabilities, and others are not.
+        EvaluationError: a part cannot be read.
+    """
     tables = [job.parts.read(index) for index in job.parts.indices]
     table = pa.concat_tables(tables) if tables else SCORES_SCHEMA.empty_table()
     headers = [job.parts.read_header(index) for index in job.parts.indices]

@@ -56,12 +56,13 @@ def build_window_table(evaluation: Evaluation, settings: SubsetSettings) -> Tabl
 
 def list_windows(evaluation: Evaluation, settings: SubsetSettings) -> list[Window]:
     """Return the windows of which at least one generator was evaluated, in order."""
-    evaluated = {normalise_name(name): name for name in list_generators(evaluation, settings)}
+    evaluated = list_generators(evaluation, settings)
     period: Mask = np.zeros(len(evaluation.rows), np.bool_)
     windows = []
     for start in range(0, len(settings.generators), settings.window_size):
         names = settings.generators[start : start + settings.window_size]
-        found = [evaluated[normalise_name(name)] for name in names if normalise_name(name) in evaluated]
+        normalised = set(map(normalise_name, names))
+        found = [name for name in evaluated if normalise_name(name) in normalised]
         if found:
             mask: Mask = np.any([select_subset(evaluation, name, settings) for name in found], axis=0)
             period = period | mask

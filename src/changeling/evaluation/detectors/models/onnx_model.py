@@ -47,7 +47,7 @@ def load_onnx(argument: str, settings: DetectorSettings) -> ScoringDetector:
     are_probabilities = _ends_in_probabilities(path)
     if description.outputs is not None:
         are_probabilities = description.outputs == "probabilities"
-    is_described = are_probabilities or description.outputs is not None
+    is_known = are_probabilities or description.outputs is not None or graph.dim > 1
 
     def load(file: ImageFile) -> Pixels:
         return graph.preprocessing(graph.preprocessing.decode(file).image)
@@ -55,16 +55,13 @@ def load_onnx(argument: str, settings: DetectorSettings) -> ScoringDetector:
     def predict(pixels: Pixels) -> ScoreArray:
         return _convert_outputs(graph.encode(pixels), fakes, are_probabilities=are_probabilities)
 
+    outputs = "probabilities" if are_probabilities else "logits"
     identity = hash_identity(
-        "onnx",
-        hash_file(path),
-        graph.preprocessing.hash,
-        str(fakes),
-        "probabilities" if are_probabilities else "logits",
+        "onnx", hash_file(path), graph.preprocessing.hash, str(fakes), outputs if is_known else "unknown"
     )
-    if graph.dim > 1:
+    if graph.dim > 1:  # logits become probabilities
         return ModelDetector(identity, load, predict)
-    return ModelDetector(identity, load, predict, are_probabilities if is_described else None)
+    return ModelDetector(identity, load, predict, are_probabilities if is_known else None)
 
 
 def _ends_in_probabilities(path: Path) -> bool:
