@@ -104,7 +104,7 @@ def test_a_child_that_left_its_group_and_holds_the_output_open_hangs_nothing(
         f"open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))"
     )
     try:
-        with pytest.raises(DetectorError, match="gave no answer within 10 s"):
+        with pytest.raises(DetectorError, match="gave no answer within the timeout of 10 s"):
             score(start_program(code, tmp_path), images, timeout=10)
     finally:
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
@@ -169,7 +169,7 @@ def test_a_file_that_two_rows_share_is_scored_once(tmp_path: Path, images: list[
     [
         ("return [0.5]", "the function returned 1 scores for 3 images"),
         ("return [float('nan')] * len(paths)", "nan, not a finite number"),
-        ("import time; time.sleep(600)", "gave no answer within 2 s"),
+        ("import time; time.sleep(600)", "gave no answer within the timeout of 2 s"),
     ],
 )
 def test_a_wrong_function_ends_in_one_line(
