@@ -74,8 +74,19 @@ def test_detect_prints_one_verdict_per_image_and_a_summary(model: Path, pictures
     assert broken["status"] in ("truncated", "corrupt", "unsupported")
     assert broken["error"]
     assert all(row["label"] in ("real", "fake", "unsure") and row["status"] == "ok" for row in rows)
-    assert ran.stderr.startswith("5 images: ")
+    left_out, summary, *_ = ran.stderr.splitlines()
+    assert left_out == f"1 file without the suffix of an image was left out: {pictures / 'notes.txt'}"
+    assert summary.startswith("5 images: ")
     assert f"1 unreadable (1 {broken['status']})" in ran.stderr
+
+
+def test_detect_says_where_verdicts_are_what_is_missing_and_what_to_do(model: Path, pictures: Path) -> None:
+    output = pictures / "verdicts.csv"
+    ran = run_changeling("detect", pictures / "0.png", "no such.png", "--model", model, "--output", output)
+    assert ran.stderr.endswith(f"\nVerdicts: {output}\n")
+    assert "Missing: check the spelling" in ran.stderr
+    ran = run_changeling("detect", "no such.png", "--model", model)
+    assert (ran.returncode, "Fake: a probability" in ran.stderr) == (1, False)
 
 
 def test_inspect_prints_verdicts_and_evidence(model: Path, pictures: Path) -> None:
@@ -182,7 +193,7 @@ def test_detect_continues_where_it_was_interrupted(
     monkeypatch.setattr(Detector, "load", load)
     ran = run_changeling(*command, tmp_path / "resumed")
     assert loaded == [Runtime.EXACT]  # that of the parts, not what is chosen since
-    assert ran.stderr.splitlines()[1].endswith("runtime exact")
+    assert "; runtime exact\n" in ran.stderr
     assert f"{tmp_path / 'resumed'}.parts: 2 of 5 images are done, continuing with the others\n" in ran.stderr
     assert (tmp_path / "resumed").read_bytes() == (tmp_path / "complete").read_bytes()
     assert not (tmp_path / "resumed.parts").exists()
@@ -555,6 +566,5 @@ def test_a_decompression_bomb_is_an_oversized_image_and_not_a_warning(model: Pat
     Image.new("1", (12_000, 12_000)).save(tmp_path / "large.png")
     ran = run_process("detect", tmp_path / "large.png", "--model", model, "--format", "jsonl")
     assert json.loads(ran.stdout)["status"] == "oversized"
-    summary, thresholds = ran.stderr.splitlines()
-    assert summary.startswith("1 images: 0 real, 0 fake, 0 unsure, 1 unreadable (1 oversized)")
-    assert thresholds.startswith("Fake: ")
+    (summary,) = ran.stderr.splitlines()
+    assert summary.startswith("1 image: 0 real, 0 fake, 0 unsure, 1 unreadable (1 oversized)")

@@ -92,6 +92,15 @@ def test_arguments_without_images_are_errors(folder: Path, argument: str, messag
         find_images(["b.png", argument], BytesIO())
 
 
+def test_other_files_in_folders_are_returned_but_hidden_ones(folder: Path) -> None:
+    (folder / "sub" / "release.pdf").touch()
+    (folder / "sub" / ".DS_Store").touch()
+    other_files: list[str] = []
+    assert find_images(["sub", "b.png"], other_files=other_files) == [*SUB, "b.png"]
+    assert "sub/release.pdf" in other_files
+    assert not [path for path in other_files if ".DS_Store" in path or path in (*SUB, "b.png")]
+
+
 def test_links_to_files_are_followed_and_loops_are_not(folder: Path) -> None:
     (folder / "sub" / "up").symlink_to(folder)
     (folder / "sub" / "link.png").symlink_to("c.webp")

@@ -15,7 +15,15 @@ import pytest
 
 from changeling.detect.detector import Verdict
 from changeling.detect.formats import VerdictFormat, resolve_format
-from changeling.detect.output import FIELDS, build_table, escape_unprintable, format_summary, write_verdicts
+from changeling.detect.output import (
+    FIELDS,
+    build_table,
+    describe_other_files,
+    escape_unprintable,
+    format_summary,
+    list_advice,
+    write_verdicts,
+)
 from changeling.errors import ChangelingError
 
 BYTES = os.fsdecode(b"caf\xe9.png")  # not UTF-8
@@ -224,3 +232,19 @@ def test_csv_is_quoted_as_in_rfc_4180(tmp_path: Path) -> None:
     data = (tmp_path / "v.csv").read_bytes().decode()
     assert data.splitlines()[1].startswith('"b,c ""d"".png",fake,')
     assert list(csv.reader(StringIO(data)))[2][0] == "two\nlines.png"
+
+
+def test_the_first_files_that_are_left_out_are_named() -> None:
+    paths = ["a.pdf", "b.txt", "c\x1b.mov", "d.doc", "e.zip"]
+    assert describe_other_files(paths[:1]) == "1 file without the suffix of an image was left out: a.pdf"
+    assert describe_other_files(paths) == (
+        "5 files without the suffix of an image were left out: a.pdf, b.txt, c\\x1b.mov and 2 more"
+    )
+
+
+def test_advice_is_only_for_what_was_found() -> None:
+    assert list_advice(Counter(real=3, fake=1, truncated=1)) == []
+    (unsure,) = list_advice(Counter(unsure=1))
+    (missing,) = list_advice(Counter(missing=2))
+    assert "changeling inspect" in unsure
+    assert "quotes" in missing

@@ -210,3 +210,12 @@ def test_another_file_than_the_one_with_its_hash_is_noticed(tmp_path: Path) -> N
         read_image(path, sha256=sha256)
     assert caught.value.status == "corrupt"
     assert read_image(path, sha256="").width == read_image(path).width == 8  # no hash was written down
+
+
+def test_a_file_without_its_end_is_to_be_fetched_again(tmp_path: Path) -> None:
+    image = Image.effect_noise((64, 64), 50)
+    image.save(tmp_path / "cut.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:1000])
+    with pytest.raises(ImageError, match="the end of the file is missing; get it again from its source") as caught:
+        read_image(tmp_path / "cut.jpg")
+    assert caught.value.status == "truncated"

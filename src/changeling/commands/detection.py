@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import partial
@@ -20,6 +20,7 @@ from changeling.commands.shared import (
     RayOption,
     RuntimeOption,
     TrustListOption,
+    find_images_and_note_others,
     print_note,
 )
 from changeling.detect.formats import VerdictFormat, check_evidence_format, parse_format, resolve_format
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from changeling.detect.detection import Detection
     from changeling.detect.detector import Verdict
     from changeling.detect.labelled import LabelledVerdict
+    from changeling.detect.model import ModelInfo
     from changeling.detect.verdict_parts import VerdictParts
     from changeling.progress import Progress
 
@@ -104,9 +106,8 @@ def detect(
     from changeling.detect.detection import DESCRIPTION, Detection, find_runtime_to_resume, has_current_part
     from changeling.detect.detector import Detector
     from changeling.detect.evidence.inspect import EvidenceReader
-    from changeling.detect.inputs import find_images
-    from changeling.detect.model import BUNDLED, describe_error_rates, describe_thresholds, load_model
-    from changeling.detect.output import LABELS, format_summary, write_verdicts
+    from changeling.detect.model import BUNDLED, load_model
+    from changeling.detect.output import LABELS, write_verdicts
     from changeling.detect.verdict_parts import read_verdicts, remove_parts, verdict_parts
     from changeling.progress import progress_bars, track
 
@@ -120,7 +121,7 @@ def detect(
     if evidence and labels:
         raise ChangelingError("--evidence and --labels exclude each other")
     reader = EvidenceReader(trust_list) if evidence else None
-    images = find_images(paths, sys.stdin.buffer)
+    images = find_images_and_note_others(paths)
     if labels:
         images = _find_labelled_images(images)
     labelled: list[LabelledVerdict] = []
@@ -151,14 +152,28 @@ def detect(
     if parts:
         remove_parts(parts)
     speed = _format_speed(len(images) - existing, time.monotonic() - started)
-    typer.echo(f"{format_summary(counts)}; {speed}; runtime {detector.runtime}", err=True)
-    typer.echo(describe_thresholds(detector.model), err=True)
-    if false_positive_rate is not None or false_negative_rate is not None:
-        typer.echo(describe_error_rates(detector.model), err=True)
+    has_chosen_rates = false_positive_rate is not None or false_negative_rate is not None
+    _print_summary(counts, f"{speed}; runtime {detector.runtime}", detector.model, has_chosen_rates)
+    if output:
+        print_note(f"Verdicts: {output}")
     if labels:
         _print_evaluation(labelled)
     if not any(counts[label] for label in LABELS):
         raise typer.Exit(1)
+
+
+def _print_summary(counts: Counter[str], speed: str, model: ModelInfo, has_chosen_rates: bool) -> None:
+    """Print how many images have which label, where the thresholds are if an image was read, and what to do next."""
+    from changeling.detect.model import describe_error_rates, describe_thresholds
+    from changeling.detect.output import LABELS, format_summary, list_advice
+
+    print_note(f"{format_summary(counts)}; {speed}")
+    if any(counts[label] for label in LABELS):
+        print_note(describe_thresholds(model))
+    for sentence in list_advice(counts):
+        print_note(sentence)
+    if has_chosen_rates:
+        print_note(describe_error_rates(model))
 
 
 def _format_speed(image_count: int, seconds: float) -> str:

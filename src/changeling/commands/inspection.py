@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from changeling.commands.shared import ModelOption, TrustListOption, print_note
+from changeling.commands.shared import ModelOption, TrustListOption, find_images_and_note_others, print_note
 from changeling.detect.formats import InspectFormat
 from changeling.errors import ModelError, WeightsError
 
@@ -34,11 +33,10 @@ def inspect(
     """
     from changeling.detect.evidence.inspect import EvidenceReader
     from changeling.detect.evidence.output import write_inspected
-    from changeling.detect.inputs import find_images
 
     if model is not None and not score:
         raise ModelError("--model and --no-score exclude each other")
-    images = find_images(paths, sys.stdin.buffer)
+    images = find_images_and_note_others(paths)
     reader = EvidenceReader(trust_list)
     detector = _load_detector_if_possible(model) if score else None
     files = reader.inspect(images) if detector is None else reader.detect(detector.detect, images)

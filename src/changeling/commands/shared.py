@@ -1,6 +1,7 @@
 """Arguments and options that several commands take, and messages on standard error."""
 
 import difflib
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,6 +54,18 @@ TrustListOption = Annotated[
 def print_note(message: str) -> None:
     """Print a message to standard error."""
     typer.echo(message, err=True)
+
+
+def find_images_and_note_others(paths: list[str]) -> list[str]:
+    """Return the images that arguments name, `-` for a list on standard input, and print which files are left out."""
+    from changeling.detect.inputs import find_images
+    from changeling.detect.output import describe_other_files
+
+    other_files: list[str] = []
+    images = find_images(paths, sys.stdin.buffer, other_files=other_files)
+    if other_files:
+        print_note(describe_other_files(other_files))
+    return images
 
 
 def suggest_command(context: Any, name: str, commands: Iterable[str]) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FIELDS = tuple(field.name for field in fields(Verdict))
 LABELS = ("real", "fake", "unsure")
 MAX_TABLE_WIDTH = 10_000  # characters
+MAX_NAMED = 3  # files that are left out
 COLOURS = {"real": "green", "fake": "red", "unsure": "yellow"}
 
 
@@ -59,7 +60,28 @@ def format_summary(counts: Counter[str]) -> str:
     if unreadable:
         kinds = ", ".join(f"{count} {status}" for status, count in unreadable.items())
         parts.append(f"{sum(unreadable.values())} unreadable ({kinds})")
-    return f"{counts.total()} images: {', '.join(parts)}"
+    return f"{counts.total()} image{'' if counts.total() == 1 else 's'}: {', '.join(parts)}"
+
+
+def describe_other_files(paths: list[str]) -> str:
+    """Return a sentence that names the first of the files that were left out since they are not images by name."""
+    names = ", ".join(escape_unprintable(path) for path in paths[:MAX_NAMED])
+    if len(paths) == 1:
+        return f"1 file without the suffix of an image was left out: {names}"
+    more = f" and {len(paths) - MAX_NAMED} more" if len(paths) > MAX_NAMED else ""
+    return f"{len(paths)} files without the suffix of an image were left out: {names}{more}"
+
+
+def list_advice(counts: Counter[str]) -> list[str]:
+    """Return sentences on what to do about images without a clear label, and about files that were not found."""
+    advice = []
+    if counts["unsure"]:
+        advice.append(
+            "Unsure says nothing either way: get the original file, and read what it says with `changeling inspect`."
+        )
+    if counts["missing"]:
+        advice.append("Missing: check the spelling of the path, and put quotes around one that contains spaces.")
+    return advice
 
 
 def build_table(verdicts: Iterable[Verdict]) -> Table:

@@ -250,5 +250,8 @@ def _describe_unknown_format(data: bytes) -> str:
 
 def _decoding_error(error: Exception) -> ImageError:
     reason = " ".join(str(error).split()) or type(error).__name__
-    is_truncated = isinstance(error, EOFError) or "truncated" in reason.lower()
-    return ImageError("truncated" if is_truncated else "corrupt", f"cannot be decoded: {reason}")
+    if isinstance(error, EOFError) or "truncated" in reason.lower():
+        return ImageError(
+            "truncated", "cannot be decoded: the end of the file is missing; get it again from its source"
+        )
+    return ImageError("corrupt", f"cannot be decoded: {reason}")
