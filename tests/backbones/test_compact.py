@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,22 @@ def test_features_do_not_depend_on_batches_and_cores(
         features = [backbone.encode(pixels[start : start + size]) for start in range(0, len(pixels), size)]
         np.testing.assert_array_equal(np.concatenate(features), expected)
     assert ("_with_one_thread" in vars(backbone)) == (cores > 1)
+
+
+@pytest.mark.usefixtures("tiny_graph")
+def test_a_gpu_gets_all_images_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.ones((40, 3, GRID * PATCH, GRID * PATCH), np.float32)
+    backbone = compact.load_compact_backbone("tiny@blocks", silent)
+    batches: list[int] = []
+
+    def run(_: list[str], inputs: dict[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        batches.append(len(inputs["pixel_values"]))
+        return [inputs["pixel_values"][:, 0, 0]]
+
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(backbone, "_session", SimpleNamespace(get_providers=lambda: providers, run=run))
+    assert backbone.encode(pixels).shape == (40, GRID * PATCH)
+    assert batches == [40]
 
 
 @pytest.mark.network

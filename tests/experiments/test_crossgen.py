@@ -216,6 +216,13 @@ def test_without_traces_of_their_own_the_data_cannot_tell_generators_apart(conte
     )
 
 
+def test_a_mean_counts_the_clusters_and_images_of_all_generators(dataset: Dataset, result: Result) -> None:
+    is_test = dataset.column("split") == "test"
+    expected = (len(np.unique(dataset.clusters[is_test])), int(is_test.sum()))
+    for row in get_table(result, "crossgen").rows:
+        assert {(cell.clusters, cell.images) for cell in row.cells.values()} == {expected}
+
+
 def test_differences_are_paired_and_named(result: Result) -> None:
     table = get_table(result, "crossgen-differences")
     assert [tuple(row.labels.values())[:2] for row in table.rows] == [

@@ -71,10 +71,10 @@ QUANTIZED = GraphKind("quantized", 1, 0.1, _build_quantized)
 
 
 class CompactBackbone(OnnxBackbone):
-    """A compact or quantized graph, run in batches of the size at which it is fastest.
+    """A compact or quantized graph, run on a processor in batches of the size at which it is fastest.
 
     All cores work on one batch; after many images, if there are enough at once, each core works on a batch of its own,
-    which is faster. Features have the same bits in both ways.
+    which is faster. Features have the same bits in both ways. A GPU gets all images at once.
     """
 
     def __init__(self, path: Path, alias: str) -> None:
@@ -86,6 +86,8 @@ class CompactBackbone(OnnxBackbone):
 
     def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Preprocessed images (B, 3, H, W) -> features (B, D), float32. Raises BackboneError."""
+        if not self.is_on_processor:
+            return super().encode(pixels)
         self._image_count += len(pixels)
         cores = count_cores()
         if cores > 1 and len(pixels) >= cores and self._image_count >= _MANY:

@@ -58,6 +58,11 @@ class OnnxBackbone:
         self._input = self._session.get_inputs()[0].name
         self.dim = self._read_dim() or self._measure_dim()
 
+    @property
+    def is_on_processor(self) -> bool:
+        """Whether the graph runs on the processor, and not on a GPU."""
+        return bool(self._session.get_providers() == ["CPUExecutionProvider"])
+
     def encode(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """Preprocessed images (B, 3, H, W) -> features (B, D), float32.
 

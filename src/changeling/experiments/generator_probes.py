@@ -28,10 +28,12 @@ class Score:
     Attributes:
         auroc: its influences (C,) are over all clusters of the test split, so that any two can be compared.
         balanced: the balanced accuracy.
+        rows: of the dataset that both rest on.
     """
 
     auroc: ClusterStatistic
     balanced: Interval
+    rows: Rows
 
 
 class GeneratorProbes:
@@ -111,7 +113,7 @@ class GeneratorProbes:
         influence[found], is_counted[found] = auroc.influence, auroc.is_counted
         predicted = (scores > 0).astype(np.int64)
         recalls = [metrics.recall(labels, predicted, clusters, label) for label in (0, 1)]
-        return Score(replace(auroc, influence=influence, is_counted=is_counted), mean_interval(*recalls))
+        return Score(replace(auroc, influence=influence, is_counted=is_counted), mean_interval(*recalls), rows)
 
     def validate(self, probe: LinearProbe, generators: Collection[str]) -> float:
         """Return the AUROC of a probe on the validation split; NaN if it lacks a class."""
@@ -161,6 +163,8 @@ def _find_children(dataset: Dataset, split: Split, generators: Collection[str]) 
 
 
 def compare_means(first: Sequence[Score], second: Sequence[Score] = ()) -> Interval:
-    """Return the mean AUROC of some scores, minus that of others if there are any; all are of the same clusters."""
+    """Return the mean AUROC of some scores, minus that of others if there are any, and the images of all of them."""
+    scores = (*first, *second)
     weights = [1 / len(first) for _ in first] + [-1 / len(second) for _ in second]
-    return combination_interval([score.auroc for score in (*first, *second)], weights)
+    interval = combination_interval([score.auroc for score in scores], weights)
+    return replace(interval, images=len(np.unique(np.concatenate([score.rows for score in scores]))))
