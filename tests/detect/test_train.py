@@ -73,6 +73,31 @@ def test_a_detector_is_trained_measured_saved_and_loaded(folder: Path, tiny_onnx
     assert f"| all | 30 | {overall.auroc[0]:.3f}" in card
 
 
+def test_thresholds_of_images_that_are_easy_to_tell_are_the_same_and_noted(
+    folder: Path, tiny_onnx: Path, tmp_path: Path
+) -> None:
+    dataset, notes = import_dataset(read_folder(folder), tmp_path / "dataset"), list[str]()
+    train_detector(dataset, tmp_path / "mine", backbone=f"onnx:{tiny_onnx}", note=notes.append)
+    (note,) = notes
+    assert note.startswith("warning: the thresholds of real and fake are the same, so no image will be called unsure")
+
+
+def test_images_that_cannot_be_told_apart_are_all_unsure_and_noted(tmp_path: Path, tiny_onnx: Path) -> None:
+    for number in range(24):
+        path = tmp_path / "images" / ("real" if number % 2 else "fake") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        helpers.natural(400 + number // 2 + 200 * (number % 2 == 0), side=96).save(path)
+    dataset, notes = import_dataset(read_folder(tmp_path / "images"), tmp_path / "dataset"), list[str]()
+    settings = TrainingSettings(seed=1)
+    detector = train_detector(
+        dataset, tmp_path / "mine", backbone=f"onnx:{tiny_onnx}", settings=settings, note=notes.append
+    )
+    assert detector.trained.model.held_out[0].auroc[0] < 0.5
+    (note,) = notes
+    assert note.startswith("warning: no held-out image is called real or fake; train on more images")
+    assert {detector.trained.choose_label(p) for p in detector.trained.predict_probabilities(np.eye(16))} == {"unsure"}
+
+
 def test_training_is_reproducible_and_reuses_its_features(folder: Path, tiny_onnx: Path, tmp_path: Path) -> None:
     dataset = import_dataset(read_folder(folder), tmp_path / "dataset")
     for name in ("one", "two"):

@@ -258,8 +258,14 @@ def train(
         raise ModelError(f"{output} is a detector already; choose another --output or remove it")
     check_output_folder(output)
     with progress_bars() as progress:
-        settings = TrainingSettings(seed=seed)
-        detector = train_detector(Dataset(dataset), output, backbone=backbone, settings=settings, progress=progress)
+        detector = train_detector(
+            Dataset(dataset),
+            output,
+            backbone=backbone,
+            settings=TrainingSettings(seed=seed),
+            note=print_note,
+            progress=progress,
+        )
     overall = detector.model.held_out[0]
     typer.echo(
         f"{output}: held-out AUROC {overall.auroc[0]:.3f} ({overall.auroc[1]:.3f} to {overall.auroc[2]:.3f}), "

@@ -79,6 +79,23 @@ def choose_thresholds(
     return Thresholds(min(real_below, fake_above), fake_above)
 
 
+def describe_threshold_problem(thresholds: Thresholds, scores: Floats) -> str | None:
+    """Return what is wrong with the labels of held-out images (N,), and what to do; None if nothing is."""
+    labels = set(thresholds.call(scores).tolist())
+    missing = [name for label, name in ((0, "real"), (1, "fake")) if label not in labels]
+    if missing:
+        return (
+            f"no held-out image is called {' or '.join(missing)}; train on more images of more sources, or on the "
+            "features of another backbone"
+        )
+    if thresholds.real_below == thresholds.fake_above:
+        return (
+            "the thresholds of real and fake are the same, so no image will be called unsure for its score; train on "
+            "more images of more sources, also on some that are hard to tell"
+        )
+    return None
+
+
 def change_error_rates(
     trained: TrainedModel, folder: Path, false_positive_rate: float | None, false_negative_rate: float | None
 ) -> TrainedModel:

@@ -13,6 +13,7 @@ import numpy as np
 from changeling.backbones import registry
 from changeling.backbones.registry import Backbone
 from changeling.datasets.dataset import Dataset
+from changeling.datasets.messages import Note, ignore_note
 from changeling.detect.card import write_card
 from changeling.detect.cross_validation import FOLDS, can_hold_out_sources, choose_c
 from changeling.detect.detector import Detector
@@ -27,6 +28,7 @@ from changeling.detect.thresholds import (
     SourceErrors,
     Thresholds,
     choose_thresholds,
+    describe_threshold_problem,
     judge_sources,
     measure_flips,
     summarise_errors,
@@ -79,6 +81,7 @@ def train_detector(
     *,
     backbone: str = "clip-vit-b16",
     settings: TrainingSettings | None = None,
+    note: Note = ignore_note,
     progress: Progress = silent,
 ) -> Detector:
     """Train a detector on all images of `dataset`, whatever their split, and write it to the folder `output`.
@@ -92,6 +95,7 @@ def train_detector(
         output: the detector's folder, and its name. A detector in it is overwritten.
         backbone: whose features are extracted where they are missing: see `load_backbone`.
         settings: see `TrainingSettings`.
+        note: called with a warning if the images are too few or too alike for the labels.
         progress: called with the progress of slow steps.
 
     Raises:
@@ -110,6 +114,10 @@ def train_detector(
     fitted.held_out.save(folder)
     write_card(model, fitted.judged, folder / "README.md")
     trained.save(folder)  # last: a folder with model.json is a detector
+    thresholds = Thresholds(model.real_below, model.fake_above)
+    problem = describe_threshold_problem(thresholds, fitted.platt(fitted.held_out.scores.images))
+    if problem:
+        note(f"warning: {problem}")
     return Detector(trained, encoder)
 
 
@@ -130,10 +138,14 @@ def _fit_head(
 
 
 def _fit_platt(held_out: HeldOutImages, settings: TrainingSettings) -> Platt:
-    """Fit Platt scaling to the scores of images and copies, every source of a class with equal weight."""
+    """Fit Platt scaling to the scores of images and copies, every source of a class with equal weight.
+
+    Where higher scores are no more often those of fakes, a score says nothing: every probability is 0.5.
+    """
     weights = compute_sample_weights(held_out.rows, settings.generator_weights)
     scores = np.concatenate([held_out.scores.images, held_out.scores.copies])
-    return fit_platt(scores, np.tile(held_out.rows.labels, 2), np.tile(weights, 2))
+    platt = fit_platt(scores, np.tile(held_out.rows.labels, 2), np.tile(weights, 2))
+    return platt if platt.slope > 0 else Platt(slope=0.0, bias=0.0)
 
 
 def _describe_model(
