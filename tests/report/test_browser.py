@@ -16,7 +16,10 @@ from tests.helpers import PAGE_TIMEOUT
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(params=[("report", 1280), ("report", 390), ("full_report", 1280), ("full_report", 390)], ids=str)
+PAGES = [("report", 1280), ("report", 390), ("full_report", 1280), ("full_report", 390)]
+
+
+@pytest.fixture(scope="module", params=PAGES, ids=str)
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     name, width = request.param
     opened = browser.new_page(viewport={"width": width, "height": 844})
