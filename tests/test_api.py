@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from changeling import (
     Dataset,
     Detector,
     EvidenceReader,
+    Result,
     Study,
     TrainingSettings,
     evaluate_detectors,
@@ -32,6 +34,7 @@ from changeling import (
     train_detector,
 )
 from changeling.errors import BackboneError, StudyError
+from changeling.experiments.registry import EXPERIMENTS
 from tests import helpers
 
 ROOT = Path(__file__).parents[1]
@@ -60,12 +63,19 @@ def test_type_checkers_see_the_names_where_they_are_imported_from() -> None:
 
 
 def test_public_functions_are_annotated_and_take_options_by_keyword() -> None:
-    functions = [getattr(changeling, name) for name in changeling.__all__]
-    for function in filter(inspect.isfunction, functions):
-        signature = inspect.signature(function)
-        assert signature.return_annotation is not inspect.Signature.empty
-        for parameter in signature.parameters.values():
-            assert parameter.annotation is not inspect.Parameter.empty, (function, parameter)
+    positional = {("build_dataset", "folder"), ("run_study", "folder"), ("find_images", "stdin")}
+    positional.add(("load_backbone", "progress"))  # as where the package calls it
+    functions = {name: getattr(changeling, name) for name in changeling.__all__}
+    found = set()
+    for name, function in functions.items():
+        if inspect.isfunction(function):
+            signature = inspect.signature(function)
+            assert signature.return_annotation is not inspect.Signature.empty
+            for parameter in signature.parameters.values():
+                assert parameter.annotation is not inspect.Parameter.empty, (function, parameter)
+                if parameter.default is not parameter.empty and parameter.kind is not parameter.KEYWORD_ONLY:
+                    found.add((name, parameter.name))
+    assert found == positional
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
@@ -119,13 +129,31 @@ def test_study_extracts_missing_features(tiny_dataset: Dataset, tiny_onnx: Path)
     assert result.sources[0].backbone == f"onnx:{tiny_onnx}@pre"
 
 
-def test_a_study_that_fails_reports_the_results_so_far(tiny_dataset: Dataset) -> None:
+def test_a_study_that_cannot_start_is_an_error_that_users_can_correct(tiny_dataset: Dataset) -> None:
     study = Study(dataset="dataset", backbones=("onnx:missing.onnx",))
     with pytest.raises(BackboneError, match=r"missing\.onnx: no such ONNX file"):
         run_study(study, tiny_dataset.path.parent)
     with pytest.raises(StudyError, match="does not exist"):
         run_study(Study(dataset="elsewhere"), tiny_dataset.path.parent)
     assert issubclass(StudyError, ChangelingError)
+
+
+def test_a_study_that_fails_reports_the_results_so_far(
+    tiny_dataset: Dataset, tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Result:
+        raise StudyError("the second experiment fails")
+
+    monkeypatch.setitem(EXPERIMENTS, "confounds", replace(EXPERIMENTS["confounds"], run=fail))
+    study = Study(
+        dataset="dataset", output="study", backbones=(f"onnx:{tiny_onnx}",), experiments=("distances", "confounds")
+    )
+    with pytest.raises(StudyError, match="the second experiment fails"):
+        run_study(study, tiny_dataset.path.parent)
+    folder = tiny_dataset.path.parent / "study"
+    assert [result.experiment for result in load_results(folder)] == ["distances"]
+    assert "confounds" not in (folder / "tables.csv").read_text()
+    assert (folder / "report" / "index.html").exists()
 
 
 def test_newsroom_trains_detects_and_compares(pictures: Path, tiny_onnx: Path) -> None:

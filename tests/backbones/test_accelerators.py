@@ -16,8 +16,11 @@ import torch
 
 from changeling.backbones import onnx, openclip, registry, timm, torch_model
 from changeling.backbones.onnx import OnnxBackbone
+from changeling.generators import reconstruction
+from changeling.generators.families import load_generator
 from tests import helpers
 from tests.backbones import hub
+from tests.generators.requests import RECONSTRUCTION, make_child
 
 DEVICES = [
     pytest.param(
@@ -79,19 +82,22 @@ def test_torch_has_the_same_features_on_a_gpu(device: str, alias: str, monkeypat
     assert hub.difference(features[device], features["cpu"]) < tolerance
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_an_autoencoder_gives_the_same_image_on_a_gpu(device: str) -> None:
+@pytest.mark.parametrize("device", ["cpu", *DEVICES])
+def test_an_autoencoder_reconstructs_the_same_image_on_a_gpu(
+    device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
-    model = diffusers.AutoencoderTiny(
-        block_out_channels=(8, 8),
-        encoder_block_out_channels=(8, 8),
-        decoder_block_out_channels=(8, 8),
-        num_encoder_blocks=(1, 1),
-        num_decoder_blocks=(1, 1),
-        latent_channels=4,
-    ).eval()
-    image = torch.rand(1, 3, 32, 32)
-    with torch.inference_mode():
-        expected = model(image).sample
-        drawn = model.to(device)(image.to(device)).sample.cpu()
-    torch.testing.assert_close(drawn, expected, rtol=1e-3, atol=1e-3)
+    widths = {f"{half}_block_out_channels": (8, 8) for half in ("encoder", "decoder")}
+    blocks = {"num_encoder_blocks": (1, 1), "num_decoder_blocks": (1, 1)}
+    diffusers.AutoencoderTiny(latent_channels=4, **widths, **blocks).save_pretrained(tmp_path / "tiny")
+    helpers.natural(1, 48).save(tmp_path / "parent.png")
+    images = []
+    for name in ("cpu", device):
+        monkeypatch.setattr(reconstruction, "default_device", partial(torch.device, name))
+        generator = load_generator(RECONSTRUCTION.model_copy(update={"model": "tiny"}), tmp_path)
+        assert isinstance(generator, reconstruction.Reconstruction)
+        assert generator._model.device.type == name
+        (image,) = generator.draw([make_child(0, tmp_path / "parent.png")], [0])
+        images.append(np.asarray(image, np.int64))
+    assert np.ptp(images[0]) > 10
+    assert np.abs(images[1] - images[0]).max() <= 1
