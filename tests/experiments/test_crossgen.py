@@ -15,11 +15,12 @@ from sklearn.utils.class_weight import compute_sample_weight
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import ImageRow, Split
 from changeling.errors import DatasetError
-from changeling.experiments import crossgen, crossgen_tables, generator_probes
+from changeling.experiments import crossgen, generator_probes
 from changeling.experiments.base import Context, Machine
 from changeling.experiments.crossgen import CrossgenSettings
 from changeling.experiments.generator_probes import GeneratorProbes, list_large_generators
 from changeling.experiments.linear_probe import LinearProbe, ProbeSettings, fit_probe_on_rows
+from changeling.experiments.reporting import format_p_value
 from changeling.features.store import load_features
 from changeling.results.result import Result, Row, Table
 from tests.experiments.conftest import keep_images, store
@@ -259,7 +260,7 @@ def test_differences_say_whether_they_are_significant_after_correction(result: R
     ("p_value", "text"), [(float("nan"), "–"), (0.0, "< 0.001"), (0.0009, "< 0.001"), (0.001, "0.001"), (1.0, "1.000")]
 )
 def test_a_p_value_that_does_not_exist_is_not_significant(p_value: float, text: str) -> None:
-    assert crossgen_tables._format_p_value(p_value) == text
+    assert format_p_value(p_value) == text
 
 
 def test_a_backbone_does_not_differ_from_its_copy(dataset: Dataset, context: Context) -> None:

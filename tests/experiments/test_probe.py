@@ -243,3 +243,32 @@ def test_single_images_are_clusters_of_their_own(tmp_path: Path) -> None:
     assert row.labels["Generator"] == "g"
     assert row.cells["test_overall"].images == 60
     assert row.cells["test_overall"].value > 0.95
+
+
+def test_the_probes_of_two_backbones_are_compared_on_the_same_images(plant: Plant) -> None:
+    dataset = plant(style=1.5)
+    values = load_features(dataset, "planted").values
+    noise = np.random.default_rng(0).normal(size=values.shape)
+    store(dataset, "noisy", (values + 3 * noise).astype(np.float32))
+    table, differences = probe.run(Context(dataset, ["planted", "noisy"]), ProbeSettings()).tables
+    (row,) = differences.rows
+    assert row.labels["Difference"] == "planted minus noisy"
+    planted, noisy = table.rows
+    for key in ("auroc", "balanced"):
+        cell = row.cells[f"difference_{key}"]
+        assert cell.value == pytest.approx(planted.cells[f"test_{key}"].value - noisy.cells[f"test_{key}"].value)
+        assert 0 < cell.low < cell.value < cell.high
+        assert cell.images == 144
+    assert "one difference" in differences.note
+
+
+def test_backbones_are_compared_on_images_with_features_of_both(plant: Plant) -> None:
+    dataset = plant(style=1.5)
+    values = load_features(dataset, "planted").values.copy()
+    values[np.flatnonzero(dataset.column("split") == "test")[0]] = np.nan
+    store(dataset, "other", values)
+    differences = probe.run(Context(dataset, ["planted", "other"], seeds=2), ProbeSettings()).tables[-1]
+    assert differences.key == "probe-differences"
+    cell = differences.rows[0].cells["difference_auroc"]
+    assert cell.images == 143
+    assert cell.low <= 0 <= cell.high

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -12,10 +11,9 @@ import numpy as np
 
 from changeling.experiments.generator_probes import Score, compare_means
 from changeling.experiments.learning_curve import LearningCurve
-from changeling.experiments.reporting import make_estimate
+from changeling.experiments.reporting import describe_multiplicity, format_p_value, make_estimate
 from changeling.results.result import Column, Estimate, Row, Table
-from changeling.stats.intervals import LEVEL, Interval, statistic_interval
-from changeling.stats.metrics import Floats
+from changeling.stats.intervals import statistic_interval
 from changeling.stats.multiplicity import holm_adjusted, interval_p_value
 
 Scores = dict[str, Score]
@@ -210,7 +208,7 @@ def build_difference_table(backbones: Mapping[str, BackboneScores]) -> Table:
     p_values = holm_adjusted(np.array([interval_p_value(difference) for difference in differences.values()]))
     rows = [
         Row(
-            labels={"Between": group, "Difference": pair, "Holm-adjusted p": _format_p_value(p_value)},
+            labels={"Between": group, "Difference": pair, "Holm-adjusted p": format_p_value(p_value)},
             cells={"difference": make_estimate(difference)},
         )
         for ((group, pair), difference), p_value in zip(differences.items(), p_values, strict=True)
@@ -223,23 +221,5 @@ def build_difference_table(backbones: Mapping[str, BackboneScores]) -> Table:
         rows=tuple(rows),
         note="Paired differences on the same real images, in percentage points: of backbones, on the mean over "
         "left-out generators; of generators, on the mean over backbones. "
-        + _describe_multiplicity(list(differences.values()), p_values),
+        + describe_multiplicity(list(differences.values()), p_values),
     )
-
-
-def _describe_multiplicity(differences: Sequence[Interval], p_values: Floats) -> str:
-    """Return how many intervals do not contain 0, how many would not by chance, and how many are left if corrected."""
-    found = sum(difference.low > 0 or difference.high < 0 for difference in differences)
-    significant = int((p_values < 1 - LEVEL).sum())
-    return (
-        f"Of {len(differences)} intervals, {found} {'does' if found == 1 else 'do'} not contain 0; if no two were "
-        f"different, about {(1 - LEVEL) * len(differences):.2g} would not by chance. The intervals are not corrected "
-        f"for their number. The p-values are (Holm, 1979): with them, {significant} of the differences "
-        f"{'is' if significant == 1 else 'are'} significant at 5 %."
-    )
-
-
-def _format_p_value(p_value: float) -> str:
-    if math.isnan(p_value):
-        return "–"
-    return f"{p_value:.3f}" if p_value >= 0.001 else "< 0.001"

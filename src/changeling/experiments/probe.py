@@ -3,7 +3,8 @@
 The probe is a logistic regression on the train split, with one random child per cluster; its C is chosen on the
 validation split, on children by the generator that it is trained on. Overall and full-cluster accuracy stand beside
 balanced accuracy and AUROC. If two generators have enough clusters, a second table crosses the generator trained on
-with the generator tested on.
+with the generator tested on. With several backbones, a table of paired differences compares each two of them on the
+same test images.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from changeling.datasets.dataset import Dataset
 from changeling.experiments.base import Context, Cost, Experiment, Machine, estimate_memory
 from changeling.experiments.linear_probe import ProbeSettings, check_probe, check_train_on, estimate_fit_seconds
 from changeling.experiments.paper import TRAINING_GENERATOR, add_paper_values
+from changeling.experiments.probe_differences import ScoredTestSplit, build_backbone_differences, score_test_images
 from changeling.experiments.probe_evaluation import COLUMNS, evaluate_probes, fit_probes
 from changeling.experiments.reporting import (
     describe_dataset,
@@ -52,6 +54,7 @@ def run(context: Context, settings: ProbeSettings) -> Result:
     dataset, sources = context.dataset, []
     rows: list[Row] = []
     transfer_rows: list[Row] = []
+    test_scores: dict[str, ScoredTestSplit] = {}
     fitted: dict[str, str | int | float | bool | None] = {}
     unconverged: list[str] = []
     valid = np.zeros(len(dataset), dtype=np.bool_)
@@ -60,6 +63,7 @@ def run(context: Context, settings: ProbeSettings) -> Result:
         probes = fit_probes(context, features, settings)
         rows += evaluate_probes(dataset, features, probes, {})
         transfer_rows += evaluate_transfer(context, features, settings, probes)
+        test_scores[name] = score_test_images(dataset, features, probes)
         fitted |= {
             f"C of {name}": join_over_seeds([probe.c for probe in probes]),
             f"training images of {name}": probes[0].training_images,
@@ -79,6 +83,7 @@ def run(context: Context, settings: ProbeSettings) -> Result:
         tables=(
             add_paper_values(table, context, settings, _PAPER_SETTINGS),
             *build_transfer_table(dataset, transfer_rows),
+            *build_backbone_differences(dataset, test_scores),
         ),
         dataset=describe_dataset(dataset),
         sources=tuple(sources),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
 
@@ -14,8 +15,8 @@ from changeling.features.store import Features
 from changeling.results.format import ALL_LABEL, format_count
 from changeling.results.result import Curve, Estimate, Row, Source
 from changeling.stats.cluster_statistics import ClusterStatistic, combine_seeds
-from changeling.stats.intervals import Interval, ratio_interval, statistic_interval
-from changeling.stats.metrics import Ratio
+from changeling.stats.intervals import LEVEL, Interval, ratio_interval, statistic_interval
+from changeling.stats.metrics import Floats, Ratio
 
 
 def make_estimate(interval: Interval, chance: float | None = None) -> Estimate:
@@ -155,3 +156,24 @@ def list_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that compute the numbers."""
     packages = ("changeling", "numpy", "scipy", "scikit-learn", "openTSNE")
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in packages}
+
+
+def describe_multiplicity(differences: Sequence[Interval], p_values: Floats) -> str:
+    """Return how many intervals do not contain 0, how many would not by chance, and how many are left if corrected."""
+    if len(differences) == 1:
+        return "There is one difference, so its p-value needs no correction."
+    found = sum(difference.low > 0 or difference.high < 0 for difference in differences)
+    significant = int((p_values < 1 - LEVEL).sum())
+    return (
+        f"Of {len(differences)} intervals, {found} {'does' if found == 1 else 'do'} not contain 0; if no two were "
+        f"different, about {(1 - LEVEL) * len(differences):.2g} would not by chance. The intervals are not corrected "
+        f"for their number. The p-values are (Holm, 1979): with them, {significant} of the differences "
+        f"{'is' if significant == 1 else 'are'} significant at 5 %."
+    )
+
+
+def format_p_value(p_value: float) -> str:
+    """Return a p-value as text for a table."""
+    if math.isnan(p_value):
+        return "–"
+    return f"{p_value:.3f}" if p_value >= 0.001 else "< 0.001"
