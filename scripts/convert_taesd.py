@@ -60,4 +60,6 @@ def read_weights(name: str, source: Path) -> dict[str, Tensor]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3 or "--help" in sys.argv:
+        sys.exit(__doc__)
     main(Path(sys.argv[1]), Path(sys.argv[2]))

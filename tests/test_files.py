@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from changeling.files import LEFTOVER_AGE, atomic_write, escape_formula, free_bytes
+from changeling.files import LEFTOVER_AGE, atomic_write, escape_formula, free_bytes, replaced_path
 
 
 def test_file_appears_when_the_block_succeeds(tmp_path: Path) -> None:
@@ -106,3 +106,12 @@ def test_a_folder_that_does_not_exist_yet_is_on_the_disk_of_its_parent(
     assert free_bytes(tmp_path / "not" / "there") == pytest.approx(free_bytes(tmp_path), rel=0.1)
     monkeypatch.chdir(tmp_path)
     assert free_bytes(Path("not/there")) > 0
+
+
+def test_a_temporary_file_is_named_by_the_file_that_it_replaces(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "index.html") as temporary:
+        temporary.touch()
+        assert replaced_path(str(temporary)) == str(tmp_path / "index.html")
+    assert replaced_path(temporary.name) == "index.html"
+    for other in ("/a/.hidden.tmp", "b.jpg", ""):
+        assert replaced_path(other) == other

@@ -1,6 +1,6 @@
 import pytest
 
-from changeling.progress import progress_bars
+from changeling.progress import ProgressLines, progress_bars, progress_bars_or_lines
 
 
 def test_descriptions_that_differ_in_details_share_a_bar(
@@ -22,3 +22,20 @@ def test_nothing_is_shown_without_a_terminal(capsys: pytest.CaptureFixture[str])
     with progress_bars() as progress:
         progress("images", 1, 1)
     assert capsys.readouterr().err.strip() == ""
+
+
+def test_lines_of_a_log_are_written_first_last_and_once_a_minute_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("changeling.progress.time.monotonic", lambda: now[0])
+    lines: list[str] = []
+    progress = ProgressLines(lines.append)
+    for second, done in ((0, 0), (30, 500), (61, 1000), (62, 1001), (90, 2000)):
+        now[0] = second
+        progress("sd", done, 2000)
+    assert lines == ["sd: 0 of 2,000", "sd: 1,000 of 2,000", "sd: 2,000 of 2,000"]
+
+
+def test_without_a_terminal_a_long_job_prints_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bars_or_lines() as progress:
+        progress("sd", 0, 10)
+    assert capsys.readouterr().err == "sd: 0 of 10\n"

@@ -25,6 +25,7 @@ from changeling.commands import (
     studies,
 )
 from changeling.errors import ChangelingError
+from changeling.files import replaced_path
 
 COMMANDS = (  # in the order of the help
     detection.detect,
@@ -72,7 +73,7 @@ def run_command_line(arguments: Sequence[str] | None = None) -> None:
         _print_error(str(error))
         sys.exit(2)
     except OSError as error:
-        _print_error(f"{error.filename or 'the system'}: {error.strerror or error}")
+        _print_error(f"{replaced_path(str(error.filename or 'the system'))}: {error.strerror or error}")
         sys.exit(2)
     except SystemExit as end:
         if end.code in (15, 130, 143):  # an interrupt, reported by typer, or SIGTERM, caught by Ray or by `main`

@@ -70,6 +70,12 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
+def replaced_path(path: str) -> str:
+    """Return the path that a temporary file of `atomic_write` is to replace; any other path as it is."""
+    match = re.fullmatch(rf"(.*/)?\.(.+)\.[0-9a-f]{{{2 * _TOKEN_BYTES}}}\.tmp", path)
+    return f"{match[1] or ''}{match[2]}" if match else path
+
+
 def escape_formula(text: str) -> str:
     """Return the text as a CSV cell: a ' is put before anything that a spreadsheet would run as a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

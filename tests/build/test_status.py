@@ -49,6 +49,27 @@ def test_speed_and_time_left_are_those_of_the_last_parts(copy: Build) -> None:
     assert re.fullmatch(r"picky +20 +21 +\d+ +\d+ +0 +1,440 +2 s, until \w{3} \d\d \w{3} \d\d:\d\d *", line)
 
 
+def test_a_build_whose_page_is_refreshed_is_not_stopped(copy: Build) -> None:
+    without(copy, "picky", [5])
+    long_ago = time.time() - 24 * 3600
+    for path in copy.paths:
+        if path.exists():
+            os.utime(path, (long_ago, long_ago))
+    page = copy.output / "build" / "index.html"
+    page.touch()
+    assert "stopped" not in print_to_text(copy)
+    os.utime(page, (long_ago, long_ago))
+    assert "stopped" in print_to_text(copy)
+
+
+def test_disk_space_is_estimated_only_for_generators_with_files(copy: Build) -> None:
+    assert "disk:" not in print_to_text(copy)
+    without(copy, "picky", range(6))
+    assert "disk: how much is needed is known after the first part, " in print_to_text(copy)
+    without(copy, "parents", [1])
+    assert re.search(r"disk: about \d+ kB more needed, without picky, [\d.]+ GB free", print_to_text(copy))
+
+
 def test_missing_image_files_do_not_hide_the_progress(copy: Build) -> None:
     for path in (copy.output / "images").rglob("*.*"):
         path.unlink()
@@ -76,7 +97,7 @@ def test_a_written_dataset_is_reported(copy: Build) -> None:
 def test_a_dataset_without_a_generator_is_not_reported_as_written(copy: Build) -> None:
     more = replace(copy, generators={**copy.generators, "new": copy.generators["picky"]})
     assert (copy.output / "images.parquet").exists()
-    assert "the dataset is not written yet" in print_to_text(more)
+    assert "the dataset is not written yet: images.parquet is an earlier one" in print_to_text(more)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s ago"), (119, "119 s ago"), (600, "10 min ago")])

@@ -452,7 +452,7 @@ def test_a_model_that_cannot_be_fetched_is_an_error_of_one_line(
     check_refused(
         drawing(model, kind=kind, revision=revision),
         tmp_path,
-        rf"there is no folder {model}, and no way to the Hub: Cannot reach .* offline mode",
+        rf"there is no folder {model}, and no way to the Hub: Cannot reach .*; connect to it, or let `model` ",
     )
 
 

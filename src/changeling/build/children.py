@@ -24,9 +24,11 @@ def build_children(build: Build, name: str, indices: Sequence[int], progress: Pr
     Raises:
         BuildError: the generator cannot be loaded or fails, differs from its record, or the disk is full.
     """
+    parts = build.parts(name)
+    progress(name, parts.row_range(indices[0])[0], parts.row_count)  # the model may take minutes to load
     generator = load_build_generator(build, name)
     write_or_check_record(build, name, generator)  # before the trial, which may take minutes
-    run_preflight(build, name, generator, build.parts(name).count_rows(indices), note)
+    run_preflight(build, name, generator, parts.count_rows(indices), note)
     draw_and_write_parts(build, name, generator, indices, progress)
 
 

@@ -14,6 +14,7 @@ from changeling.build.preflight import Note, check_disk_for_parents, ignore_note
 from changeling.build.write import join_dataset, write_parents
 from changeling.datasets.dataset import Dataset
 from changeling.errors import BuildError
+from changeling.files import check_output_folder
 from changeling.progress import Progress, silent
 
 ChildrenBuilder = Callable[[Build, str, Sequence[int], Progress, Note], None]
@@ -36,6 +37,7 @@ def run_build(
         BuildError: the build cannot start or go on. Finished parts are kept.
     """
     _check_output(build)
+    check_output_folder(build.output)
     plan = plan_build(build, shard)
     for name in plan.generators:
         fetch_build_generator(build, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,14 +53,14 @@ def run(
     """
     from changeling.build.plan import ALL_PARTS, Shard
     from changeling.build.runner import run_build
-    from changeling.progress import progress_bars
+    from changeling.progress import progress_bars_or_lines
     from changeling.studies.settings import load_study
 
     selected = Shard.parse(shard)
     if ray and selected != ALL_PARTS:
         raise BuildError("--shard and --ray cannot be combined: with --ray one command builds all parts")
     build = load_study(file).to_build(file.parent)
-    with progress_bars() as progress:
+    with note_how_to_resume(), progress_bars_or_lines() as progress:
         if ray:
             from changeling.distributed.build import build_on_ray
 
@@ -66,7 +68,7 @@ def run(
         else:
             dataset = run_build(build, selected, progress, print_note)
     summary = summarize_dataset(dataset) if dataset else "this shard is finished, others are not"
-    typer.echo(f"{build.output}: {summary}", err=True)
+    print_note(f"{build.output}: {summary}; look at {build.output / 'build' / 'index.html'}")
 
 
 @builds.command()
@@ -96,6 +98,16 @@ def redraw(
 
     for path in redraw_images(load_study(file).to_build(file.parent), image_ids):
         typer.echo(f"{path}: restored")
+
+
+@contextmanager
+def note_how_to_resume() -> Iterator[None]:
+    """Print what to do after an interruption: Ctrl-C or SIGTERM."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        print_note("finished parts are saved; run the same command again to resume")
+        raise
 
 
 def summarize_dataset(dataset: Dataset) -> str:

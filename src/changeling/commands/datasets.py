@@ -124,6 +124,8 @@ def audit(
     typer.echo(f"{dataset}: {result.summary}", err=True)
     if (dataset / "build").exists() and {"missing", "unreadable", "changed"} & set(result.counts):
         print_note("to regenerate a built image and restore its file, run `changeling build redraw STUDY ID`")
+    if (dataset / "build").exists() and "orphan" in result.counts:
+        print_note("images of a generator that `changeling build` has not finished are orphans until it has")
     if result.errors:
         raise typer.Exit(1)
 

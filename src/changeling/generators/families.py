@@ -73,6 +73,9 @@ def fetch_generator(settings: GeneratorSettings, root: Path) -> None:
 def _import_family(settings: GeneratorSettings) -> GeneratorFamily:
     if not all(importlib.util.find_spec(library) for library in _LIBRARIES):
         raise BuildError(f"{settings.model} needs diffusers: pip install 'changeling[generate]'")
+    from transformers.utils.logging import set_verbosity_error
+
+    set_verbosity_error()  # before the import of a family, which may warn that torchvision is missing
     module, _, name = FAMILIES[settings.kind].location.partition(":")
     family: GeneratorFamily = getattr(importlib.import_module(module), name)
     return family

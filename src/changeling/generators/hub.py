@@ -67,7 +67,10 @@ def explain_load_errors(model: str) -> Iterator[None]:
                 f"{model} is behind a licence: accept it on the Hugging Face Hub, and log in (`hf auth login`)"
             ) from None
         if network := _find_network_error(error):
-            raise BuildError(f"there is no folder {model}, and no way to the Hub: {one_line(network)}") from None
+            raise BuildError(
+                f"there is no folder {model}, and no way to the Hub: {one_line(network)}; connect to it, or let "
+                "`model` in the study file name a folder with the model's files"
+            ) from None
         reason = one_line(reported) or type(reported).__name__
         raise BuildError(f"{model} cannot be loaded, neither as a folder nor from the Hub: {reason}") from None
 

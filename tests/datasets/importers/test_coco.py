@@ -41,6 +41,7 @@ def test_coco_keeps_the_first_five_captions_and_knows_files_by_their_number(tmp_
         ("[]", ""),
         ('{"images": []}', ""),
         ('{"images": [{}], "annotations": []}', ""),
+        ('{"images": [], "annotations": []}', ""),
         ('{"images": [{"id": 1}], "annotations": [{"image_id": 1, "bbox": []}]}', ""),  # instances_val2017.json
     ],
 )
@@ -73,6 +74,28 @@ def test_what_is_there_of_a_caption_file_is_told(tmp_path: Path) -> None:
     notes: list[str] = []
     list(read_coco(coco(tmp_path / "captions.json", {1: ["a"], 2: ["b"]}), tmp_path / "images", note=notes.append))
     assert notes == ["photographs: 1 of 2"]
+
+
+def test_a_few_photographs_that_are_missing_are_named(tmp_path: Path) -> None:
+    for number in (2, 3, 4):
+        picture(tmp_path / f"images/{number:012d}.jpg")
+    notes: list[str] = []
+    annotations = coco(tmp_path / "captions.json", {number: ["a"] for number in range(1, 5)})
+    list(read_coco(annotations, tmp_path / "images", note=notes.append))
+    assert notes == ["photographs: 3 of 4; not found: 000000000001.jpg"]
+
+
+def test_captions_without_text_are_left_out_and_counted(tmp_path: Path) -> None:
+    for number in (1, 2):
+        picture(tmp_path / f"images/{number:012d}.jpg")
+    annotations = coco(tmp_path / "captions.json", {1: ["", "a", " \n", None], 2: [""]})  # type: ignore[list-item]
+    notes: list[str] = []
+    images = list(read_coco(annotations, tmp_path / "images", note=notes.append))
+    assert [image.captions for image in images] == [["a"], []]
+    assert notes == [
+        "4 captions without text left out, of images 1, 1, 1, ...",
+        "photographs: 2 of 2; without a caption: 2",
+    ]
 
 
 def test_karpathys_file_brings_its_splits_and_first_five_captions(karpathy: Path, tmp_path: Path) -> None:

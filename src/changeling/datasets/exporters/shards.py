@@ -119,4 +119,7 @@ def _read_data(dataset: Dataset, row: dict[str, Any]) -> bytes:
 
 def _file_error(row: dict[str, Any], problem: str) -> DatasetError:
     image = f"image {row['image_id']!r}, {row['path']!r}"
-    return DatasetError(f"{image}: {problem}; restore the original file, or import the dataset again")
+    return DatasetError(
+        f"{image}: {problem}; restore the original file (if it was built, by `changeling build redraw`), "
+        "or import the dataset again"
+    )

@@ -15,7 +15,7 @@ from changeling.datasets.dataset import Dataset
 from changeling.datasets.importers.base import ImportedImage, list_image_files, make_image_row
 from changeling.datasets.importers.coco_annotations import Photograph, read_photographs
 from changeling.datasets.importers.import_dataset import import_dataset
-from changeling.datasets.messages import Note, ignore_note
+from changeling.datasets.messages import Note, format_examples, ignore_note
 from changeling.datasets.schema import SPLITS, Split
 from changeling.errors import DatasetError
 from changeling.progress import Progress, silent
@@ -46,13 +46,23 @@ def read_coco(annotations: Path, images: Path, *, note: Note = ignore_note) -> I
     Raises:
         DatasetError: see `read_photographs`; or no image is found, or one is found twice.
     """
-    photographs = read_photographs(annotations)
+    photographs = read_photographs(annotations, note)
     paths = find_photographs(images, photographs)
     if not paths:
         raise DatasetError(f"{images} holds none of the {len(photographs)} images of {annotations}")
     for image_id, path in paths.items():
         yield make_parent(image_id, photographs[image_id], path, "coco")
-    note(f"photographs: {format_shares(photographs, dict.fromkeys(paths, 1))}")
+    note(f"photographs: {format_shares(photographs, dict.fromkeys(paths, 1))}{_format_gaps(photographs, paths)}")
+
+
+def _format_gaps(photographs: Mapping[int, Photograph], paths: Mapping[int, str]) -> str:
+    """Name some photographs that are missing among many others, and some of those found that have no caption."""
+    missing = [
+        photograph.file_name or image_id for image_id, photograph in photographs.items() if image_id not in paths
+    ]
+    without_caption = [image_id for image_id in paths if not photographs[image_id].captions]
+    not_found = f"; not found: {format_examples(missing)}" if 0 < len(missing) < len(paths) else ""
+    return not_found + (f"; without a caption: {format_examples(without_caption)}" if without_caption else "")
 
 
 def find_photographs(images: Path, photographs: Mapping[int, Photograph]) -> dict[int, str]:

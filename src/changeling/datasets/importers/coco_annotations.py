@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from changeling.datasets.messages import Note, format_count, format_examples, ignore_note
 from changeling.datasets.schema import SPLITS, Split
 from changeling.errors import DatasetError
 
@@ -40,8 +41,10 @@ class Photograph:
     caption_ids: tuple[int, ...] = ()
 
 
-def read_photographs(annotations: Path) -> dict[int, Photograph]:
+def read_photographs(annotations: Path, note: Note = ignore_note) -> dict[int, Photograph]:
     """Read a COCO caption file or Karpathy's file, whichever it is: image id -> photograph.
+
+    `note` is called with the number of captions that are left out because they have no text.
 
     Raises:
         DatasetError: it is neither; or Karpathy's file has other numbers of images than his splits, or an image with
@@ -50,7 +53,7 @@ def read_photographs(annotations: Path) -> dict[int, Photograph]:
     content = _read_json(annotations)
     try:
         if "annotations" in content or not content["images"] or "sentences" not in content["images"][0]:
-            return _parse_captions(content)
+            return _parse_captions(content, note)
     except _FORMAT_ERRORS:
         raise DatasetError(f"{annotations} is not a COCO caption file; {_ADVICE}") from None
     return _parse_karpathy_file(content, annotations)
@@ -72,13 +75,21 @@ def _drop_tokens(entry: dict[str, Any]) -> Any:
     return (entry["raw"], entry.get("sentid")) if "raw" in entry else entry
 
 
-def _parse_captions(content: dict[str, Any]) -> dict[int, Photograph]:
+def _parse_captions(content: dict[str, Any], note: Note) -> dict[int, Photograph]:
     photographs = {int(image["id"]): Photograph([], str(image.get("file_name") or "")) for image in content["images"]}
+    if not photographs:
+        raise ValueError
+    empty: list[int] = []  # the image of each caption that has no text
     for annotation in content["annotations"]:
-        photograph = photographs.get(int(annotation["image_id"]))
-        caption = " ".join(annotation["caption"].split())
-        if photograph and len(photograph.captions) < CAPTIONS_PER_IMAGE:
+        image_id, text = int(annotation["image_id"]), annotation["caption"]
+        photograph = photographs.get(image_id)
+        caption = " ".join(text.split()) if isinstance(text, str) else ""
+        if photograph and not caption:
+            empty.append(image_id)
+        elif photograph and len(photograph.captions) < CAPTIONS_PER_IMAGE:
             photograph.captions.append(caption)
+    if empty:
+        note(f"{format_count(len(empty), 'caption')} without text left out, of images {format_examples(empty)}")
     return photographs
 
 
