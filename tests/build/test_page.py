@@ -13,7 +13,7 @@ from playwright.sync_api import Browser
 
 from changeling.build import page
 from changeling.build.job import Build
-from changeling.build.page import BuildPage, write_page
+from changeling.build.page import BuildPage
 from changeling.build.parts import PARENTS, BuildPartFormat
 from changeling.build.runner import run_build
 from changeling.build.write import write_parents
@@ -57,7 +57,7 @@ class PageReader(HTMLParser):
 
 
 def read(build: Build) -> PageReader:
-    return PageReader(write_page(build).read_text())
+    return PageReader(BuildPage(build).write().read_text())
 
 
 def test_the_page_shows_all_clusters_with_their_captions_and_counts(whole: Build, copy: Build) -> None:
@@ -71,7 +71,7 @@ def test_the_page_shows_all_clusters_with_their_captions_and_counts(whole: Build
     assert "strict 21 21 21 0 0 0 0 21 0" in shown.text
     assert "The build is finished." in shown.text
     assert "were left out" not in shown.text
-    assert "refresh" not in write_page(copy).read_text()
+    assert "refresh" not in BuildPage(copy).write().read_text()
 
 
 def test_every_picture_and_link_is_a_file(copy: Build) -> None:
@@ -91,7 +91,7 @@ def test_flagged_children_are_described_instead_of_shown(copy: Build) -> None:
 
 
 def test_a_page_can_be_moved_with_its_dataset(copy: Build, tmp_path: Path) -> None:
-    write_page(copy)
+    BuildPage(copy).write()
     shutil.move(copy.output, tmp_path / "moved")
     links = PageReader((tmp_path / "moved" / "build" / "index.html").read_text()).links
     assert links
@@ -106,7 +106,7 @@ def test_the_page_of_an_unfinished_build_reloads_and_shows_what_is_written(copy:
         shutil.rmtree(path)
     shown = read(copy)
     assert "The build is not finished" in shown.text
-    assert 'http-equiv="refresh"' in write_page(copy).read_text()
+    assert 'http-equiv="refresh"' in BuildPage(copy).write().read_text()
     assert shown.tags.count("article") == 1  # of the last cluster, whose last caption is done
     assert f"said {CAPTIONS - 1}" in shown.text
     assert "said 0" not in shown.text
@@ -172,7 +172,7 @@ def test_in_a_browser_images_load_and_nothing_overflows(
     opened.on("console", lambda message: messages.append(message.text))
     opened.on("pageerror", lambda error: messages.append(str(error)))
     opened.on("dialog", lambda dialog: messages.append(dialog.message))
-    written = write_page(build)
+    written = BuildPage(build).write()
     eager = written.with_name("eager.html")  # all images at once, not as they are scrolled to
     eager.write_text(written.read_text(encoding="utf-8").replace('loading="lazy"', ""), encoding="utf-8")
     opened.goto(eager.as_uri(), wait_until="load")

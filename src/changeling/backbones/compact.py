@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from changeling.backbones.onnx import OnnxBackbone, count_cores, open_session, write_metadata
+from changeling.backbones.onnx import OnnxBackbone, count_cores, measure_difference, open_session, write_metadata
 from changeling.backbones.packaged import CLIP_VIT_B16, PackagedModel, cached_onnx_file
 from changeling.backbones.sample_pictures import load_pictures
 from changeling.config import cache_dir
@@ -166,9 +166,7 @@ def _check_features(made: Path, exported: Path, model: PackagedModel, kind: Grap
     noise = np.random.default_rng(0).normal(size=(1, 3, *[model.preprocessing.crop] * 2)).astype(np.float32)
     pixels = np.concatenate([load_pictures(model.preprocessing), noise])
     expected, features = (open_session(path).run([LAYER], {"pixel_values": pixels})[0] for path in (exported, made))
-    difference = np.inf
-    if features.shape == expected.shape:
-        difference = float(np.abs(features - expected).max() / np.abs(expected).max())
+    difference = measure_difference(features, expected)
     if not difference <= kind.tolerance:
         raise BackboneError(
             f"the {kind.name} graph differs from the exported one by {difference:.1e} of the largest value, more than "

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from pydantic import ValidationError
 
 from changeling.errors import BackboneError, one_line
 from changeling.images.transforms import IMAGENET, Preprocessing
+
+if TYPE_CHECKING:
+    from onnx import ModelProto  # the package is only imported where a graph is read: that takes a while
 
 _PREPROCESSING = "changeling.preprocessing"
 _WEIGHTS = "changeling.weights"
@@ -120,13 +123,7 @@ def _read_preprocessing(metadata: dict[str, str], path: Path) -> Preprocessing:
 
 def has_preprocessing(path: Path) -> bool:
     """Return whether the metadata of an ONNX file names its preprocessing. Raises BackboneError if it is not one."""
-    import onnx
-
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # those of protobuf are not public
-        raise BackboneError(f"{path} is not an ONNX model: {one_line(error)}") from None
-    return any(entry.key == _PREPROCESSING for entry in model.metadata_props)
+    return any(entry.key == _PREPROCESSING for entry in load_without_weights(path).metadata_props)
 
 
 def write_metadata(model: Any, *, weights: str, preprocessing: Preprocessing) -> None:
@@ -136,14 +133,25 @@ def write_metadata(model: Any, *, weights: str, preprocessing: Preprocessing) ->
 
 
 def read_layers(path: Path) -> list[str]:
-    """Return the layers of an ONNX file without loading its weights. Raises BackboneError if it is not one."""
+    """Return the layers of an ONNX file. Raises BackboneError if it is not one."""
+    return [output.name for output in load_without_weights(path).graph.output]
+
+
+def load_without_weights(path: Path) -> ModelProto:
+    """Load an ONNX file without weights that lie beside it. Raises BackboneError if it is not one."""
     import onnx
 
     try:
-        graph = onnx.load(path, load_external_data=False).graph
+        return onnx.load(path, load_external_data=False)
     except Exception as error:  # those of protobuf are not public
         raise BackboneError(f"{path} is not an ONNX model: {one_line(error)}") from None
-    return [output.name for output in graph.output]
+
+
+def measure_difference(features: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Return the largest difference of features from expected ones (B, D), relative to the largest of these."""
+    if features.shape != expected.shape:
+        return float("inf")
+    return float(np.abs(features - expected).max() / np.abs(expected).max())
 
 
 def count_cores() -> int:

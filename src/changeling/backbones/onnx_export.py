@@ -13,7 +13,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from changeling.backbones.onnx import open_session, write_metadata
+from changeling.backbones.onnx import measure_difference, open_session, write_metadata
 from changeling.backbones.torch_model import TorchModel, compute_layers
 from changeling.config import cache_dir
 from changeling.errors import BackboneError, one_line
@@ -100,9 +100,6 @@ def _check_features(path: Path, model: TorchModel, name: str) -> None:
         expected = compute_layers(model, pixels, name)
         exported = session.run(list(expected), {"pixel_values": pixels})
         for (layer, expected_features), features in zip(expected.items(), exported, strict=True):
-            if features.shape == expected_features.shape:
-                difference = float(np.abs(features - expected_features).max() / np.abs(expected_features).max())
-            else:
-                difference = np.inf
+            difference = measure_difference(features, expected_features)
             if not difference <= TOLERANCE:
                 raise ValueError(f"it differs from PyTorch at @{layer} by {difference:.1e} of the largest value")

@@ -80,10 +80,8 @@ def _remove_unused(model: ModelProto) -> None:
             needed_nodes.append(node)
             needed.update(node.input)
     available = {value.name for value in (*graph.input, *graph.initializer)}
-    missing = (
-        needed - available - {name for node in needed_nodes for name in node.output} - {""}
-    )  # "" is an omitted optional input
-    if missing:
+    available |= {name for node in needed_nodes for name in node.output} | {""}  # "" is an omitted optional input
+    if missing := needed - available:
         raise BackboneError(f"the graph does not compute {', '.join(sorted(missing))}")
     tensors = [tensor for tensor in graph.initializer if tensor.name in needed]
     del graph.node[:], graph.initializer[:], graph.value_info[:]

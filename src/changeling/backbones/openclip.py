@@ -137,10 +137,8 @@ class _Transformer(nn.Module):
     def __init__(self, visual: Any) -> None:
         super().__init__()
         self.visual = visual
-        self.projection, visual.proj = (
-            visual.proj,
-            None,
-        )  # without it, the module returns the features before the projection
+        self.projection = visual.proj
+        visual.proj = None  # without it, the module returns the features before the projection
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         with collect_class_tokens(self.visual.transformer.resblocks) as tokens:

@@ -81,11 +81,6 @@ class BuildPage:
         return Path(os.path.relpath(self._build.output / image, self._path.parent)).as_posix()
 
 
-def write_page(build: Build) -> Path:
-    """Write build/index.html; return its path."""
-    return BuildPage(build).write()
-
-
 def _read_clusters(build: Build) -> list[_Cluster]:
     """The first clusters that have written children; if none has, the first parents."""
     parents = _read_first_rows(build, PARENTS, SHOWN_CLUSTERS)

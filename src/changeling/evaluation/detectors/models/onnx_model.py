@@ -10,7 +10,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from changeling.backbones.onnx import OnnxBackbone, find_default_layer, has_preprocessing, hash_file
+from changeling.backbones.onnx import (
+    OnnxBackbone,
+    find_default_layer,
+    has_preprocessing,
+    hash_file,
+    load_without_weights,
+)
 from changeling.backbones.onnx_text import read_description
 from changeling.errors import DetectorError
 from changeling.evaluation.base import DetectorSettings, ScoringDetector, hash_identity
@@ -66,9 +72,7 @@ def load_onnx(argument: str, settings: DetectorSettings) -> ScoringDetector:
 
 def _ends_in_probabilities(path: Path) -> bool:
     """Return whether the output of a graph comes from Softmax or Sigmoid, perhaps reshaped."""
-    import onnx
-
-    graph = onnx.load(path, load_external_data=False).graph
+    graph = load_without_weights(path).graph
     producers = {name: node for node in graph.node for name in node.output}
     node = producers.get(find_default_layer([output.name for output in graph.output]))
     while node is not None and node.op_type in _RESHAPING:
