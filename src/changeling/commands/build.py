@@ -1,4 +1,4 @@
-"""The commands of a build: run, status, redraw."""
+"""The commands of a build: run, status, forecast, redraw."""
 
 from __future__ import annotations
 
@@ -80,6 +80,20 @@ def status(file: StudyArgument = Path("study.toml")) -> None:
     from changeling.studies.settings import load_study
 
     print_status(load_study(file).to_build(file.parent), Console())
+
+
+@builds.command()
+def forecast(
+    file: StudyArgument = Path("study.toml"),
+    processes: Annotated[
+        int, typer.Option(min=1, help="How many GPUs or machines as fast as this one will share the build.")
+    ] = 1,
+) -> None:
+    """Draw a few children, write none, and print the time and disk space that the build needs."""
+    from changeling.build.forecast import forecast_build
+    from changeling.studies.settings import load_study
+
+    forecast_build(load_study(file).to_build(file.parent), processes, typer.echo)
 
 
 @builds.command()
