@@ -1,9 +1,10 @@
-"""Write docs/images/page-light.webp and page-dark.webp: the service's page with the demo's pictures.
+"""Write docs/service.png, and docs/images/page-light.webp and page-dark.webp: the service's page with pictures.
 
-python scripts/make_screenshots.py
+python -m scripts.make_screenshots
 
-They hold pictures, so they are not committed. The script runs the bundled detector, and needs Chromium and the packages
-of `.[serve,dev]`.
+docs/service.png shows pictures that scripts/draw_pictures.py computes. The others show those of the demo, which belong
+to their makers, so they are not committed. The script runs the bundled detector, and needs Chromium and the packages of
+`.[serve,dev]`.
 """
 
 from __future__ import annotations
@@ -24,28 +25,48 @@ from changeling.detect.detector import Detector
 from changeling.progress import silent
 from changeling.server.app import create_app
 from changeling.server.run import listen, make_server
+from scripts.draw_pictures import draw_pictures
 
-FOLDER = Path(__file__).parents[1] / "docs" / "images"
+DOCS = Path(__file__).parents[1] / "docs"
 SHOWN = ("cat.png", "rocket.jpg", "sdxl.webp")
 TIMEOUT = 600_000  # milliseconds for all pictures
 
 
 def main() -> None:
-    """Take both screenshots."""
+    """Take all screenshots."""
     expect.set_options(timeout=TIMEOUT)
     with tempfile.TemporaryDirectory() as name, run_service() as address, sync_playwright() as playwright:
-        pictures = {path.name: path for path in fetch_samples(Path(name) / "pictures", silent)}
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = open_page(browser, address, width=1280, height=1010)
-        page.set_input_files("#files", [pictures[shown] for shown in SHOWN])
-        wait_until_done(page, len(SHOWN))
-        save(page, "page-light.webp")
-        page = open_page(browser, address, width=1280, height=1010, is_dark=True)
-        page.set_input_files("#folder", Path(name) / "pictures")
-        wait_until_done(page, len(pictures))
-        expect(page.locator(".matrix")).to_be_visible()
-        save(page, "page-dark.webp")
+        show_drawn_pictures(browser, address, Path(name) / "drawn")
+        show_samples(browser, address, Path(name) / "pictures")
         browser.close()
+
+
+def show_drawn_pictures(browser: Browser, address: str, folder: Path) -> None:
+    """Write docs/service.png: the page with pictures that belong to nobody."""
+    paths = draw_pictures(folder)
+    page = open_page(browser, address, width=1280, height=1010)
+    page.set_input_files("#files", paths)
+    wait_until_done(page, len(paths))
+    page.locator(".card details[open] > summary").click()
+    bottom = max(box["y"] + box["height"] for card in page.locator(".card").all() if (box := card.bounding_box()))
+    page.set_viewport_size({"width": 1280, "height": round(bottom) + 24})
+    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    image.save(DOCS / "service.png", optimize=True)
+
+
+def show_samples(browser: Browser, address: str, folder: Path) -> None:
+    """Write docs/images/page-light.webp and page-dark.webp: three pictures of the demo, and all as labelled folders."""
+    pictures = {path.name: path for path in fetch_samples(folder, silent)}
+    page = open_page(browser, address, width=1280, height=1010)
+    page.set_input_files("#files", [pictures[shown] for shown in SHOWN])
+    wait_until_done(page, len(SHOWN))
+    save(page, "page-light.webp")
+    page = open_page(browser, address, width=1280, height=1010, is_dark=True)
+    page.set_input_files("#folder", folder)
+    wait_until_done(page, len(pictures))
+    expect(page.locator(".matrix")).to_be_visible()
+    save(page, "page-dark.webp")
 
 
 @contextmanager
@@ -83,9 +104,10 @@ def wait_until_done(page: Page, pictures: int) -> None:
 
 
 def save(page: Page, name: str) -> None:
-    """Save what the window shows."""
-    FOLDER.mkdir(exist_ok=True)
-    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(FOLDER / name, quality=80, method=6)
+    """Save what the window shows in docs/images."""
+    folder = DOCS / "images"
+    folder.mkdir(exist_ok=True)
+    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(folder / name, quality=80, method=6)
 
 
 if __name__ == "__main__":

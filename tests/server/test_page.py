@@ -91,7 +91,9 @@ def test_hostile_files_do_no_harm_to_good_ones(page: Page, tmp_path: Path) -> No
     assert sorted(read_headings(page)) == ["Could not be judged"] * 3 + [GENERATED, REAL]
     assert page.locator(".file-name", has_text="onerror").inner_text() == name
     assert page.locator("img[src=x]").count() == 0
-    with download(page, "Download CSV").open(newline="", encoding="utf-8") as file:
+    downloaded = download(page, "Download CSV")
+    assert downloaded.read_bytes().startswith(b"\xef\xbb\xbfpath,")  # so that Excel reads it as UTF-8
+    with downloaded.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == [name, "'=cmd.png", "bomb.png", "cut.png", "good.png"]
 

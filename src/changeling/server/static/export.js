@@ -9,9 +9,10 @@ export function downloadJson(pictures) {
   save("verdicts.json", "application/json", `${JSON.stringify(pictures.map(makeRow), null, 1)}\n`);
 }
 
+// Starts with a byte order mark: without it, Excel does not read umlauts and accents.
 export function downloadCsv(pictures) {
   const lines = pictures.map(makeRow).map((row) => COLUMNS.map((name) => formatCell(row[name])).join(","));
-  save("verdicts.csv", "text/csv", [COLUMNS.join(","), ...lines, ""].join("\r\n"));
+  save("verdicts.csv", "text/csv", "\ufeff" + [COLUMNS.join(","), ...lines, ""].join("\r\n"));
 }
 
 // A file for whoever maintains the detector: the hash, versions and scores; neither the picture nor its name.

@@ -75,7 +75,9 @@ export const text = {
     error: (message) => `There is no verdict: ${message}`,
   },
   reasons: {
-    between: "The probability lies between the two thresholds: the detector sees too little either way to decide.",
+    between:
+      "The probability lies between the two thresholds: the detector sees too little either way to decide. Look for the " +
+      "original file, and for who published it first.",
     "too small": "The picture is too small to judge: its short side has fewer than 32 pixels.",
     flat: "The picture is nearly of one colour, so there is nothing to judge.",
     "not a photograph": "This looks like a drawing, a document or a screenshot. The detector only knows photographs.",
@@ -120,7 +122,8 @@ export const text = {
 
   explain: "Show where the score comes from",
   explainAgain: "Hide the map",
-  explaining: "Working it out: this takes about 120 times as long as a verdict.",
+  explaining:
+    "Working it out: this takes about 120 times as long as a verdict, a minute or two if the machine does nothing else.",
   explainTitle: "Where the score comes from",
   explainLegend: "Orange cells push the score toward generated, blue ones toward real; cells without colour are within noise.",
   explainSum: (explained) =>
