@@ -66,7 +66,7 @@ def test_a_detector_runs_in_half_and_in_single_precision(trained_in: str, runs_i
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        ("no folder", "is not a detector: it needs model.json and head.safetensors"),
+        ("no folder", "is not a detector: there is no such folder"),
         ("no head", "is not a detector"),
         ("no model", "is not a detector"),
         ("model is a list", "model.json"),

@@ -156,6 +156,12 @@ def test_the_requested_format_overrides_the_suffix_and_a_table_is_the_default() 
             Path("v.txt"),
             "--output v.txt: unknown suffix '.txt'; use .json, .jsonl, .csv or .parquet, or choose --format",
         ),
+        (
+            None,
+            Path("v.xlsx"),
+            "--output v.xlsx: unknown suffix '.xlsx'; use .json, .jsonl, .csv or .parquet (Excel imports .csv), or "
+            "choose --format",
+        ),
         (None, Path("verdicts"), "--output verdicts: no suffix; use .json"),
         (None, Path(), "--output '.' is not a file to write"),
         (VerdictFormat.CSV, Path(), "--output '.' is not a file to write"),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from changeling.commands.shared import ModelOption
+from changeling.commands.shared import ModelOption, print_note
 
 
 class ExplanationFormat(StrEnum):
@@ -53,5 +53,6 @@ def explain(
         explanation = explainer.explain_decoded(path, decoded, orders, progress)
     if map is not None:
         write_map(explanation, decoded.image, map)
+        print_note(f"Map: {map}")
     write = write_json if format is ExplanationFormat.JSON else write_text
     write(explanation, sys.stdout)

@@ -56,7 +56,10 @@ def resolve_format(requested: VerdictFormat | None, output: Path | None) -> Verd
     if suffix not in SUFFIXES:
         problem = f"unknown suffix {suffix!r}" if suffix else "no suffix"
         *names, last = SUFFIXES
-        raise ChangelingError(f"--output {output}: {problem}; use {', '.join(names)} or {last}, or choose --format")
+        hint = " (Excel imports .csv)" if suffix in (".xlsx", ".xls") else ""
+        raise ChangelingError(
+            f"--output {output}: {problem}; use {', '.join(names)} or {last}{hint}, or choose --format"
+        )
     return SUFFIXES[suffix]
 
 

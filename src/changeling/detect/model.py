@@ -191,7 +191,8 @@ def load_model(folder: Path = BUNDLED) -> TrainedModel:
         tensors = load_file(folder / "head.safetensors")
         head = Head(tensors["weight"].astype(np.float32), float(tensors["bias"][0]))
     except (FileNotFoundError, NotADirectoryError):
-        raise ModelError(f"{folder} is not a detector: it needs model.json and head.safetensors") from None
+        reason = "it needs model.json and head.safetensors" if folder.exists() else "there is no such folder"
+        raise ModelError(f"{folder} is not a detector: {reason}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

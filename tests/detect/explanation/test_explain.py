@@ -75,7 +75,15 @@ def test_text_has_a_grid_the_sum_and_the_training_images(model: Path, picture: P
     assert blurred + cells == pytest.approx(score, abs=0.02)
     assert re.search(r"; 1[012]\d passes through the backbone", text)
     assert text.count("alpha") >= 2
-    assert "of the training images (from the nearest image of another source)" in text
+    assert "The nearest is probably this picture or a copy of it" in text  # it is
+    assert "of the training images have a nearer image" not in text
+
+
+def test_text_says_how_well_the_detector_knows_pictures_like_this_one(model: Path, tmp_path: Path) -> None:
+    Image.effect_noise((64, 64), 90).convert("RGB").save(tmp_path / "unlike.png")
+    text = run_explain(tmp_path / "unlike.png", "--model", model)
+    assert "a copy of it" not in text
+    assert re.search(r"\d % of the training images have a nearer image of another source", text)
 
 
 def test_a_detector_without_training_images_says_so(tmp_path: Path, picture: Path, tiny_backbone: OnnxBackbone) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FAKE_COLOUR, REAL_COLOUR = "red", "blue"
+COPY_DISTANCE = 0.005  # a copy of a training image is nearer: 120 numbers of 8 bits for each are rounded
 
 
 def write_json(explanation: Explanation, file: TextIO) -> None:
@@ -39,11 +40,8 @@ def write_text(explanation: Explanation, file: TextIO) -> None:
     console.print("The most similar training images (cosine distance of features; 0: the same)\n")
     console.print(_build_neighbour_table(explanation.nearest))
     console.print("\nTheir labels are weak evidence: what looks alike can be real or generated.")
-    if explanation.distance_rank is not None:
-        console.print(
-            f"The nearest is farther than for {explanation.distance_rank:.0%} of the training images (from the nearest "
-            "image of another source)."
-        )
+    for sentence in _describe_distance(explanation):
+        console.print(sentence)
 
 
 def describe_contributions(explanation: Explanation) -> list[str]:
@@ -55,6 +53,21 @@ def describe_contributions(explanation: Explanation) -> list[str]:
         f"blurred picture {contributions.blurred_score:+.2f}, cells {total:+.2f}, score {contributions.score:+.2f}: "
         f"probability {explanation.probability:.3f} of being generated",
         f"largest margin of a cell {margin:.2f} (95 %); {contributions.passes} passes through the backbone",
+    ]
+
+
+def _describe_distance(explanation: Explanation) -> list[str]:
+    """Return what the distance of the nearest training image says about the verdict."""
+    if explanation.nearest and explanation.nearest[0].distance < COPY_DISTANCE:
+        return [
+            "The nearest is probably this picture or a copy of it: the detector was trained on it, so this verdict "
+            "does not show how well it does on other pictures."
+        ]
+    if explanation.distance_rank is None:
+        return []
+    return [
+        f"{100 * explanation.distance_rank:.0f} % of the training images have a nearer image of another source. The "
+        "higher this share, the less the detector knows pictures like this one."
     ]
 
 
