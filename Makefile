@@ -38,6 +38,7 @@ sbom: .venv-test/installed-release
 	.venv-test/bin/cyclonedx-py environment --output-file sbom.json .venv-test
 
 .venv/installed: pyproject.toml requirements.lock src/changeling/__init__.py
+	@echo "Installing into .venv, which takes a few minutes"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python $(PIP) --editable .
 	touch $@

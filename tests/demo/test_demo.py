@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from changeling.backbones import registry
 from changeling.cli import app
-from changeling.demo.run import STUDIES
+from changeling.demo.run import STUDIES, find_command
 from changeling.demo.samples import GENERATED, PHOTOGRAPHS, fetch_samples
 from changeling.detect.detector import Detector
 from changeling.detect.model import load_model
@@ -59,6 +59,20 @@ def test_the_demo_writes_verdicts_and_reports_and_needs_no_network_afterwards(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
     assert len(list(Detector.load().detect(fetch_samples(tmp_path / "again", silent)))) == len(images)
+
+
+def test_the_last_line_names_a_command_that_the_shell_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "changeling").touch(mode=0o755)
+    monkeypatch.setattr("sys.executable", str(folder / "python"))
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.chdir(tmp_path)
+    assert find_command() == ".venv/bin/changeling"
+    monkeypatch.chdir(folder.parent)
+    assert find_command() == "bin/changeling"
+    monkeypatch.setenv("PATH", str(folder))
+    assert find_command() == "changeling"
 
 
 def test_the_bundled_detector_matches_its_backbone_and_has_held_out_metrics() -> None:

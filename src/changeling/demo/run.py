@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -64,7 +66,16 @@ def run_demo(output: Path) -> None:
     for result in results:
         console.print(f"[bold]{result.title}[/]\n{result.summary}\n")
     console.print(f"[bold]Open the report:[/] {report.absolute()}", soft_wrap=True)
-    console.print("Then try   changeling detect YOUR-IMAGES")
+    console.print(f"Then try   {find_command()} detect YOUR-IMAGES", soft_wrap=True, markup=False)
+
+
+def find_command() -> str:
+    """Return what to type for this installation: `changeling`, or its path where the shell would not find it."""
+    command = Path(sys.executable).parent / "changeling"
+    if shutil.which("changeling") == str(command) or not command.exists():
+        return "changeling"
+    folder = Path.cwd()
+    return shlex.quote(str(command.relative_to(folder) if command.is_relative_to(folder) else command))
 
 
 def _study_bundled(console: Console, name: str, output: Path) -> list[Result]:
