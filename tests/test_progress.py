@@ -29,7 +29,7 @@ def test_lines_of_a_log_are_written_first_last_and_once_a_minute_between(monkeyp
     monkeypatch.setattr("changeling.progress.time.monotonic", lambda: now[0])
     lines: list[str] = []
     progress = ProgressLines(lines.append)
-    for second, done in ((0, 0), (30, 500), (61, 1000), (62, 1001), (90, 2000)):
+    for second, done in ((0, 0), (30, 500), (61, 1000), (62, 1001), (90, 2000), (91, 2000)):
         now[0] = second
         progress("sd", done, 2000)
     assert lines == ["sd: 0 of 2,000", "sd: 1,000 of 2,000", "sd: 2,000 of 2,000"]

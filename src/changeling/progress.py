@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -77,9 +78,10 @@ class ProgressLines:
     def __call__(self, description: str, done: int, total: int) -> None:
         """Write a line if one is due."""
         name, now = description.partition(": ")[0], time.monotonic()
-        if now >= self._next_line.get(name, 0.0) or done >= total:
+        due = self._next_line.get(name, 0.0)
+        if now >= due or (done >= total and due < math.inf):
             self._write(f"{description}: {done:,} of {total:,}")
-            self._next_line[name] = now + LINE_INTERVAL
+            self._next_line[name] = now + LINE_INTERVAL if done < total else math.inf
 
 
 def track(items: Iterable[Item], description: str, total: int, progress: Progress) -> Iterator[Item]:

@@ -15,7 +15,7 @@ from changeling.build.plan import Shard
 from changeling.build.runner import run_build
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import CaptionRow, ImageRow
-from changeling.errors import BuildError
+from changeling.errors import BuildError, ChangelingError
 from changeling.generators.settings import GeneratorSettings
 from tests import helpers
 from tests.build.builds import (
@@ -26,6 +26,13 @@ from tests.build.builds import (
 )
 
 pytestmark = pytest.mark.usefixtures("server")
+
+
+def test_a_folder_that_may_not_be_written_is_refused_first(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("changeling.files.os.access", lambda *_: False)
+    with pytest.raises(ChangelingError, match="may not be written to; choose another output"):
+        run_build(build)
+    assert not build.output.exists()
 
 
 @pytest.mark.usefixtures("cached")

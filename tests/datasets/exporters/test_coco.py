@@ -50,5 +50,5 @@ def test_rows_without_an_image_are_left_out_and_counted(tmp_path: Path) -> None:
     CocoExporter().export(dataset, tmp_path / "out", note=notes.append)
     content = json.loads((tmp_path / "out/annotations/captions_test.json").read_text())
     assert [image["image_id"] for image in content["images"]] == ["a"]
-    assert content["annotations"] == [{"id": 0, "image_id": 0, "caption": "one"}]
+    assert content["annotations"] == [{"id": 1, "image_id": 0, "caption": "one"}]
     assert notes == ["1 row without an image left out"]

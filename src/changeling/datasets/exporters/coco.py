@@ -69,4 +69,4 @@ def _add_images(folder: ExportFolder, split: str, images: Iterator[ExportedImage
         captions = image.captions if image.columns["role"] == "parent" else [image.caption]
         for caption in captions:
             if caption is not None:
-                file.annotations.append({"id": len(file.annotations), "image_id": image.row, "caption": caption})
+                file.annotations.append({"id": len(file.annotations) + 1, "image_id": image.row, "caption": caption})
