@@ -121,3 +121,17 @@ def test_tables_of_plain_values_have_no_place_for_evidence(format: VerdictFormat
 )
 def test_texts_are_cut_to_one_line(text: str, limit: int, short: str) -> None:
     assert shorten(text, limit) == short
+
+
+def test_how_to_install_a_missing_package_is_printed_once_for_all_files(capsys: pytest.CaptureFixture[str]) -> None:
+    item = Evidence("content credentials", "unavailable", "Not read. Install it: pip install 'changeling[evidence]'")
+    remote = Evidence(
+        "content credentials", "unavailable", "They are elsewhere.", details={"address": "https://a.test"}
+    )
+    files = [FileEvidence(f"{number}.jpg", "ok", None, (item,)) for number in range(3)]
+    write_inspected([*files, FileEvidence("remote.jpg", "ok", None, (remote,))], InspectFormat.TEXT)
+    printed = capsys.readouterr().out
+    assert printed.count("Not read: content credentials. A package is missing.") == 3
+    assert printed.count("pip install 'changeling[evidence]'") == 1
+    assert printed.rstrip().endswith("pip install 'changeling[evidence]'")
+    assert "They are elsewhere." in printed

@@ -49,8 +49,14 @@ def _write_text(files: Iterable[Inspected]) -> None:
     from rich.console import Console
 
     console = Console(file=sys.stdout, highlight=False)
+    notes: dict[str, None] = {}  # how to install missing packages, once for all files
     for file in files:
         console.print(_render_file(file))
+        notes.update(
+            {f"{item.kind.capitalize()}: {item.summary}": None for item in filter(_needs_package, file.evidence)}
+        )
+    for note in notes:
+        console.print(note, markup=False)
 
 
 def _write_json(files: Iterable[Inspected]) -> None:
@@ -76,6 +82,11 @@ _WRITERS: dict[InspectFormat, Callable[[Iterable[Inspected]], None]] = {
 }
 
 
+def _needs_package(item: Evidence) -> bool:
+    """Whether evidence was not read because a package is missing; details say why it was not read otherwise."""
+    return item.state == "unavailable" and not item.details
+
+
 def _render_file(file: Inspected) -> RenderableType:
     """Return a file as blocks of text: its path, its verdict, what was found, and what was not."""
     from rich.console import Group
@@ -87,9 +98,11 @@ def _render_file(file: Inspected) -> RenderableType:
         blocks.append(Text(f"{file.status}: {escape_unprintable(file.error)}", "magenta"))
     elif isinstance(file, Verdict):
         blocks.append(_render_verdict(file))
-    blocks += [_render_evidence(item) for item in file.evidence if item.state != "absent"]
+    blocks += [_render_evidence(item) for item in file.evidence if item.state != "absent" and not _needs_package(item)]
     if absent := [item.kind for item in file.evidence if item.state == "absent"]:
         blocks.append(Text(f"Not found: {', '.join(absent)}. That proves nothing: most websites remove it.", "dim"))
+    if unread := [item.kind for item in file.evidence if _needs_package(item)]:
+        blocks.append(Text(f"Not read: {', '.join(unread)}. A package is missing.", "dim"))
     first, *others = blocks
     return Group(first, *(Padding(block, (0, 0, 1, 2), expand=False) for block in others))
 
