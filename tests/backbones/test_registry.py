@@ -55,6 +55,7 @@ def test_both_trainings_of_the_vision_transformer_can_be_named(name: str) -> Non
             "no-such",
             "unknown backbone 'no-such'; choose one of clip-vit-b16, .*, open_clip:ARCH/TAG, timm:NAME or onnx:FILE",
         ),
+        ("efficientnet", "unknown backbone 'efficientnet'; did you mean 'efficientnet-lite0'\\? Or choose one of"),
         ("open-clip:ViT-B-32/openai", "unknown backbone 'open-clip:ViT-B-32/openai'"),
         ("", "unknown backbone ''"),
         ("onnx:nowhere.onnx", "nowhere.onnx: no such ONNX file"),

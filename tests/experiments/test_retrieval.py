@@ -96,3 +96,9 @@ def test_features_of_other_captions_are_refused(plant: Plant) -> None:
     )
     with pytest.raises(FeatureError, match="other captions"):
         load_caption_features(other, "planted")
+
+
+def test_a_backbone_without_a_text_tower_needs_enough_captions_before_anything_is_extracted(plant: Plant) -> None:
+    context = Context(plant(style=1.5, clusters=40), ["planted", "efficientnet-lite0"])
+    with pytest.raises(DatasetError, match="needs 50 captioned parents in the train split"):
+        retrieval.check(context, RetrievalSettings())

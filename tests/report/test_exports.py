@@ -61,7 +61,7 @@ def test_every_estimate_is_a_row_with_all_its_digits(full: list[Result], tmp_pat
     rows = read(write_tables_csv(full, tmp_path / "tables.csv"))
     assert len(rows) == sum(len(row.cells) for one in full for made in one.tables for row in made.rows)
     assert ",".join(rows[0]) == (
-        "experiment,table,Generator,Backbone,Trained on,Features,Facts,Between,Difference,Holm-adjusted p,"
+        "experiment,table,Generator,Backbone,Trained on,Difference,Holm-adjusted p,Features,Facts,Between,"
         "group,column,value,low,high,clusters,images,paper,chance,paper_low,paper_high"
     )
     cell = full[0].tables[0].rows[0].cells["val_max"]
@@ -108,7 +108,7 @@ def test_any_name_is_read_back_from_the_csv_and_none_is_a_formula(
 
 def test_each_table_has_a_latex_file(full: list[Result], tmp_path: Path) -> None:
     names = [path.relative_to(tmp_path).as_posix() for path in write_exports(full, tmp_path)]
-    keys = ["distances", "probe", "transfer", "retrieval", "disentangle", "hidden", "confounds"]
+    keys = ["distances", "probe", "transfer", "probe-differences", "retrieval", "disentangle", "hidden", "confounds"]
     keys += ["crossgen", "crossgen-auroc", "crossgen-balanced", "crossgen-left-out", "crossgen-differences"]
     assert names == ["tables.csv", *(f"latex/{key}.tex" for key in keys)]
 

@@ -19,7 +19,7 @@ def test_the_dataset_is_described_with_its_hash_and_counts(studied: list[Result]
     (sentence,) = describe_methods(studied).dataset
     digest = studied[0].dataset["hash"]
     assert sentence == (
-        f"The dataset is tiny (hash <code>{digest}</code>): 364 images, 104 clusters, 104 parents and 260 children."
+        f"The dataset “tiny” (hash <code>{digest}</code>) has 364 images, 104 clusters, 104 parents and 260 children."
     )
 
 
@@ -29,8 +29,8 @@ def test_datasets_that_differ_have_the_names_of_their_experiments() -> None:
         [make_result(dataset=datasets[0]), make_result("maps", dataset=datasets[1]), make_result("empty")]
     )
     assert made.dataset == [
-        "<strong>Probe:</strong> The dataset is a (hash <code>1</code>): 1 cluster and 1 child.",
-        "<strong>Maps:</strong> The dataset is b (hash <code>2</code>): 0 images.",
+        "<strong>Probe:</strong> The dataset “a” (hash <code>1</code>) has 1 cluster and 1 child.",
+        "<strong>Maps:</strong> The dataset “b” (hash <code>2</code>) has 0 images.",
     ]
 
 

@@ -73,10 +73,11 @@ def test_the_page_shows_every_number_with_its_interval_and_count(study: list[Res
     ends = f"{100 * cell.value:.1f}{100 * cell.low:.1f}–{100 * cell.high:.1f}"
     for text in (ends, "26 clusters", "104 images", "Table 1 of the paper", "All estimates rest on only 26 clusters"):
         assert text in shown.text
+    page = shown.text.replace("\N{NO-BREAK SPACE}", " ")
     for result in study:
-        assert shown.text.count(result.summary) >= 2
-        assert all(text.replace("`", "") in shown.text for text in result.notes)
-    assert len(shown.all("table")) == 7 + 5 + 1
+        assert page.count(result.summary) >= 2
+        assert all(text.replace("`", "") in page for text in result.notes)
+    assert len(shown.all("table")) == 8 + 5 + 1
 
 
 def test_the_page_links_to_other_reports_below_its_findings(study: list[Result], tmp_path: Path) -> None:
@@ -140,6 +141,12 @@ def test_text_between_backticks_is_code(study: list[Result], tmp_path: Path) -> 
     assert page.count("run <code>changeling extract &lt;x&gt;</code> first.") == 3
 
 
+def test_a_number_is_not_parted_from_its_sign_of_per_cent(study: list[Result], tmp_path: Path) -> None:
+    result = study[0].model_copy(update={"summary": "An AUROC of 94.1 % here."})
+    page = write_report([result], tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "An AUROC of 94.1\N{NO-BREAK SPACE}% here." in page
+
+
 def test_text_is_never_markup(study: list[Result], tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7 * 7 }}"
     picture = Picture(path=hostile, role="child", title=hostile)
@@ -191,7 +198,7 @@ def test_an_output_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_full_study_has_all_its_tables_plots_and_maps(full: list[Result], shown_full: Outline) -> None:
-    assert len(shown_full.all("table")) == 7 + 5 + 1
+    assert len(shown_full.all("table")) == 8 + 5 + 1
     images = [str(found["aria-label"]) for _, found in shown_full.elements if found.get("role") == "img"]
     tables = [made for one in full for made in one.tables]
     dots = sum(len({column.label for column in made.columns if not column.shaded}) for made in tables)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,7 +182,9 @@ def _parse_name(name: str) -> _ParsedName:
         return _ParsedName(base, ALIASES[base].model, layer)
     if base.partition(":")[0] not in (*_TORCH_FAMILIES, "onnx"):
         known = f"{', '.join(ALIASES)}, open_clip:ARCH/TAG, timm:NAME or onnx:FILE"
-        raise BackboneError(f"unknown backbone {base!r}; choose one of {known}")
+        similar = difflib.get_close_matches(base, ALIASES, 1, 0.65)
+        advice = f"did you mean {similar[0]!r}? Or choose" if similar else "choose"
+        raise BackboneError(f"unknown backbone {base!r}; {advice} one of {known}")
     return _ParsedName(base, base, layer)
 
 

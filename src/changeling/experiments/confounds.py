@@ -1,9 +1,10 @@
 """How well a classifier that sees only the file, not the picture, tells real from fake.
 
 Boosted trees are trained on format, size, JPEG tables, subsampling, bytes per pixel, metadata and Huffman tables: on
-all of them, and on each group alone. No pixel is decoded. The AUROC is 50 % if the files carry no trace of the class.
-If it is high, a detector that is trained on these files may score high for the wrong reason; [build.md](build.md)
-explains how children are saved like their parents. At most 5,000 random clusters per split are read.
+all of them, and on each group alone (coding: progressive mode, scans and Huffman tables). No pixel is decoded. The
+AUROC is 50 % if the files carry no trace of the class. If it is high, a detector that is trained on these files may
+score high for the wrong reason; [build.md](build.md) explains how children are saved like their parents. At most 5,000
+random clusters per split are read.
 """
 
 from __future__ import annotations
@@ -182,11 +183,17 @@ def _summarise(rows: Sequence[Row]) -> str:
             f"{summary}, but without {_BYTES_PER_PIXEL}, which also depends on the picture, "
             f"{format_percent(without_bytes.value)} ({format_interval(without_bytes)}): no better than chance."
         )
-    best = max(range(len(groups)), key=lambda place: groups[place].value)
+    highest = max(group.value for group in groups)
+    best = [row.labels["Facts"] for row, group in zip(first[2:], groups, strict=True) if group.value == highest]
     return (
         f"{summary}: part of the accuracy of a detector on these images may come from the files. Of the single groups, "
-        f"{first[2 + best].labels['Facts']} has the highest AUROC, {format_percent(groups[best].value)}."
+        f"{_join_names(best)} {'has' if len(best) == 1 else 'have'} the highest AUROC, {format_percent(highest)}."
     )
+
+
+def _join_names(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _list_notes(unread: int) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
+from changeling.backbones.registry import has_text_tower
 from changeling.backbones.text_encoder import TEXT_ENCODERS
 from changeling.errors import DatasetError, StudyError
 from changeling.experiments import text_map
@@ -74,7 +75,8 @@ def check(context: Context, settings: RetrievalSettings) -> None:
         raise StudyError(f"retrieval.text_encoder = {encoder!r}: choose from {', '.join(TEXT_ENCODERS)}")
     if any(has_caption_features(dataset, name) for name in context.backbones):
         return
-    if dataset.captions.num_rows and any(count_missing_rows(dataset, name) for name in context.backbones):
+    towers = [name for name in context.backbones if has_text_tower(name)]
+    if dataset.captions.num_rows and any(count_missing_rows(dataset, name) for name in towers):
         return
     if not dataset.captions.num_rows or not encoder:
         raise DatasetError(

@@ -83,7 +83,7 @@ def _describe_dataset(dataset: Mapping[str, Value]) -> Markup:
         for name, value in dataset.items()
         if isinstance(value, int)
     ]
-    return Markup("The dataset is {} (hash <code>{}</code>): {}.").format(
+    return Markup("The dataset “{}” (hash <code>{}</code>) has {}.").format(
         dataset["name"], dataset["hash"], _join_parts(counts)
     )
 

@@ -103,7 +103,8 @@ def _find_sheet_keys(sheet: Sheet) -> set[str]:
 
 
 def _mark_up_code(text: str) -> Markup:
-    """Return text as HTML, with the parts between backticks as code."""
+    """Return text as HTML: the parts between backticks as code, and no line break before a sign of per cent."""
+    text = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text)
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  (escaped before)
 
 
