@@ -348,6 +348,9 @@ def test_the_command_says_what_it_found_by_its_exit_code_too(tables: Tables, tmp
     assert clean.stderr == f"{tables.folder}: 24 images in 8 clusters: no errors or warnings\n"
     _orphan(tables)
     assert run().returncode == 0
+    (tables.folder / "build").mkdir()  # it is being built
+    assert "`changeling build` has not finished are orphans" in run().stderr
+    (tables.folder / "build").rmdir()
     _missing(tables)
     broken = run("--output", str(tmp_path / "audit.csv"))
     assert broken.returncode == 1

@@ -26,6 +26,8 @@ from tests import helpers
 from tests.datasets.odd import FORMATS, Odd, encoded, odd_datasets
 from tests.helpers import run_changeling
 
+RESTORED = [name for name in EXPORTERS if name != "coco"]  # which holds no columns beside COCO's
+
 
 @dataclass(frozen=True)
 class RoundTrip:
@@ -41,7 +43,7 @@ class RoundTrip:
         return importer(folder).import_to(output)
 
 
-@pytest.fixture(params=EXPORTERS)
+@pytest.fixture(params=RESTORED)
 def round_trip(request: pytest.FixtureRequest) -> RoundTrip:
     return RoundTrip(request.param)
 
@@ -60,7 +62,7 @@ def assert_equal(dataset: Dataset, original: Dataset) -> None:
             assert new == ""
 
 
-@pytest.mark.parametrize("name", EXPORTERS)
+@pytest.mark.parametrize("name", RESTORED)
 @settings(max_examples=60)
 @given(odd=odd_datasets())
 def test_nothing_is_lost(name: str, odd: Odd) -> None:
@@ -152,7 +154,11 @@ def test_a_folder_that_holds_something_is_refused(round_trip: RoundTrip, tiny_da
     [
         ("c05-1.png", None, "image 'c05-1', 'images/c05-1.png': cannot be read: No such file or directory; restore"),
         ("c05-1.png", b"", "image 'c05-1', 'images/c05-1.png': the file has no bytes; restore"),
-        ("c05-1.png", encoded("PNG"), "image 'c05-1', .*: its SHA-256 is not the one in images.parquet; restore"),
+        (
+            "c05-1.png",
+            encoded("PNG"),
+            "image 'c05-1', .*: its SHA-256 is not the one in images.parquet; restore .*`changeling build redraw`",
+        ),
     ],
 )
 def test_a_file_that_is_not_what_its_row_says_leaves_nothing(
@@ -247,7 +253,7 @@ def test_images_that_lie_elsewhere_come_along(round_trip: RoundTrip, tmp_path: P
     assert_equal(round_trip.restore(tmp_path / "out", tmp_path / "back"), original)
 
 
-@pytest.mark.parametrize("name", EXPORTERS)
+@pytest.mark.parametrize("name", RESTORED)
 def test_the_command_line_there_and_back(name: str, tiny_dataset: Dataset, tmp_path: Path) -> None:
     there = run_changeling("export", name, tiny_dataset.path, "--output", tmp_path / "out")
     assert (there.returncode, there.stdout) == (0, ""), there.stderr
