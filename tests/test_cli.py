@@ -22,7 +22,6 @@ import pytest
 from PIL import Image
 
 from changeling import __version__
-from changeling.backbones import text_encoder
 from changeling.backbones.onnx import OnnxBackbone
 from changeling.datasets.bundled import BUNDLED
 from changeling.datasets.dataset import Dataset
@@ -231,7 +230,7 @@ def test_a_text_encoder_encodes_captions_once(tiny_dataset: Dataset, monkeypatch
         def encode_text(self, captions: Sequence[str]) -> np.ndarray:
             return np.array([[len(caption), 1] for caption in captions], np.float32)
 
-    monkeypatch.setattr(text_encoder, "load_text_encoder", lambda *_: Lengths())
+    monkeypatch.setattr("changeling.workflows.features.load_text_encoder", lambda *_: Lengths())
     for _ in range(2):
         extracted = run_changeling("extract", tiny_dataset.path, "--backbone", "minilm-l6")
         assert extracted.stderr.endswith("minilm-l6: 36 captions are encoded\n")
@@ -244,7 +243,7 @@ def test_a_study_goes_on_without_a_text_encoder(
     def fail(*_: object) -> None:
         raise WeightsError("cannot fetch it")
 
-    monkeypatch.setattr(text_encoder, "load_text_encoder", fail)
+    monkeypatch.setattr("changeling.workflows.features.load_text_encoder", fail)
     monkeypatch.setattr(runner, "find_missing_text_encoder", lambda *_: "minilm-l6")
     study = tmp_path / "study.toml"
     settings = (f'dataset = "{tiny_dataset.path.name}"', f'backbones = ["onnx:{tiny_onnx}"]')
