@@ -32,12 +32,12 @@ Kind = Literal[
     "leftover",
 ]
 KINDS: Mapping[Kind, str] = {  # the most serious first
-    "leak": "the same picture in two splits: train/test leakage",
+    "leak": "the same picture in two splits: train/test leakage; leave one image out",
     "missing": "the file does not exist",
     "unreadable": "the file cannot be decoded",
     "changed": "the file is not the one that the row describes",
     "mismatch": "the size or the format differs from the row",
-    "flat": "the image is a single colour, as a safety checker leaves it",
+    "flat": "the image is a single colour, as a safety checker leaves it; leave it out",
     "duplicate": "the same picture in two clusters of one split",
     "flagged": "a child without an image, because the safety checker rejected it",
     "failed": "a row without an image; its status says why",
