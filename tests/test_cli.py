@@ -33,7 +33,6 @@ from changeling.detect.runtime_names import Runtime
 from changeling.detect.verdict_parts import VerdictParts
 from changeling.errors import WeightsError
 from changeling.experiments.registry import EXPERIMENTS
-from changeling.studies import runner
 from tests import helpers
 from tests.helpers import contents, run_changeling
 
@@ -244,7 +243,7 @@ def test_a_study_goes_on_without_a_text_encoder(
         raise WeightsError("cannot fetch it")
 
     monkeypatch.setattr("changeling.workflows.features.load_text_encoder", fail)
-    monkeypatch.setattr(runner, "find_missing_text_encoder", lambda *_: "minilm-l6")
+    monkeypatch.setattr("changeling.workflows.studies.find_missing_text_encoder", lambda *_: "minilm-l6")
     study = tmp_path / "study.toml"
     settings = (f'dataset = "{tiny_dataset.path.name}"', f'backbones = ["onnx:{tiny_onnx}"]')
     study.write_text("\n".join([*settings, 'experiments = ["distances"]']))
