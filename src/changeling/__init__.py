@@ -10,7 +10,7 @@ used, so that `import changeling` is fast and loads no other package.
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 __all__ = [
     "Backbone",
     "ChangelingError",
