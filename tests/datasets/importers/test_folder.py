@@ -41,6 +41,15 @@ def test_which_caption_a_child_is_from_is_what_its_row_says_or_the_only_one(tmp_
     assert [row["caption_index"] for row in got.values()] == [None, 2, None, 1, None, 0]
 
 
+def test_the_captions_of_a_cluster_are_the_longest_list_of_its_images(tmp_path: Path) -> None:
+    lines = ["file,role,group,captions", 'c.jpg,child,g,"[""b""]"', 'p.jpg,parent,g,"[""a"", ""b"", ""a""]"']
+    for name in ("c", "p"):
+        picture(tmp_path / f"{name}.jpg")
+    dataset = import_dataset(read_csv(write_list(tmp_path / "list.csv", *lines)), tmp_path / "out")
+    assert dataset.captions["caption"].to_pylist() == ["a", "b", "a"]
+    assert [row["caption_index"] for row in rows(dataset).values()] == [1, None]
+
+
 def test_a_csv_list_with_groups_captions_and_splits(tmp_path: Path) -> None:
     for name in ("images/x/p.jpg", "images/x/c.jpg", "images/y/q.jpg"):
         picture(tmp_path / name)
@@ -70,6 +79,10 @@ def test_a_csv_list_with_groups_captions_and_splits(tmp_path: Path) -> None:
         (["file,role,captions", "a.jpg,parent," + 9999 * "["], "2: captions are not a JSON list of strings"),
         (["file,role,caption_index", "a.jpg,child,-1"], "2: caption_index is '-1', not a number from 0"),
         (["file,role,caption_index", f"a.jpg,child,{10**30}"], "2: caption_index is '1000000000"),
+        (
+            ["file,role,group,captions", 'a.jpg,parent,g,"[""a"", ""b""]"', 'c.jpg,parent,g,"[""a"", ""d""]"'],
+            "image c.jpg has the caption 'd', which the captions of another image of cluster g lack",
+        ),
         (
             ["file,role,captions,caption_index", 'a.jpg,child,"[""a""]",1'],
             "image a.jpg has caption_index 1, but cluster a.jpg has 1 caption, counted from 0",

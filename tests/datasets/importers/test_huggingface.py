@@ -137,6 +137,17 @@ def test_each_child_finds_its_caption(tmp_path: Path) -> None:
     assert captions == [("x", "a"), ("x", "b"), ("x", "a"), ("x", "c"), ("y", "q"), ("y", "p"), ("z", "only")]
 
 
+def test_images_of_a_cluster_with_different_captions_are_refused(tmp_path: Path) -> None:
+    columns = {
+        "image": [cell(0), cell(1)],
+        "role": ["parent", "parent"],
+        "group": ["x", "x"],
+        "captions": [["a", "b"], ["c"]],
+    }
+    with pytest.raises(DatasetError, match="has the caption 'c', which the captions of another image of cluster x"):
+        imported(save(tmp_path / "saved", columns), tmp_path)
+
+
 def test_numbers_of_classes_stand_for_their_names(tmp_path: Path) -> None:
     columns = {"label": [1, 0], "generator": [0, 1], "split": ["test", "Dev"], "image_id": ["one", "two"]}
     folder = save(tmp_path / "saved", {**IMAGES, **columns}, label=["fake", "real"], generator=["none", "flux"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -52,6 +53,27 @@ class ChildOrigin(NamedTuple):
     generator: str = "unknown"
     caption_index: int | None = None
     seed: int | None = None
+
+
+def collect_captions(images: Iterable[tuple[ImageRow, list[str]]]) -> dict[str, list[str]]:
+    """Return the captions of each cluster: the longest list that an image of it brings.
+
+    Raises:
+        DatasetError: an image brings a caption that this list lacks.
+    """
+    images = [(row, captions) for row, captions in images if captions]
+    by_cluster: dict[str, list[str]] = {}
+    for row, captions in images:
+        if len(captions) > len(by_cluster.setdefault(row.cluster_id, captions)):
+            by_cluster[row.cluster_id] = captions
+    for row, captions in images:
+        missing = next((caption for caption in captions if caption not in by_cluster[row.cluster_id]), None)
+        if missing is not None:
+            raise DatasetError(
+                f"image {row.image_id} has the caption {missing!r}, which the captions of another image of cluster "
+                f"{row.cluster_id} lack: give one image all captions of the cluster, or make it two clusters"
+            )
+    return {cluster_id: list(captions) for cluster_id, captions in by_cluster.items()}
 
 
 def list_image_files(folder: Path) -> list[str]:

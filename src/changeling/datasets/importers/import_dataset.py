@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from changeling.datasets.dataset import Dataset, write_dataset
-from changeling.datasets.importers.base import ImportedImage
+from changeling.datasets.importers.base import ImportedImage, collect_captions
 from changeling.datasets.messages import format_count
 from changeling.datasets.schema import CaptionRow, ImageRow
 from changeling.errors import DatasetError, ImageError
@@ -26,14 +26,12 @@ def import_dataset(images: Iterable[ImportedImage], output: Path, *, progress: P
     A file that cannot be read becomes a row with its status and error.
 
     Raises:
-        DatasetError: there are no images, a row is invalid, or `output` is a dataset already.
+        DatasetError: there are no images, a row is invalid, images of a cluster bring different captions, or `output`
+            is a dataset already.
     """
     check_no_dataset(output)
     imported = list(images)
-    captions: dict[str, list[str]] = {}
-    for image in imported:
-        if image.captions:
-            captions.setdefault(image.row.cluster_id, image.captions)
+    captions = collect_captions((image.row, image.captions) for image in imported)
     rows = inspect_images(imported, captions, output, progress)
     caption_rows = [
         CaptionRow(cluster_id, index, caption.encode("utf-8", "replace").decode())

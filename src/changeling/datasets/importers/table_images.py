@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from changeling.datasets.image_files import store_image
-from changeling.datasets.importers.base import ImportedImage, make_image_row
+from changeling.datasets.importers.base import ImportedImage, collect_captions, make_image_row
 from changeling.datasets.importers.import_dataset import describe_file
 from changeling.datasets.importers.record_values import (
     parse_captions,
@@ -44,15 +44,15 @@ COLUMNS = (  # that are read, beside the image
 class _Captions:
     """The captions of each cluster, collected from the records of all its images."""
 
-    by_cluster: dict[str, list[str]] = field(default_factory=dict)
-    _index: dict[tuple[str, str], int] = field(default_factory=dict)  # (cluster, caption) -> its first index
+    by_cluster: dict[str, list[str]]
+    _index: dict[tuple[str, str], int] = field(init=False)  # (cluster, caption) -> its first index
 
-    def add_list(self, cluster_id: str, captions: list[str]) -> None:
-        """Set the captions of a cluster, unless an earlier record did."""
-        if captions and cluster_id not in self.by_cluster:
-            self.by_cluster[cluster_id] = list(captions)
-            for index, caption in enumerate(captions):
-                self._index.setdefault((cluster_id, caption), index)
+    def __post_init__(self) -> None:
+        self._index = {
+            (cluster_id, captions[index]): index
+            for cluster_id, captions in self.by_cluster.items()
+            for index in reversed(range(len(captions)))
+        }
 
     def add(self, cluster_id: str, caption: str) -> None:
         """Append the caption of an image to those of its cluster, unless it is one of them."""
@@ -75,21 +75,19 @@ def read_images(tables: Sequence[Table], folder: Path, output: Path) -> Iterator
     Images inside tables are written to `output`; images that are files stay where they are.
 
     Raises:
-        DatasetError: a column is missing or a value is invalid.
+        DatasetError: a column is missing, a value is invalid, or images of a cluster bring different captions.
     """
     image_columns = [_find_image_column(table) for table in tables]
     splits = [_find_split(table) if len(tables) > 1 else None for table in tables]
     numbers = itertools.count()  # of the images that are written
-    captions = _Captions()
-    images: list[tuple[ImageRow, str]] = []  # with the image's own caption
+    images: list[tuple[ImageRow, str, list[str]]] = []  # with the image's own caption, and those of its cluster
     for table, image_column, split in zip(tables, image_columns, splits, strict=True):
         reader = _TableReader(table, image_column, split, folder.absolute().name, output)
-        for row, own_caption, cluster_captions in reader.read(numbers):
-            images.append((row, own_caption))
-            captions.add_list(row.cluster_id, cluster_captions)
-    for row, own_caption in images:
+        images += reader.read(numbers)
+    captions = _Captions(collect_captions((row, cluster_captions) for row, _, cluster_captions in images))
+    for row, own_caption, _ in images:
         captions.add(row.cluster_id, own_caption)
-    for row, own_caption in images:
+    for row, own_caption, _ in images:
         yield _with_captions(row, own_caption, captions, folder)
 
 
