@@ -252,12 +252,12 @@ def train(
     """Train a detector. Its metrics come from held-out sources and generators, or from held-out clusters."""
     from changeling.datasets.dataset import Dataset
     from changeling.detect.train import TrainingSettings, train_detector
-    from changeling.progress import progress_bars
+    from changeling.progress import progress_bars_or_lines
 
     if (output / "model.json").exists():
         raise ModelError(f"{output} is a detector already; choose another --output or remove it")
     check_output_folder(output)
-    with progress_bars() as progress:
+    with progress_bars_or_lines() as progress:
         detector = train_detector(
             Dataset(dataset),
             output,

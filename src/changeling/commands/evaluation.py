@@ -62,11 +62,11 @@ def evaluate(
     from changeling.evaluation.evaluate import EvaluationJob, build_settings
     from changeling.evaluation.results.output import print_leaderboard
     from changeling.evaluation.results.result import measure_speed
-    from changeling.progress import progress_bars
+    from changeling.progress import progress_bars_or_lines
     from changeling.workflows.evaluation import LEADERBOARD, REPORT, write_evaluation
 
     chosen_protocol = _choose_protocol(protocol, split, condition, threshold)
-    with progress_bars() as progress:
+    with progress_bars_or_lines() as progress:
         job = EvaluationJob(Dataset(dataset), build_settings(chosen_protocol, timeout), output, progress)
         evaluation = job.run(detector, print_note)
     result = write_evaluation(evaluation, chosen_protocol, output, print_note)

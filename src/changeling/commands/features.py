@@ -28,10 +28,10 @@ def extract(dataset: DatasetArgument, backbone: BackboneOption, ray: RayOption =
     """
     from changeling.backbones.text_encoder import TEXT_ENCODERS
     from changeling.datasets.dataset import Dataset
-    from changeling.progress import progress_bars
+    from changeling.progress import progress_bars_or_lines
     from changeling.workflows.features import encode_captions, extract_missing_features
 
-    with progress_bars() as progress:
+    with progress_bars_or_lines() as progress:
         if backbone in TEXT_ENCODERS:
             encode_captions(Dataset(dataset), backbone, note=print_note, progress=progress)
         else:

@@ -38,7 +38,7 @@ def study(
     A dataset folder is studied with the default settings, on all backbones that have features. A second run continues
     where the first stopped, and takes the results of finished experiments if nothing has changed.
     """
-    from changeling.progress import progress_bars
+    from changeling.progress import progress_bars_or_lines
     from changeling.studies.runner import open_dataset
     from changeling.studies.settings import Study, load_study
     from changeling.workflows.studies import extract_study_features, write_study
@@ -52,7 +52,7 @@ def study(
 
         print_plan(plan_study(dataset, loaded))
         return
-    with progress_bars() as progress:
+    with progress_bars_or_lines() as progress:
         extracted = extract_study_features(dataset, loaded, note=print_note, progress=progress)
         write_study(dataset, extracted, output, note=typer.echo, progress=progress)
 
