@@ -28,7 +28,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_pages_from_elsewhere_are_part_of_the_site(site: Path) -> None:
-    assert "Unreleased" in (site / "changelog.html").read_text(encoding="utf-8")
+    assert "Semantic Versioning" in (site / "changelog.html").read_text(encoding="utf-8")
     assert "Error rates of the labels" in (site / "model-card.html").read_text(encoding="utf-8")
     assert 'href="model-card.html"' in (site / "explanation.html").read_text(encoding="utf-8")
     assert 'href="architecture.html#glossary"' in (site / "contributing.html").read_text(encoding="utf-8")

@@ -113,7 +113,7 @@ def _stack_slots(table: Table, min_height: float) -> list[_Slot]:
 
 def _measure_row(text: str, min_height: float) -> float:
     """Return the height of a row: enough for the lines of its label, and for its estimates not to overlap."""
-    return max(1, 0.55 * len(text.split("\n")), min_height)
+    return max(1, 0.5 * len(text.split("\n")), min_height)
 
 
 def _draw_panel(title: str, layout: _PanelLayout) -> str:
@@ -155,7 +155,7 @@ def _draw_axes(axes: Axes, layout: _PanelLayout) -> None:
             axes.text(x, slot.y, slot.text, transform=transform, color=INK, weight="bold", va="center")
         else:
             x = -9 / width
-            axes.text(x, slot.y, slot.text, transform=transform, color=INK, ha="right", va="center", linespacing=1.15)
+            axes.text(x, slot.y, slot.text, transform=transform, color=INK, ha="right", va="center", linespacing=1)
 
 
 def _draw_chance(axes: Axes, layout: _PanelLayout) -> None:
