@@ -8,7 +8,6 @@ A generator then names it: `model = "FOLDER"`. Its children are noise. Needs cha
 from __future__ import annotations
 
 import json
-import string
 import sys
 import tempfile
 from pathlib import Path
@@ -62,7 +61,7 @@ def main(folder: Path) -> None:
 
 def make_tokenizer() -> CLIPTokenizer:
     """Return a tokenizer that makes a token of each character."""
-    characters = string.ascii_letters + string.digits + string.punctuation
+    characters = [chr(code) for code in range(33, 127)]
     tokens = [*characters, *(f"{character}</w>" for character in characters), "<|startoftext|>", "<|endoftext|>"]
     with tempfile.TemporaryDirectory() as folder:
         vocabulary, merges = Path(folder, "vocab.json"), Path(folder, "merges.txt")

@@ -12,6 +12,7 @@ import torch
 import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+from scripts.write_tiny_pipeline import BETAS, TEXT, VAE, make_tokenizer
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPTextConfig, CLIPTokenizer
 
 from changeling.generators.hub import silence_libraries
@@ -25,16 +26,6 @@ _UNET = {
     "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
     "norm_num_groups": 8,
 }
-_VAE = {
-    "block_out_channels": [8, 16, 16, 16],
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "latent_channels": 4,
-    "norm_num_groups": 4,
-    "layers_per_block": 1,
-}
-_TEXT = {"hidden_size": 32, "intermediate_size": 37, "num_hidden_layers": 2, "num_attention_heads": 4}
-_BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 
 
 def save_pipelines(folder: Path) -> Path:
@@ -50,8 +41,8 @@ def save_pipelines(folder: Path) -> Path:
     """
     silence_libraries()
     torch.manual_seed(0)
-    tokenizer = _tokenizer(folder / "tokenizer")
-    vae = AutoencoderKL(**_VAE).eval()
+    tokenizer = make_tokenizer()
+    vae = AutoencoderKL(**VAE).eval()
     parts: dict[str, Any] = {
         "vae": vae,
         "text_encoder": transformers.CLIPTextModel(_text(tokenizer)).eval(),
@@ -60,7 +51,7 @@ def save_pipelines(folder: Path) -> Path:
         "feature_extractor": CLIPImageProcessor(
             size={"shortest_edge": 30}, crop_size={"height": 30, "width": 30}, do_convert_rgb=True
         ),
-        "scheduler": diffusers.PNDMScheduler(**_BETAS, skip_prk_steps=True),
+        "scheduler": diffusers.PNDMScheduler(**BETAS, skip_prk_steps=True),
     }
     checker = _checker()
     pipeline = diffusers.StableDiffusionPipeline(**parts, safety_checker=checker)
@@ -84,24 +75,14 @@ def changed(source: Path, target: Path, **index: Any) -> Path:
     return target
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
-    """One that spells."""
-    folder.mkdir(parents=True)
-    letters = [chr(code) for code in range(33, 127)]
-    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({word: place for place, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
-
-
 def _text(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
     marks = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
-    return CLIPTextConfig(vocab_size=len(tokenizer), max_position_embeddings=77, projection_dim=32, **_TEXT, **marks)
+    return CLIPTextConfig(vocab_size=len(tokenizer), max_position_embeddings=77, projection_dim=32, **TEXT, **marks)
 
 
 def _checker() -> StableDiffusionSafetyChecker:
-    seeing = _TEXT | {"image_size": 30, "patch_size": 6, "projection_dim": 16}
-    config = CLIPConfig(projection_dim=16, vision_config=seeing, text_config=_TEXT | {"projection_dim": 16})
+    seeing = TEXT | {"image_size": 30, "patch_size": 6, "projection_dim": 16}
+    config = CLIPConfig(projection_dim=16, vision_config=seeing, text_config=TEXT | {"projection_dim": 16})
     checker = StableDiffusionSafetyChecker(config).eval()
     with torch.no_grad():
         for embeds in (checker.concept_embeds, checker.special_care_embeds):
@@ -148,6 +129,6 @@ def _large(parts: dict[str, Any], tokenizer: CLIPTokenizer) -> Any:
         tokenizer=tokenizer,
         tokenizer_2=tokenizer,
         unet=unet.eval(),
-        scheduler=diffusers.EulerDiscreteScheduler(**_BETAS),
+        scheduler=diffusers.EulerDiscreteScheduler(**BETAS),
         add_watermarker=False,
     )
