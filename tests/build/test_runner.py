@@ -161,8 +161,8 @@ def test_a_generator_that_is_added_keeps_the_dataset_until_it_is_finished(copy: 
         (drawing("sdxl", safety_checker="sd"), "a StableDiffusionXLPipeline takes no safety checker"),
         (drawing("vae"), "for an autoencoder alone write kind = 'reconstruction'"),
         (
-            GeneratorSettings(model="tokenizer", kind="reconstruction"),
-            "tokenizer has no config.json: it is neither an autoenc",
+            GeneratorSettings(model="sd/tokenizer", kind="reconstruction"),
+            "sd/tokenizer has no config.json: it is neither an autoenc",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
