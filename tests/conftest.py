@@ -118,6 +118,6 @@ def browser() -> Iterator[Browser]:
     chromium = helpers.program("chromium", "chromium")
     options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=options)
+        opened = playwright.chromium.launch(executable_path=chromium, args=options, timeout=helpers.PAGE_TIMEOUT)
         yield opened
         opened.close()

@@ -26,7 +26,7 @@ def test_nothing_is_shown_without_a_terminal(capsys: pytest.CaptureFixture[str])
 
 def test_lines_of_a_log_are_written_first_last_and_once_a_minute_between(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("changeling.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("changeling.progress.monotonic", lambda: now[0])
     lines: list[str] = []
     progress = ProgressLines(lines.append)
     for second, done in ((0, 0), (30, 500), (61, 1000), (62, 1001), (90, 2000), (91, 2000)):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -77,7 +77,7 @@ class ProgressLines:
 
     def __call__(self, description: str, done: int, total: int) -> None:
         """Write a line if one is due."""
-        name, now = description.partition(": ")[0], time.monotonic()
+        name, now = description.partition(": ")[0], monotonic()
         due = self._next_line.get(name, 0.0)
         if now >= due or (done >= total and due < math.inf):
             self._write(f"{description}: {done:,} of {total:,}")
