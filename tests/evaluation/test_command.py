@@ -71,6 +71,7 @@ def output(
     assert done.returncode == 0, done.stderr
     assert "broken failed: the program failed with exit code 1: RuntimeError: no GPU" in done.stderr
     assert "broken (failed)" in done.stdout
+    assert "an image that a detector calls unsure counts as incorrect" in " ".join(done.stdout.split())
     assert "refusing failed: it has no score for any image; the first: too dark" in done.stderr
     assert "refusing (failed)" in done.stdout
     return folder / "out"

@@ -10,7 +10,8 @@ import pytest
 
 from changeling.report.figures.columns import choose_markers
 from changeling.report.figures.dot_plots import draw_dot_plots
-from changeling.report.figures.style import Panel, wrap_text
+from changeling.report.figures.style import FONT_SIZE, Panel, wrap_text
+from changeling.results.format import P_VALUE_LABEL
 from changeling.results.result import Column, Estimate, Result, Table
 from tests.report.samples import LABELS, SVG, number, parse, table, texts
 
@@ -22,6 +23,7 @@ def make_table(names: list[str], *columns: Column, cell: Estimate | None = None)
 
 
 MIN = Column(key="tmin", label="Min", group="Test", chance=1 / 6)
+MAX_HEIGHT = 700  # points of a drawing that is printed as wide as a third of a landscape page
 VALIDATION = Column(key="vmin", label="Min", group="Validation", chance=1 / 6)
 MAX = Column(key="tmax", label="Max", group="Test")
 
@@ -42,7 +44,7 @@ def test_groups_share_a_panel_for_each_measure(studied: list[Result]) -> None:
         "retrieval": ["R@1", "R@3", "R@5"],
         "disentangle": ["Overall", "Full cluster", "Min distance", "Max distance"],
         "hidden": ["C = 0.01", "C = 1", "C = 1e6", "non-linear"],
-        "confounds": ["AUROC"],
+        "confounds": ["AUROC", "AUROC, continued"],
         "crossgen": [
             "Trained on it",
             "Trained on another",
@@ -217,3 +219,64 @@ def test_estimates_of_a_row_do_not_overlap() -> None:
     made = make_table(["x", "y"], *columns)
     heights = [float(use.attrib["y"]) for use in parse(draw_dot_plots(made)[0].svg).iter(f"{SVG}use")]
     assert all(later - former > 6 for former, later in pairwise(heights))
+
+
+def find_baselines(svg: str) -> dict[str, float]:
+    """The y position of each text's baseline, from the top."""
+    positions = {}
+    for text in parse(svg).iter(f"{SVG}text"):
+        place = re.search(r"translate\([-\d.]+ ([-\d.]+)\)", text.attrib.get("transform", ""))
+        positions["".join(text.itertext())] = float(place[1] if place else text.attrib["y"])
+    return positions
+
+
+def test_lines_of_a_label_are_evenly_spaced_and_rows_are_farther_apart() -> None:
+    (panel,) = draw_dot_plots(
+        make_table(["one-long-first-name of-three_lines nnnnnnn-nnnnnnn", "n" * 20 + " " + "u" * 20], MAX)
+    )
+    heights = sorted(y for text, y in find_baselines(panel.svg).items() if "%" not in text and text != "SD")
+    first, second, between, last = (later - former for former, later in pairwise(heights))
+    assert first == pytest.approx(second, abs=0.1)
+    assert last == pytest.approx(second, abs=0.1)
+    assert first > FONT_SIZE
+    assert between > 1.4 * first
+
+
+def test_the_p_value_of_a_difference_is_named_and_does_not_choose_the_colour() -> None:
+    rows = [
+        ((f"{first} minus b", p), {"tmax": number()}) for first, p in (("a", "0.030"), ("c", "< 0.001"), ("d", "0.030"))
+    ]
+    (panel,) = draw_dot_plots(table(rows, ("Difference", P_VALUE_LABEL), MAX))
+    words = texts(panel.svg)
+    assert words.count("p = 0.030") == 2
+    assert words.count("p < 0.001") == 1
+    assert "a minus b" in words
+    assert [re.findall(r"--s\d", fill) for _, fill in find_dots(panel)] == [["--s0"], ["--s1"], ["--s2"]]
+
+
+@pytest.mark.parametrize("generators", [("v1",), ("v1", "v2"), ("v1", "v2", "v3", "v4", "v5")])
+def test_rows_that_do_not_fit_on_a_page_are_continued_in_further_panels(generators: tuple[str, ...]) -> None:
+    rows = [
+        ((name, f"{name} {i}"), {"tmax": number(0.9 if name == "v1" else 0.1)})
+        for name in generators
+        for i in range(40)
+    ]
+    panels = draw_dot_plots(table(rows, LABELS, MAX))
+    assert [panel.title for panel in panels] == ["Max"] + ["Max, continued"] * (len(panels) - 1)
+    assert [word for panel in panels for word in texts(panel.svg) if re.fullmatch(r"v\d \d+", word)] == [
+        backbone for (_, backbone), _ in rows
+    ]
+    for panel in panels:
+        words = texts(panel.svg)
+        assert float(parse(panel.svg).attrib["viewBox"].split()[3]) < MAX_HEIGHT
+        assert {word.split()[0] for word in words if re.fullmatch(r"v\d \d+", word)} <= set(words)
+    axes = {tuple(word for word in texts(panel.svg) if "%" in word) for panel in panels}
+    assert len(axes) == 1
+
+
+def test_a_block_that_fits_on_a_page_is_not_divided() -> None:
+    rows = [((name, f"{name} {i}"), {"tmax": number()}) for name in ("v1", "v2") for i in range(18)]
+    first, second = draw_dot_plots(table(rows, LABELS, MAX))
+    assert "v1 17" in texts(first.svg)
+    assert "v2 0" not in texts(first.svg)
+    assert "v2 17" in texts(second.svg)

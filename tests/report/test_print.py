@@ -19,6 +19,7 @@ pytestmark = pytest.mark.browser
 INSTALLED = "installed fonts"
 FONTS = (INSTALLED, "DejaVuSansMono", "STIXGeneral")  # Matplotlib brings the last two: a very wide one and a narrow one
 PORTRAIT, LANDSCAPE = 680, 1009  # CSS pixels between the margins of A4
+HEIGHTS = {PORTRAIT: 1024, LANDSCAPE: 703}  # of the same
 MARGIN = 34  # points: the margins of a page are 12 mm or more
 IN_WIDE_TABLE, IN_PORTRAIT_SECTION, LEADING = "¶", "§", "¤"  # markers that are added to texts before they are printed
 # What introduces the text or figure below it, and so may not be the last on a page.
@@ -106,6 +107,13 @@ def test_no_element_is_wider_than_its_page(page: Page) -> None:
             is_landscape,
         )
         assert too_wide == []
+
+
+def test_no_panel_is_higher_than_its_page(page: Page) -> None:
+    for width, selector in ((PORTRAIT, "section:not(.landscape) .panel"), (LANDSCAPE, ".landscape .panel")):
+        page.set_viewport_size({"width": width, "height": 844})
+        heights = page.locator(selector).evaluate_all("all => all.map(panel => panel.getBoundingClientRect().height)")
+        assert max(heights) < HEIGHTS[width]
 
 
 def test_all_texts_and_images_are_printed_inside_the_margins(printed_pages: list[PrintedPage]) -> None:

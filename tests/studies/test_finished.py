@@ -50,6 +50,19 @@ def study(dataset: Dataset, folder: Path, settings: Study = STUDY) -> list[Resul
     return list(run_experiments(Dataset(dataset.path), settings, finished=folder))
 
 
+def test_a_run_names_the_experiments_whose_results_it_takes(dataset: Dataset, tmp_path: Path) -> None:
+    notes: list[str] = []
+    finished = tmp_path / "finished"
+    next(run_experiments(dataset, STUDY, finished=finished, note=notes.append))
+    assert notes == []
+    list(run_experiments(dataset, STUDY, finished=finished, note=notes.append))
+    list(run_experiments(dataset, STUDY, finished=finished, note=notes.append))
+    assert notes == [
+        f"results of an earlier run, because nothing has changed: {names}; to compute them again, remove {finished}"
+        for names in ("distances", "distances, probe")
+    ]
+
+
 def test_finished_results_are_taken_as_they_are(dataset: Dataset, tmp_path: Path, computed: list[str]) -> None:
     results = study(dataset, tmp_path / "finished")
     again = study(dataset, tmp_path / "finished")

@@ -12,6 +12,7 @@ import numpy as np
 from changeling.experiments.generator_probes import Score, compare_means
 from changeling.experiments.learning_curve import LearningCurve
 from changeling.experiments.reporting import describe_multiplicity, format_p_value, make_estimate
+from changeling.results.format import P_VALUE_LABEL
 from changeling.results.result import Column, Estimate, Row, Table
 from changeling.stats.intervals import statistic_interval
 from changeling.stats.multiplicity import holm_adjusted, interval_p_value
@@ -208,7 +209,7 @@ def build_difference_table(backbones: Mapping[str, BackboneScores]) -> Table:
     p_values = holm_adjusted(np.array([interval_p_value(difference) for difference in differences.values()]))
     rows = [
         Row(
-            labels={"Between": group, "Difference": pair, "Holm-adjusted p": format_p_value(p_value)},
+            labels={"Between": group, "Difference": pair, P_VALUE_LABEL: format_p_value(p_value)},
             cells={"difference": make_estimate(difference)},
         )
         for ((group, pair), difference), p_value in zip(differences.items(), p_values, strict=True)
@@ -216,7 +217,7 @@ def build_difference_table(backbones: Mapping[str, BackboneScores]) -> Table:
     return Table(
         key="crossgen-differences",
         title="Differences in AUROC on a generator that was left out of training",
-        labels=("Between", "Difference", "Holm-adjusted p"),
+        labels=("Between", "Difference", P_VALUE_LABEL),
         columns=(Column(key="difference", label="Difference of AUROC", better="none"),),
         rows=tuple(rows),
         note="Paired differences on the same real images, in percentage points: of backbones, on the mean over "

@@ -14,6 +14,7 @@ from changeling.experiments.linear_probe import LinearProbe
 from changeling.experiments.reporting import describe_multiplicity, format_p_value, make_estimate
 from changeling.experiments.selection import has_both_classes, renumber_clusters
 from changeling.features.store import Features
+from changeling.results.format import P_VALUE_LABEL
 from changeling.results.result import Column, Row, Table
 from changeling.stats import metrics
 from changeling.stats.cluster_statistics import auroc_statistic, combine_seeds
@@ -57,7 +58,7 @@ def build_backbone_differences(dataset: Dataset, backbones: Mapping[str, ScoredT
     p_values = holm_adjusted(np.array([interval_p_value(interval) for interval in aurocs]))
     rows = [
         Row(
-            labels={"Difference": pair, "Holm-adjusted p": format_p_value(p_value)},
+            labels={"Difference": pair, P_VALUE_LABEL: format_p_value(p_value)},
             cells={f"difference_{key}": make_estimate(interval) for key, interval in cells.items()},
         )
         for (pair, cells), p_value in zip(differences.items(), p_values, strict=True)
@@ -69,7 +70,7 @@ def _build_table(rows: Sequence[Row], multiplicity: str) -> Table:
     return Table(
         key="probe-differences",
         title="Differences between backbones",
-        labels=("Difference", "Holm-adjusted p"),
+        labels=("Difference", P_VALUE_LABEL),
         columns=(
             Column(key="difference_auroc", label="AUROC", group="Test", better="none"),
             Column(key="difference_balanced", label="Balanced", group="Test", better="none"),

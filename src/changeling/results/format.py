@@ -7,6 +7,7 @@ import re
 from changeling.results.result import Estimate
 
 ALL_LABEL = "all"  # the label of all generators together
+P_VALUE_LABEL = "Holm-adjusted p"  # the label of the p-values of differences
 
 
 def format_percent(share: float) -> str:

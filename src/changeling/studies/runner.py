@@ -9,6 +9,7 @@ from typing import Any
 from changeling.backbones import registry
 from changeling.datasets.bundled import BUNDLED, is_bundled
 from changeling.datasets.dataset import Dataset
+from changeling.datasets.messages import Note, ignore_note
 from changeling.datasets.splits import describe_small_splits
 from changeling.errors import DatasetError, FeatureError, StudyError
 from changeling.experiments import retrieval
@@ -151,6 +152,7 @@ def run_experiments(
     *,
     projections: Path | None = None,
     finished: Path | None = None,
+    note: Note = ignore_note,
     progress: Progress = silent,
 ) -> Iterator[Result]:
     """Run the experiments of a study, and yield each Result when it is finished.
@@ -160,6 +162,7 @@ def run_experiments(
     Args:
         projections: the folder for checkpoints of S and T, from which a later run resumes.
         finished: the folder for finished results, which a later run takes if nothing has changed.
+        note: called with which experiments have results of an earlier run, if any.
 
     Raises:
         FeatureError: features are missing, or were extracted from other images.
@@ -181,14 +184,27 @@ def run_experiments(
     notes = (f"Excluded because no image has a feature: {', '.join(empty)}.",) if empty else ()
     small_splits = tuple(f"{line[0].upper()}{line[1:]}." for line in describe_small_splits(dataset))
     finished_results = FinishedResults.open(finished, context) if finished else None
+    reused = _load_finished_results(finished_results, study, note) if finished_results else {}
     for experiment in list_experiments(study):
-        result = finished_results.load(experiment.name) if finished_results else None
+        result = reused.get(experiment.name)
         if result is None:
             result = _run_experiment(context, experiment)
             if finished_results and _is_complete(result, context):
                 finished_results.save(result)
         shown = (*notes, *small_splits) if result.tables else notes
         yield result.model_copy(update={"notes": (*result.notes, *shown)})
+
+
+def _load_finished_results(finished: FinishedResults, study: Study, note: Note) -> dict[str, Result]:
+    """Return the results of an earlier run by the names of their experiments, and note which they are."""
+    loaded = {experiment.name: finished.load(experiment.name) for experiment in list_experiments(study)}
+    results = {name: result for name, result in loaded.items() if result is not None}
+    if results:
+        note(
+            f"results of an earlier run, because nothing has changed: {', '.join(results)}; "
+            f"to compute them again, remove {finished.folder}"
+        )
+    return results
 
 
 def _is_complete(result: Result, context: Context) -> bool:

@@ -62,11 +62,11 @@ def write_study(dataset: Dataset, study: Study, output: Path, *, note: Note, pro
     """Run the experiments of a study, write each Result when it is finished, and at the end tables and report.
 
     The first Result removes those of an earlier study from the folder `output`. If a later one fails, or the run is
-    interrupted, tables and report are written of the results so far. `note` is called with the summary of each Result
-    and with the path of the report.
+    interrupted, tables and report are written of the results so far. `note` is called with the experiments that have
+    results of an earlier run, with the summary of each Result, and with the path of the report.
     """
     results = run_experiments(
-        dataset, study, projections=output / CHECKPOINTS, finished=output / FINISHED, progress=progress
+        dataset, study, projections=output / CHECKPOINTS, finished=output / FINISHED, note=note, progress=progress
     )
     written: list[Result] = []
     try:

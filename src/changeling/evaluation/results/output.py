@@ -19,7 +19,10 @@ def print_leaderboard(
     """Print a row for each detector: AUROCs, balanced accuracy on unchanged images, and seconds an image."""
     columns = _select_columns(leaderboard)
     shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption_justify="left")
-    shown.caption = f"{len(evaluation.rows):,} images; per cent, with 95 % intervals over clusters"
+    shown.caption = (
+        f"{len(evaluation.rows):,} images; per cent, with 95 % intervals over clusters\n"
+        "balanced accuracy: an image that a detector calls unsure counts as incorrect"
+    )
     shown.add_column("Detector", overflow="fold", min_width=15)
     for column in columns:
         header = "\n".join(f"{column.group} {column.label.lower()}".split())
