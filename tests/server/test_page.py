@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -166,6 +167,44 @@ def test_a_map_is_drawn_on_demand_and_hidden_again(page: Page) -> None:
     expect(page.locator(".explanation")).to_contain_text("log-odds")
     page.get_by_role("button", name="Hide the map").click()
     expect(page.locator(".map")).to_have_count(0)
+
+
+def test_a_map_has_its_strongest_colour_in_the_cell_with_most_beyond_noise(page: Page) -> None:
+    contributions = [(9.0, 10.0), (0.5, 0.1), (-0.25, 0.1)] + 13 * [(0.1, 1.0)]
+
+    def change_cells(route: Route) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        for cell, (contribution, margin) in zip(body["result"]["cells"], contributions, strict=True):
+            cell |= {"contribution": contribution, "margin": margin}
+        route.fulfill(response=answer, json=body)
+
+    page.route("**/v1/explain", change_cells)
+    choose_files(page, {"a.png": make_picture(1)})
+    wait_for_cards(page, 1)
+    page.get_by_role("button", name="Show where the score comes from").click()
+    expect(page.locator(".map rect")).to_have_count(16)
+    opacities = page.locator(".map rect").evaluate_all(
+        "all => all.map(cell => Number(cell.getAttribute('fill-opacity')))"
+    )
+    assert opacities == [0, 0.7, 0.35, *13 * [0]]
+    expect(page.locator(".map rect").nth(2)).to_have_class("toward-real")
+
+
+def test_a_page_that_waits_for_a_map_counts_seconds_and_can_cancel(page: Page) -> None:
+    page.route("**/v1/explain", lambda _: None)  # a request that is never answered
+    choose_files(page, {"a.png": make_picture(1)})
+    wait_for_cards(page, 1)
+    card = page.locator(".card")
+    card.get_by_role("button", name="Show where the score comes from").click()
+    expect(card.locator(".picture")).to_have_attribute("aria-busy", "true")
+    expect(card.get_by_role("timer")).to_have_text(re.compile(r"[12] s so far"))
+    card.get_by_role("button", name="Cancel").click()
+    expect(card.locator(".explanation")).to_have_text("Cancelled: no map was made.")
+    expect(page.locator("[aria-busy]")).to_have_count(0)
+    page.unroute("**/v1/explain")
+    card.get_by_role("button", name="Show where the score comes from").click()
+    expect(page.locator(".map rect")).to_have_count(16)
 
 
 def test_a_file_that_says_that_it_is_generated_says_so_beside_the_verdict(page: Page) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,25 @@ def test_cells_are_coloured_where_they_are_and_the_rest_is_faded(width: int, hei
     assert noise == pytest.approx(GREY, abs=1)
     assert np.abs(weak - GREY).sum() == pytest.approx(np.abs(fake - GREY).sum() / 2, rel=0.1)
     assert find_colour(drawn, 2, 2).tolist() == [213, 213, 213]
+
+
+@pytest.mark.parametrize("colour", ["black", "white", "orange", "blue"])
+def test_colours_of_cells_can_be_seen_on_any_picture(colour: str) -> None:
+    drawn = draw_map(make_explanation(400, 400), Image.new("RGB", (400, 400), colour))
+    fake, real, noise = (find_colour(drawn, x, y) for x, y in ((100, 100), (600, 100), (100, 600)))
+    for first, second in ((fake, real), (fake, noise), (real, noise)):
+        assert np.abs(first - second).max() > 60
+    assert noise.max() == noise.min()  # a colour is always that of a contribution
+
+
+def test_a_cell_within_noise_does_not_make_the_others_faint() -> None:
+    explanation, maps = make_explanation(400, 400), []
+    cells = explanation.contributions.cells
+    for noise in (0.5, 50.0):
+        changed = (*cells[:2], replace(cells[2], contribution=noise, margin=60.0), cells[3])
+        contributions = replace(explanation.contributions, cells=changed)
+        maps.append(draw_map(replace(explanation, contributions=contributions), Image.new("RGB", (400, 400), GREY)))
+    assert find_colour(maps[0], 100, 100).tolist() == find_colour(maps[1], 100, 100).tolist()
 
 
 def test_a_narrow_picture_has_room_for_its_legend() -> None:

@@ -15,8 +15,9 @@ from changeling.files import atomic_write
 LONG_SIDE = 960  # of the drawn picture, in pixels
 MIN_WIDTH = 640  # of the map, for the legend
 FAKE, REAL = (230, 97, 1), (33, 102, 172)  # orange and blue, which colour-blind readers can tell apart
-MAX_OPACITY = 170  # of 255, of the largest contribution
+MAX_OPACITY = 178  # of 255, of the largest contribution that is drawn
 _UNSEEN = (255, 255, 255, 170)  # what the backbone does not see is faded
+_HALF_CONTRAST = 64  # what black becomes
 _TEXT, _BACKGROUND = (20, 20, 20), (255, 255, 255)
 _FONT_SIZE, _LINE, _MARGIN = 15, 22, 12
 _BAR_WIDTH = 260
@@ -34,14 +35,16 @@ def write_map(explanation: Explanation, picture: Image.Image, path: Path) -> Non
 
 
 def draw_map(explanation: Explanation, picture: Image.Image) -> Image.Image:
-    """Return the picture with a translucent colour in each cell, over a legend.
+    """Return the picture in grey with a translucent colour in each cell, over a legend.
 
-    `picture` may be smaller than the picture in the file, for which the boxes of the cells are given. Orange is toward
-    fake, blue toward real; cells within noise have no colour. What the backbone does not see is faded.
+    `picture` may be smaller than the picture in the file, for which the boxes of the cells are given. Its contrast is
+    halved, so that the colours can be seen on black and on white. Orange is toward fake, blue toward real; cells within
+    noise have no colour. What the backbone does not see is faded.
     """
     scale = LONG_SIDE / max(explanation.width, explanation.height)
     size = (max(1, round(explanation.width * scale)), max(1, round(explanation.height * scale)))
-    drawn = Image.alpha_composite(picture.resize(size).convert("RGBA"), _draw_overlay(explanation, size, scale))
+    grey = picture.resize(size).convert("L").point([_HALF_CONTRAST + value // 2 for value in range(256)])
+    drawn = Image.alpha_composite(grey.convert("RGBA"), _draw_overlay(explanation, size, scale))
     lines = _write_legend(explanation)
     height = size[1] + 2 * _MARGIN + _LINE * (len(lines) + 1)
     canvas = Image.new("RGB", (max(size[0], MIN_WIDTH), height), _BACKGROUND)
@@ -74,7 +77,10 @@ def _choose_colour(cell: Cell, largest: float) -> Colour:
 
 
 def _find_largest(explanation: Explanation) -> float:
-    return max(abs(cell.contribution) for cell in explanation.contributions.cells) or 1.0
+    """Return the largest contribution of the cells that have a colour, or of all if none has."""
+    cells = explanation.contributions.cells
+    coloured = [cell for cell in cells if not cell.is_noise] or cells
+    return max(abs(cell.contribution) for cell in coloured) or 1.0
 
 
 def _write_legend(explanation: Explanation) -> list[str]:

@@ -5,28 +5,21 @@ import { element, svg } from "./dom.js";
 import { readBytes } from "./queue.js";
 import { text } from "./text.js";
 
-const MAX_OPACITY = 0.65;
+const MAX_OPACITY = 0.7;
 
 export class ExplanationControl {
   // A button, a panel for what it shows, and a layer over the picture in `frame`.
   constructor(picture, frame, retryHandlers) {
     Object.assign(this, { picture, frame, retryHandlers });
-    this.isRunning = false;
     this.button = element("button", { type: "button", "aria-expanded": false }, text.explain);
     this.panel = element("div", { class: "explanation", role: "status" });
     this.button.addEventListener("click", () => this.#toggle());
   }
 
-  async #toggle() {
-    if (this.isRunning) return;
-    if (this.layer) this.#hide();
-    else {
-      this.isRunning = true;
-      this.button.setAttribute("aria-disabled", "true");
-      await this.#show();
-      this.button.removeAttribute("aria-disabled");
-      this.isRunning = false;
-    }
+  #toggle() {
+    if (this.controller) this.controller.abort();
+    else if (this.layer) this.#hide();
+    else this.#show();
   }
 
   #hide() {
@@ -39,9 +32,11 @@ export class ExplanationControl {
 
   async #show() {
     try {
-      this.explained ??= await this.#fetch();
+      this.explained ??= await this.#fetchWithClock();
     } catch (error) {
-      this.panel.replaceChildren(element("p", {}, text.sentences.error(error.message)));
+      const message = error.name === "AbortError" ? text.explainCancelled : text.sentences.error(error.message);
+      this.panel.replaceChildren(element("p", {}, message));
+      this.button.textContent = text.explain;
       return;
     }
     this.layer = drawMap(this.explained);
@@ -51,31 +46,58 @@ export class ExplanationControl {
     this.button.setAttribute("aria-expanded", "true");
   }
 
-  async #fetch() {
-    this.panel.replaceChildren(element("p", {}, text.explaining));
-    const upload = { blob: new Blob([await readBytes(this.picture.file)]), name: this.picture.name };
-    const { signal } = this.retryHandlers;
-    return (await sendWithRetries(() => explain(upload, { signal }), this.retryHandlers)).result;
+  // Until the answer comes, the button cancels, and the panel says for how long the service has worked.
+  async #fetchWithClock() {
+    this.controller = new AbortController();
+    const signal = AbortSignal.any([this.retryHandlers.signal, this.controller.signal]);
+    const clock = element("p", { role: "timer", "aria-live": "off" }, text.elapsed(0));
+    const started = performance.now();
+    const timer = setInterval(() => (clock.textContent = text.elapsed((performance.now() - started) / 1000)), 1000);
+    this.panel.replaceChildren(element("p", {}, text.explaining), element("progress", { "aria-label": text.explainRunning }), clock);
+    this.frame.setAttribute("aria-busy", "true");
+    this.button.textContent = text.cancel;
+    try {
+      return await Promise.race([this.#fetch(signal), rejectWhenAborted(signal)]);
+    } finally {
+      clearInterval(timer);
+      this.frame.removeAttribute("aria-busy");
+      this.controller = null;
+    }
   }
+
+  async #fetch(signal) {
+    const upload = { blob: new Blob([await readBytes(this.picture.file)]), name: this.picture.name };
+    return (await sendWithRetries(() => explain(upload, { signal }), { ...this.retryHandlers, signal })).result;
+  }
+}
+
+// Some waits cannot be aborted, such as that for a key.
+function rejectWhenAborted(signal) {
+  return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
 }
 
 function drawMap(explained) {
   const { width, height, cells } = explained;
-  const largest = Math.max(...cells.map((cell) => Math.abs(cell.contribution)), 1e-9);
+  const coloured = cells.filter((cell) => !isNoise(cell));
+  const largest = Math.max(...coloured.map((cell) => Math.abs(cell.contribution)), 1e-9);
   const attributes = { class: "map", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": text.mapLabel };
   return svg("svg", attributes, drawUnseen(explained), ...cells.map((cell) => drawCell(cell, largest)));
 }
 
-function drawCell({ box, contribution, margin }, largest) {
-  const [left, top, right, bottom] = box;
-  const isNoise = Math.abs(contribution) <= margin;
+function isNoise({ contribution, margin }) {
+  return Math.abs(contribution) <= margin;
+}
+
+function drawCell(cell, largest) {
+  const [left, top, right, bottom] = cell.box;
+  const share = isNoise(cell) ? 0 : Math.abs(cell.contribution) / largest;
   return svg("rect", {
-    class: contribution > 0 ? "toward-fake" : "toward-real",
+    class: cell.contribution > 0 ? "toward-fake" : "toward-real",
     x: left,
     y: top,
     width: right - left,
     height: bottom - top,
-    "fill-opacity": isNoise ? 0 : ((MAX_OPACITY * Math.abs(contribution)) / largest).toFixed(3),
+    "fill-opacity": (MAX_OPACITY * share).toFixed(3),
   });
 }
 

@@ -124,6 +124,9 @@ export const text = {
   explainAgain: "Hide the map",
   explaining:
     "Working it out: this takes about 120 times as long as a verdict, a minute or two if the machine does nothing else.",
+  explainRunning: "The map is being made",
+  elapsed: (seconds) => `${Math.floor(seconds)} s so far`,
+  explainCancelled: "Cancelled: no map was made.",
   explainTitle: "Where the score comes from",
   explainLegend: "Orange cells push the score toward generated, blue ones toward real; cells without colour are within noise.",
   explainSum: (explained) =>
