@@ -325,3 +325,20 @@ def test_without_a_network_the_error_says_what_works(
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     hub.refused(model, f"^cannot fetch the weights of {model}: .*a checkpoint on disk", WeightsError)
+
+
+@pytest.mark.parametrize("model", ["open_clip:hf-hub:nobody/nothing", "timm:resnet18", "timm:hf-hub:nobody/no"])
+def test_an_unreachable_hub_is_asked_once_and_then_only_the_cache_is_used(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:1")  # nothing listens there
+    hub.refused(model, f"^cannot fetch the weights of {model}: there is no way to http://127.0.0.1:1 .*", WeightsError)
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
+
+
+def test_weights_in_the_cache_are_loaded_while_the_hub_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:1")
+    assert registry.load_backbone(hub.TIMM[0], runtime="torch").dim == hub.LAYERS[hub.TIMM[0]]["pre"]

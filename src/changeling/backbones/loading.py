@@ -7,9 +7,14 @@ import logging
 import pickle
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from unittest.mock import patch
+
+from huggingface_hub import constants, get_session
 
 from changeling.errors import BackboneError, WeightsError, one_line
+
+HUB_TIMEOUT = 10  # seconds
 
 
 @contextmanager
@@ -23,7 +28,7 @@ def convert_loading_errors(name: str, *, may_fetch: bool) -> Iterator[None]:
     disabled = logging.root.manager.disable
     logging.disable()
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"), _use_hub_or_cache() if may_fetch else nullcontext():
             yield
     except (BackboneError, WeightsError):
         raise
@@ -37,6 +42,35 @@ def suggest_names(name: str, known: Iterable[str], prefix: str) -> str:
     """Return the end of an error message that suggests known names close to `name`, each after `prefix`; or ""."""
     matches = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
     return "; did you mean " + ", ".join(f"{prefix}{match}" for match in matches) + "?" if matches else ""
+
+
+@contextmanager
+def _use_hub_or_cache() -> Iterator[None]:
+    """Use the cache alone if the Hugging Face Hub cannot be reached: its library tries for 23 s for each of many files.
+
+    Raises:
+        OSError: a file is not in the cache, and the Hub cannot be reached.
+    """
+    reason = _explain_unreachable_hub()
+    with patch.object(constants, "HF_HUB_OFFLINE", constants.HF_HUB_OFFLINE or bool(reason)):
+        try:
+            yield
+        except FileNotFoundError:
+            if reason:
+                raise OSError(f"there is no way to {constants.ENDPOINT} ({reason})") from None
+            raise
+
+
+def _explain_unreachable_hub() -> str:
+    """Return why there is no connection to the Hugging Face Hub; "" if there is one, or its library is set offline."""
+    if constants.HF_HUB_OFFLINE:
+        return ""
+    try:
+        get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT)
+    except Exception as error:  # of the HTTP library that huggingface_hub happens to use
+        is_unreachable = type(error).__name__ in ("ConnectError", "ConnectTimeout", "ConnectionError", "ProxyError")
+        return one_line(error, 200) or type(error).__name__ if is_unreachable else ""
+    return ""
 
 
 def _convert_error(error: Exception, name: str, may_fetch: bool) -> BackboneError | WeightsError:
