@@ -110,6 +110,19 @@ def test_a_wrong_protocol_says_what_to_write(text: str, message: str, tmp_path: 
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"split": "dev"}, "split = 'dev': input should be 'train', 'val', 'test' or 'all'"),
+        ({"splits": "val"}, "there is no setting splits; did you mean 'split'?"),
+    ],
+)
+def test_a_wrong_setting_in_python_is_an_error_of_one_line(content: dict[str, str], message: str) -> None:
+    with pytest.raises(EvaluationError) as error:
+        Protocol(name="mine", **content)
+    assert str(error.value) == message
+
+
 def test_an_unknown_protocol_suggests_a_ready_one() -> None:
     with pytest.raises(EvaluationError, match="no such file, and no ready protocol; did you mean 'genimage'"):
         load_protocol("gen-image")

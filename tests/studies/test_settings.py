@@ -133,6 +133,21 @@ def test_an_error_names_the_mistake_and_the_correction(mistake: str, tmp_path: P
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"seed": -1}, "seed = -1: input should be greater than or equal to 0"),
+        ({"experiments": ("x",)}, "experiments: there is no 'x'; choose from distances, "),
+        ({"sed": 1}, "there is no setting sed"),
+    ],
+)
+def test_a_wrong_setting_in_python_is_an_error_of_one_line(content: dict[str, object], message: str) -> None:
+    with pytest.raises(StudyError) as error:
+        Study(**content)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
 def test_a_missing_file_is_an_error_that_names_init(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="`changeling init` writes one"):
         load_study(tmp_path / "study.toml")

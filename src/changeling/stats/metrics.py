@@ -92,7 +92,7 @@ def distance_accuracies(
         if len(parents) != 1 or len(members) < 3:
             continue
         is_target = (labels[members] == 1) | (to == "others")
-        means = _mean_distances(features[members], distance, is_target)
+        means = _compute_mean_distances(features[members], distance, is_target)
         parent, others = means[parents[0]], np.delete(means, parents[0])
         cluster = clusters[members[0]]
         tolerance = TIE_TOLERANCE * max(1.0, float(means.max()))
@@ -102,22 +102,14 @@ def distance_accuracies(
     return Ratio(smallest, counted, images), Ratio(largest, counted, images)
 
 
-def mean_distances(features: Floats | NDArray[np.float32], distance: Distance = "cosine") -> Floats:
-    """Mean distance of each row of `features` (n, D) to the n - 1 others (n,); n is at least 2.
-
-    Raises:
-        FeatureError: a feature is not finite, or all zeros where the distance is cosine.
-    """
-    _check_comparable(features, distance)
-    return _mean_distances(features, distance, np.ones(len(features), dtype=np.bool_))
-
-
 def _check_comparable(features: Floats | NDArray[np.float32], distance: Distance) -> None:
     check = check_directions if distance == "cosine" else check_finite
     check(features, "images' features")
 
 
-def _mean_distances(features: Floats | NDArray[np.float32], distance: Distance, is_target: NDArray[np.bool_]) -> Floats:
+def _compute_mean_distances(
+    features: Floats | NDArray[np.float32], distance: Distance, is_target: NDArray[np.bool_]
+) -> Floats:
     """Mean distance of each row to the other rows in `is_target` (n,)."""
     rows = features.astype(np.float64)
     if distance == "cosine":

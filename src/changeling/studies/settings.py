@@ -7,9 +7,17 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from changeling.build.job import Build
 from changeling.build.parents import Parents
@@ -33,7 +41,7 @@ class ReferenceSettings(Settings):
 
 
 class Study(Settings):
-    """The content of a study file. Paths are relative to the file's folder.
+    """The content of a study file. Paths are relative to the file's folder. A wrong name or value raises StudyError.
 
     Attributes:
         seeds: how often the probes of Tables 2 and 4, S and T are trained, with `seed`, `seed` + 1, ...
@@ -50,6 +58,15 @@ class Study(Settings):
     build: BuildSettings = BuildSettings()
     generators: Annotated[dict[str, GeneratorSettings], BeforeValidator(fill_from_presets)] = Field(default={})
     settings: Mapping[str, Settings] = Field(default={}, validate_default=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _raise_study_error(cls, content: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return validate(content)
+        except ValidationError as error:
+            message = _describe_error(error)
+        raise StudyError(message)
 
     @field_validator("dataset")
     @classmethod
@@ -147,17 +164,27 @@ def _validate(path: Path, model: type[ModelT], content: object, *location: str) 
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
+        message = _describe_error(error, *location)
+    except StudyError as error:
+        message = str(error)
+    raise StudyError(f"{path}: {message}")
+
+
+def _describe_error(error: ValidationError, *location: str) -> str:
+    """Return the first error in one line, with its place in the study file."""
+    first = error.errors()[0]
     where = ".".join(str(part) for part in (*location, *first["loc"]))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":
-        raise StudyError(f"{path}: {f'[{where}]: ' if '.' in where else ''}{message}")
+        return f"[{where}]: {message}" if "." in where else message
+    if first["type"] == "extra_forbidden":
+        return f"there is no setting {where}"
     message = message[0].lower() + message[1:].replace("valid tuple", "valid list")
     if first["type"] == "literal_error":
         choices = re.findall(r"'([^']+)'", first["ctx"]["expected"])
         similar = difflib.get_close_matches(str(first.get("input")), choices, 1, 0.5)
         message += f"; did you mean {similar[0]!r}?" if similar else ""
-    raise StudyError(f"{path}: {where} = {first.get('input')!r}: {message}")
+    return f"{where} = {first.get('input')!r}: {message}"
 
 
 def _list_tables(content: dict[str, Any]) -> Iterator[tuple[str, list[str], Any]]:

@@ -10,7 +10,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from changeling.datasets.schema import Split
 from changeling.errors import EvaluationError
@@ -57,7 +65,7 @@ class ThresholdSettings(_Settings):
 
 
 class Protocol(_Settings):
-    """The content of a protocol file.
+    """The content of a protocol file. A wrong name or value raises EvaluationError.
 
     Attributes:
         source: where the protocol is published.
@@ -134,6 +142,16 @@ class Protocol(_Settings):
             )
         return self
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _raise_evaluation_error(cls, content: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        """Validate, and raise EvaluationError. It is the last validator, and so runs around the others."""
+        try:
+            return validate(content)
+        except ValidationError as error:
+            message = _describe_error(error)
+        raise EvaluationError(message)
+
     @property
     def hash(self) -> str:
         """Twelve hexadecimal digits over all that determines the numbers, except the dataset and the detectors."""
@@ -179,22 +197,25 @@ def _read_text(path: Path, presets: list[str]) -> str:
 
 
 def _validate(where: str, content: Mapping[str, Any]) -> Protocol:
-    """Return the protocol. Raises EvaluationError with the first error, in one line."""
+    """Return the protocol. Raises EvaluationError that says where it is."""
     try:
         return Protocol.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
+    except EvaluationError as error:
+        raise EvaluationError(f"{where}: {error}") from None
+
+
+def _describe_error(error: ValidationError) -> str:
+    """Return the first error in one line."""
+    first = error.errors()[0]
     location = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         tables: dict[str, type[_Settings]] = {"dataset": ExpectedDataset, "threshold": ThresholdSettings}
         model = tables.get(str(first["loc"][0]), Protocol)
-        raise EvaluationError(
-            f"{where}: there is no setting {location}; {_suggest(str(first['loc'][-1]), model.model_fields)}"
-        )
+        return f"there is no setting {location}; {_suggest(str(first['loc'][-1]), model.model_fields)}"
     if first["type"] == "value_error":
-        raise EvaluationError(f"{where}: {message}")
-    raise EvaluationError(f"{where}: {location} = {first['input']!r}: {message[0].lower()}{message[1:]}")
+        return message
+    return f"{location} = {first['input']!r}: {message[0].lower()}{message[1:]}"
 
 
 def _check_choices(setting: str, names: tuple[str, ...], choices: tuple[str, ...]) -> tuple[str, ...]:
