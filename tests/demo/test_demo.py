@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from changeling.backbones import registry
 from changeling.cli import app
-from changeling.demo.run import STUDIES, find_command
+from changeling.demo.run import STUDIES, describe_unsure, find_command
 from changeling.demo.samples import GENERATED, PHOTOGRAPHS, fetch_samples
 from changeling.detect.detector import Detector
 from changeling.detect.model import load_model
@@ -73,6 +73,17 @@ def test_the_last_line_names_a_command_that_the_shell_finds(tmp_path: Path, monk
     assert find_command() == "bin/changeling"
     monkeypatch.setenv("PATH", str(folder))
     assert find_command() == "changeling"
+
+
+def test_unsure_is_explained_with_how_often_it_is_expected() -> None:
+    model = load_model().model
+    assert model.false_positives
+    assert model.false_negatives
+    text = describe_unsure(model)
+    for rate, kind in ((model.false_positives, "real"), (model.false_negatives, "generated")):
+        assert f"{100 - 100 * rate.right - 100 * rate.wrong:.1f} % of the {kind} images" in text
+    without_rates = model.model_copy(update={"false_positives": None, "false_negatives": None})
+    assert "held-out" not in describe_unsure(without_rates)
 
 
 def test_the_bundled_detector_matches_its_backbone_and_has_held_out_metrics() -> None:

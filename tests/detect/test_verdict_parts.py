@@ -92,6 +92,11 @@ def test_an_interrupted_detection_is_resumed(
     assert list(read_verdicts(parts)) == list(detection.detect(images))
 
 
+def test_an_interruption_loses_at_most_64_images(tmp_path: Path) -> None:
+    parts = verdict_parts(tmp_path / "verdicts.csv", 100)
+    assert max(parts.count_rows([index]) for index in parts.indices) <= 64
+
+
 def test_parts_are_detected_again_if_a_file_or_a_setting_changed(
     detection: Detection, images: list[str], parts: VerdictParts, tiny_backbone: OnnxBackbone
 ) -> None:

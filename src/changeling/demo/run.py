@@ -78,6 +78,23 @@ def find_command() -> str:
     return shlex.quote(str(command.relative_to(folder) if command.is_relative_to(folder) else command))
 
 
+def describe_unsure(model: ModelInfo) -> str:
+    """Return what unsure means, how often to expect it, and what to do about it."""
+    rates = [
+        (rate, kind)
+        for rate, kind in ((model.false_positives, "real"), (model.false_negatives, "generated"))
+        if rate is not None and rate.sources
+    ]
+    shares = " and ".join(f"{100 * (1 - rate.right - rate.wrong):.1f} % of the {kind} images" for rate, kind in rates)
+    return (
+        "Unsure says nothing either way: the detector would rather abstain than accuse a real photograph. "
+        + (f"It is common: {shares} of held-out sources were unsure. " if shares else "")
+        + "What to do: find the original file and who published it first, and read what it says about its origin "
+        "(`changeling inspect FILE`). `changeling detect --false-positive-rate 0.05 FILE` finds more generated images, "
+        "and calls more photographs fake."
+    )
+
+
 def _study_bundled(console: Console, name: str, output: Path) -> list[Result]:
     """Study a bundled dataset, and write results, tables and report below `output`."""
     console.print(f"[bold]{TITLES[name]}[/]")
@@ -107,4 +124,6 @@ def _print_verdicts(console: Console, verdicts: Sequence[Verdict], model: ModelI
         labels = Counter(verdict.label for verdict in verdicts if Path(verdict.path).parent.name == folder)
         counts = ", ".join(f"{labels[label]} labelled {label}" for label in ("real", "unsure", "fake"))
         console.print(f"Of {labels.total()} {title}: {counts}.")
-    console.print(f"{describe_thresholds(model)}\n{describe_error_rates(model)}")
+    console.print(describe_thresholds(model))
+    console.print(describe_unsure(model), markup=False)
+    console.print(describe_error_rates(model))

@@ -18,7 +18,7 @@ from changeling.detect.runtime_names import Runtime
 from changeling.errors import ChangelingError, one_line
 from changeling.parts import PartStore
 
-PART_SIZE = 256  # images in a part: as many are lost when a process is killed; a multiple of the batch size
+PART_SIZE = 64  # images in a part: as many are lost when a process is killed; a multiple of the batch size
 
 
 class VerdictHeader(BaseModel):
