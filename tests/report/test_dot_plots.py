@@ -254,6 +254,13 @@ def test_the_p_value_of_a_difference_is_named_and_does_not_choose_the_colour() -
     assert [re.findall(r"--s\d", fill) for _, fill in find_dots(panel)] == [["--s0"], ["--s1"], ["--s2"]]
 
 
+def test_the_p_value_stands_only_beside_the_measure_that_it_is_of() -> None:
+    cells = {"tmax": number(), "tmin": number()}
+    first, second = draw_dot_plots(table([(("a", "0.030"), cells)], ("Difference", P_VALUE_LABEL), MAX, MIN))
+    assert "p = 0.030" in texts(first.svg)
+    assert "p = 0.030" not in texts(second.svg)
+
+
 @pytest.mark.parametrize("generators", [("v1",), ("v1", "v2"), ("v1", "v2", "v3", "v4", "v5")])
 def test_rows_that_do_not_fit_on_a_page_are_continued_in_further_panels(generators: tuple[str, ...]) -> None:
     rows = [

@@ -83,10 +83,12 @@ def draw_dot_plots(table: Table) -> list[Panel]:
     """Return panels for each measure, that is for the columns that share a label across groups.
 
     Rows that do not fit on a printed page together are continued in further panels. The paper's value, if there is one,
-    is an open diamond around ours.
+    is an open diamond around ours. A p-value is that of the first measure, and not repeated for the others.
     """
-    panels = []
+    panels: list[Panel] = []
     for title, columns in split_panels(table).items():
+        if panels:
+            table = table.model_copy(update={"labels": _remove_p_value(table.labels)})
         for index, layout in enumerate(_lay_out_panels(table, columns)):
             panel_title = f"{title}, continued" if index else title
             panels.append(Panel(panel_title, _draw_panel(panel_title, layout)))
@@ -131,12 +133,16 @@ def _append_slot(slots: list[_Slot], text: str, height: float, row: Row | None =
 
 def _format_row_label(labels: Sequence[str], row: Row) -> str:
     """Return the label of a row in lines; its p-value is a line of its own."""
-    names = [format_label(row.labels[label]) for label in labels if label != P_VALUE_LABEL]
+    names = [format_label(row.labels[label]) for label in _remove_p_value(labels)]
     lines = wrap_text(clean_text(" · ".join(filter(None, names))))
     p_value = clean_text(row.labels[P_VALUE_LABEL]) if P_VALUE_LABEL in labels else ""
     if not p_value:
         return lines
     return f"{lines}\np {p_value}" if p_value.startswith("<") else f"{lines}\np = {p_value}"
+
+
+def _remove_p_value(labels: Sequence[str]) -> tuple[str, ...]:
+    return tuple(label for label in labels if label != P_VALUE_LABEL)
 
 
 def _measure_row(text: str, min_height: float) -> float:
@@ -216,7 +222,7 @@ def _draw_chance(axes: Axes, layout: _PanelLayout) -> None:
 def _draw_rows(axes: Axes, layout: _PanelLayout) -> None:
     """Draw the estimates of each row one below the other, in the colour of the row's last label."""
     markers = choose_markers(layout.table)
-    last_label = [label for label in layout.table.labels if label != P_VALUE_LABEL][-1]
+    last_label = _remove_p_value(layout.table.labels)[-1]
     names = list(dict.fromkeys(row.labels[last_label] for row in layout.table.rows))
     for slot in layout.slots:
         if slot.row is None:
