@@ -8,7 +8,6 @@ import pickle
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from unittest.mock import patch
 
 from huggingface_hub import constants, get_session
 
@@ -51,14 +50,16 @@ def _use_hub_or_cache() -> Iterator[None]:
     Raises:
         OSError: a file is not in the cache, and the Hub cannot be reached.
     """
-    reason = _explain_unreachable_hub()
-    with patch.object(constants, "HF_HUB_OFFLINE", constants.HF_HUB_OFFLINE or bool(reason)):
-        try:
-            yield
-        except FileNotFoundError:
-            if reason:
-                raise OSError(f"there is no way to {constants.ENDPOINT} ({reason})") from None
-            raise
+    reason, is_offline = _explain_unreachable_hub(), constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = is_offline or bool(reason)
+    try:
+        yield
+    except FileNotFoundError:
+        if reason:
+            raise OSError(f"there is no way to {constants.ENDPOINT} ({reason})") from None
+        raise
+    finally:
+        constants.HF_HUB_OFFLINE = is_offline
 
 
 def _explain_unreachable_hub() -> str:
