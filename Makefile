@@ -53,12 +53,13 @@ sbom: .venv-test/installed-release
 	touch $@
 
 # The report is looked at in Chromium, and its tables are set by LaTeX. Where they cannot be installed, pytest says
-# which tests it leaves out.
+# which tests it leaves out. Chromium without windows is enough, and twice as fast.
 system:
-	@command -v chromium >/dev/null && command -v pdflatex >/dev/null || { \
+	@command -v chromium-headless-shell >/dev/null && command -v pdflatex >/dev/null || { \
 	  command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y \
-	  --no-install-recommends chromium texlive-latex-base texlive-latex-recommended >/dev/null; } \
-	  || echo "chromium or pdflatex is missing and cannot be installed here: the tests that need them are left out"
+	  --no-install-recommends chromium-headless-shell texlive-latex-base texlive-latex-recommended >/dev/null; } \
+	  || echo "chromium-headless-shell or pdflatex is missing and cannot be installed here: without Chromium or LaTeX" \
+	    "the tests that need them are left out"
 
 clean:
 	rm -rf .venv .venv-test changeling-demo site dist sbom.json .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
