@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from changeling.experiments import probe_curve
 from changeling.experiments.disentangle import DisentangleSettings
 from changeling.experiments.embedding import EmbeddingSettings
 from changeling.experiments.linear_probe import ProbeSettings
@@ -40,7 +41,9 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
         features[:, 0] += dataset.labels
         store(dataset, backbone, features.astype(np.float32))
     extract_captions(dataset, make_text_backbone(rng.normal(size=(dataset.captions.num_rows, 8)).astype(np.float32)))
-    return list(run_experiments(dataset, FAST))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe_curve, "MAX_EPOCHS", 20)
+        return list(run_experiments(dataset, FAST))
 
 
 @pytest.fixture(scope="session")

@@ -109,11 +109,11 @@ def _near(paper: float | None, rng: np.random.Generator) -> Estimate:
 
 
 def _many(plots: Sequence[Plot]) -> Iterator[Plot]:
-    """A plot of each title for each generator and backbone, as long as the backbone's features if it is over ranks."""
+    """A plot of each title for each backbone, as long as the backbone's features if it is over ranks."""
     for plot in {plot.title: plot for plot in plots}.values():
-        for generator, (backbone, dim) in product(GENERATORS, BACKBONES.items()):
+        for backbone, dim in BACKBONES.items():
             curves = tuple(_long(curve, dim) if plot.x_label == "rank" else curve for curve in plot.curves)
-            yield plot.model_copy(update={"of": f"{generator}, {backbone}", "curves": curves})
+            yield plot.model_copy(update={"of": f"{GENERATORS[0]}, {backbone}", "curves": curves})
 
 
 def _long(curve: Curve, dim: int) -> Curve:
