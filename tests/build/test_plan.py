@@ -28,6 +28,8 @@ from tests.build.builds import (
     make_build,
 )
 
+TWO_GENERATORS = {name: GENERATORS[name] for name in ("sd", "sd: rebuilt")}
+
 
 @given(index=st.integers(0, 99), count=st.integers(1, 100))
 def test_a_shard_is_read_from_its_text(index: int, count: int) -> None:
@@ -115,12 +117,12 @@ def test_parts_of_other_parents_captions_or_settings_are_refused(
 
 
 @pytest.mark.parametrize(("few", "many"), [(1, 2), (2, 7), (4, 5), (6, 7)])
+@pytest.mark.usefixtures("cached")
 def test_a_build_that_is_extended_equals_a_new_one(
     few: int, many: int, parents: Dataset, models: Path, tmp_path: Path
 ) -> None:
-    generators = {"sd": drawing("sd"), "vae": drawing("vae", kind="reconstruction")}
     extended, new = (
-        make_build(parents, tmp_path / name / "fakes", models, generators, clusters=many)
+        make_build(parents, tmp_path / name / "fakes", models, TWO_GENERATORS, clusters=many)
         for name in ("extended", "new")
     )
     assert run_build(replace(extended, parents=Parents(parents, few)))
@@ -159,10 +161,11 @@ def test_an_extension_that_is_refused_changes_nothing(
     assert run_build(build)
 
 
+@pytest.mark.usefixtures("cached")
 def test_shards_extend_a_build_together(parents: Dataset, models: Path, tmp_path: Path) -> None:
-    generators = {"sd": drawing("sd"), "vae": drawing("vae", kind="reconstruction")}
     extended, new = (
-        make_build(parents, tmp_path / name / "fakes", models, generators, clusters=7) for name in ("extended", "new")
+        make_build(parents, tmp_path / name / "fakes", models, TWO_GENERATORS, clusters=7)
+        for name in ("extended", "new")
     )
     assert run_build(replace(extended, parents=Parents(parents, 3)))
     assert run_build(extended, Shard(1, 2)) is None
