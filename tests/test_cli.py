@@ -32,6 +32,7 @@ from changeling.detect.output import FIELDS
 from changeling.detect.runtime_names import Runtime
 from changeling.detect.verdict_parts import VerdictParts
 from changeling.errors import WeightsError
+from changeling.experiments import probe_curve
 from changeling.experiments.registry import EXPERIMENTS
 from tests import helpers
 from tests.helpers import contents, run_changeling
@@ -299,7 +300,10 @@ def test_extract_refuses_to_mix_features_of_different_weights(tiny_onnx: Path, t
     assert "was made with other weights" in ran.stderr
 
 
-def test_a_study_runs_from_its_file_and_replaces_the_results_of_an_earlier_one(tiny_onnx: Path, tmp_path: Path) -> None:
+def test_a_study_runs_from_its_file_and_replaces_the_results_of_an_earlier_one(
+    tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe_curve, "MAX_EPOCHS", 20)
     dataset = helpers.tiny_dataset(tmp_path / "tiny", clusters=24)
     written = run_changeling("init", tmp_path / "study.toml")
     assert written.returncode == 0

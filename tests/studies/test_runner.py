@@ -10,6 +10,7 @@ from changeling.datasets.bundled import BUNDLED
 from changeling.datasets.dataset import Dataset, write_dataset
 from changeling.datasets.schema import ImageRow
 from changeling.errors import BackboneError, FeatureError, StudyError
+from changeling.experiments import probe_curve
 from changeling.experiments.disentangle import DisentangleSettings
 from changeling.experiments.linear_probe import ProbeSettings
 from changeling.experiments.registry import EXPERIMENTS
@@ -32,7 +33,8 @@ ENCODING = {"reencoded", "robustness"}  # they load the backbone, and the plante
 FAST = Study(settings={"disentangle": DisentangleSettings(epochs=5, min_steps=1, batch=128, lr=5e-3)})
 
 
-def test_every_experiment_returns_a_result_with_its_name(plant: Plant) -> None:
+def test_every_experiment_returns_a_result_with_its_name(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe_curve, "MAX_EPOCHS", 20)
     seen: list[tuple[str, int, int]] = []
     dataset = plant(style=1.0, generators=2, with_captions=True)
     draw_files(dataset)
