@@ -1,4 +1,4 @@
-"""Parents, a build job, and a Ray cluster on this machine."""
+"""Parents, a build job, and a Ray cluster of two nodes on this machine."""
 
 from __future__ import annotations
 
@@ -65,9 +65,10 @@ def files_of_one_process(make_build: MakeBuild, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(scope="package")
 def ray_cluster() -> Iterator[Any]:
-    """A Ray cluster of one node. A test that needs a second one adds it: each node costs seconds in each test."""
+    """A Ray cluster: a head without CPUs, and two nodes that do the work."""
     cluster_utils = pytest.importorskip("ray.cluster_utils")
-    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster.workers = [cluster.add_node(num_cpus=2) for _ in range(2)]
     yield cluster
     cluster.shutdown()
 

@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,15 +102,13 @@ def test_full_disk_on_a_worker_is_raised_as_without_ray(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("lost", ["process", "node"])
+@pytest.mark.parametrize("lost", ["process", "node"])  # the node last: it does not come back
 def test_lost_parts_are_built_again_with_the_bytes_of_one_process(
     lost: str, make_build: MakeBuild, files_of_one_process: dict[str, bytes], ray_cluster: Any, tmp_path: Path
 ) -> None:
     build, reports = make_build(tmp_path / "fakes"), []
-    act: Callable[[], object] = kill_an_actor
-    if lost == "node":
-        act = partial(ray_cluster.remove_node, ray_cluster.add_node(num_cpus=2), allow_graceful=False)
-    thread = after_first_part(build, act)
+    remove_node = lambda: ray_cluster.remove_node(ray_cluster.workers.pop(), allow_graceful=False)  # noqa: E731
+    thread = after_first_part(build, kill_an_actor if lost == "process" else remove_node)
     build_on_ray(build, ray_cluster.address, lambda *report: reports.append(report))
     thread.join()
     assert helpers.contents_without_temporary_files(build.output) == files_of_one_process
