@@ -36,7 +36,9 @@ def main() -> None:
     """Take all screenshots."""
     expect.set_options(timeout=TIMEOUT)
     with tempfile.TemporaryDirectory() as name, run_service() as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium") or shutil.which("chromium-headless-shell"), args=["--no-sandbox"]
+        )
         show_drawn_pictures(browser, address, Path(name) / "drawn")
         show_samples(browser, address, Path(name) / "pictures")
         browser.close()

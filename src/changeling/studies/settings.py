@@ -65,8 +65,7 @@ class Study(Settings):
         try:
             return validate(content)
         except ValidationError as error:
-            message = _describe_error(error)
-        raise StudyError(message)
+            raise StudyError(_describe_error(error)) from None
 
     @field_validator("dataset")
     @classmethod
@@ -164,10 +163,9 @@ def _validate(path: Path, model: type[ModelT], content: object, *location: str) 
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        message = _describe_error(error, *location)
+        raise StudyError(f"{path}: {_describe_error(error, *location)}") from None
     except StudyError as error:
-        message = str(error)
-    raise StudyError(f"{path}: {message}")
+        raise StudyError(f"{path}: {error}") from None
 
 
 def _describe_error(error: ValidationError, *location: str) -> str:

@@ -17,7 +17,7 @@ MIN_WIDTH = 640  # of the map, for the legend
 FAKE, REAL = (230, 97, 1), (33, 102, 172)  # orange and blue, which colour-blind readers can tell apart
 MAX_OPACITY = 178  # of 255, of the largest contribution that is drawn
 _UNSEEN = (255, 255, 255, 170)  # what the backbone does not see is faded
-_HALF_CONTRAST = 64  # what black becomes
+_BLACK = 64  # what black becomes as the contrast is halved
 _TEXT, _BACKGROUND = (20, 20, 20), (255, 255, 255)
 _FONT_SIZE, _LINE, _MARGIN = 15, 22, 12
 _BAR_WIDTH = 260
@@ -43,7 +43,7 @@ def draw_map(explanation: Explanation, picture: Image.Image) -> Image.Image:
     """
     scale = LONG_SIDE / max(explanation.width, explanation.height)
     size = (max(1, round(explanation.width * scale)), max(1, round(explanation.height * scale)))
-    grey = picture.resize(size).convert("L").point([_HALF_CONTRAST + value // 2 for value in range(256)])
+    grey = picture.resize(size).convert("L").point([_BLACK + value // 2 for value in range(256)])
     drawn = Image.alpha_composite(grey.convert("RGBA"), _draw_overlay(explanation, size, scale))
     lines = _write_legend(explanation)
     height = size[1] + 2 * _MARGIN + _LINE * (len(lines) + 1)

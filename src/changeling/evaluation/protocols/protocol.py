@@ -149,8 +149,7 @@ class Protocol(_Settings):
         try:
             return validate(content)
         except ValidationError as error:
-            message = _describe_error(error)
-        raise EvaluationError(message)
+            raise EvaluationError(_describe_error(error)) from None
 
     @property
     def hash(self) -> str:
